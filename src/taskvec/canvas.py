@@ -1,0 +1,121 @@
+"""The 2x2 canvas: its geometry, its quadrants, its tokens, and the views a model has of it.
+
+Canvas tokens are numbered 0 = CLS, then 1 + the row-major index of the patch. Every other module names tokens this way.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+Region = Literal["cls", "support_input", "support_output", "query_input", "query_output"]
+QUADRANTS: tuple[Region, ...] = ("support_input", "support_output", "query_input", "query_output")
+REGIONS: tuple[Region, ...] = ("cls", *QUADRANTS)
+
+ViewName = Literal["one_shot", "query_only"]
+VIEWS: tuple[ViewName, ...] = ("one_shot", "query_only")
+
+
+@dataclass(frozen=True)
+class View:
+    """Which canvas tokens a model sees: a row of indices for the encoder, one for the decoder, as data.
+
+    ``predicted`` are the patches (canvas tokens without CLS) whose codes the decoder gives, in the decoder's order.
+    """
+
+    encoder_tokens: Int[Tensor, " encoder_tokens"]
+    decoder_tokens: Int[Tensor, " decoder_tokens"]
+
+    @property
+    def predicted(self) -> Int[Tensor, " predicted"]:
+        return self.decoder_tokens[1:]
+
+    def tokens(self, stack: str) -> Int[Tensor, " tokens"]:
+        return {"encoder": self.encoder_tokens, "decoder": self.decoder_tokens}[stack]
+
+
+@dataclass(frozen=True)
+class CanvasGeometry:
+    """Sizes in pixels: the square canvas, one of its four images, one patch. Between the images lies a white gap.
+
+    Raises ValueError where the canvas does not divide into an even grid of patches or the images do not fit.
+    """
+
+    canvas_size: int
+    image_size: int
+    patch_size: int
+
+    def __post_init__(self) -> None:
+        if self.canvas_size % (2 * self.patch_size):
+            raise ValueError(
+                f"a canvas of {self.canvas_size} pixels has no even grid of {self.patch_size}-pixel patches"
+            )
+        if not self.canvas_size // 2 - self.patch_size < self.image_size <= self.canvas_size // 2:
+            raise ValueError(
+                f"images of {self.image_size} pixels do not fill the quadrants of a {self.canvas_size}-pixel canvas"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the canvas."""
+        return self.canvas_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """Canvas tokens, CLS included."""
+        return 1 + self.grid**2
+
+    def corner(self, quadrant: Region) -> tuple[int, int]:
+        """Top row and left column of a quadrant's image: images sit in the corners of the canvas."""
+        far = self.canvas_size - self.image_size
+        index = QUADRANTS.index(quadrant)
+        return far * (index // 2), far * (index % 2)
+
+    def token_regions(self) -> Int[Tensor, " tokens"]:
+        """Index into REGIONS of every canvas token, int64."""
+        rows, columns = torch.meshgrid(*[torch.arange(self.grid) // (self.grid // 2)] * 2, indexing="ij")
+        return torch.cat([torch.zeros(1, dtype=torch.int64), 1 + (2 * rows + columns).flatten()])
+
+    def region_tokens(self, *regions: Region) -> Int[Tensor, " tokens_of_regions"]:
+        """Canvas tokens of these regions, ascending."""
+        wanted = torch.tensor([REGIONS.index(region) for region in regions])
+        return torch.isin(self.token_regions(), wanted).nonzero()[:, 0]
+
+    def view(self, name: ViewName) -> View:
+        """``one_shot``: the encoder sees all but the query output, the decoder all (Section 8.4).
+
+        ``query_only``: the encoder sees CLS and the query input, the decoder CLS and the bottom half (Section 8.1).
+        """
+        if name == "one_shot":
+            return View(self.region_tokens("cls", *QUADRANTS[:3]), torch.arange(self.tokens))
+        if name == "query_only":
+            decoder = self.region_tokens("cls", "query_input", "query_output")
+            return View(self.region_tokens("cls", "query_input"), decoder)
+        raise ValueError(f"there is no view {name!r}: expected one of {', '.join(VIEWS)}")
+
+    def compose(
+        self, images: dict[Region, UInt8[np.ndarray, "n size size 3"]]
+    ) -> UInt8[np.ndarray, "n canvas canvas 3"]:
+        """White canvases with these images in their quadrants."""
+        count = len(next(iter(images.values())))
+        canvases = np.full((count, self.canvas_size, self.canvas_size, 3), 255, np.uint8)
+        for quadrant, pixels in images.items():
+            top, left = self.corner(quadrant)
+            canvases[:, top : top + self.image_size, left : left + self.image_size] = pixels
+        return canvases
+
+    def crop(self, canvases: UInt8[Tensor, "n canvas canvas 3"], quadrant: Region) -> UInt8[Tensor, "n size size 3"]:
+        """The image of one quadrant."""
+        top, left = self.corner(quadrant)
+        return canvases[:, top : top + self.image_size, left : left + self.image_size]
+
+
+def resize(image: UInt8[np.ndarray, "height width *channels"], size: int) -> UInt8[np.ndarray, "size size *channels"]:
+    """Bicubic resize to a square, as the official code does it (PIL on bytes); the aspect ratio is not kept."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))

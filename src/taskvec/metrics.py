@@ -1,0 +1,43 @@
+"""Metrics of predicted images, one number per sample (Section 8.3, and the conventions of the official code)."""
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from taskvec.models.mae_vqgan import IMAGENET_STD
+from taskvec.tasks import Metric
+
+Pixels = UInt8[Tensor, "n height width 3"]
+
+
+def is_white(images: Pixels) -> Bool[Tensor, "n height width"]:
+    """Pixels nearer to white than to black in squared distance; a tie, which bytes cannot make, would be white."""
+    return 2 * images.sum(-1, dtype=torch.int32) >= 3 * 255
+
+
+def intersection_over_union(images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
+    """IoU of the white areas, 0..1; 1 where both are empty."""
+    predicted, true = is_white(images).flatten(1), is_white(targets).flatten(1)
+    union = (predicted | true).sum(1)
+    return torch.where(union > 0, (predicted & true).sum(1) / union.clamp(min=1), 1.0)
+
+
+def mean_squared_error(images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
+    """Mean over pixels and channels of the squared difference in ImageNet-normalised units."""
+    scale = 255 * torch.tensor(IMAGENET_STD, device=images.device)
+    return ((images.float() - targets.float()) / scale).square().flatten(1).mean(1)
+
+
+def negative_log_likelihood(logits: Float[Tensor, "n patches codes"], codes: Int[Tensor, "n patches"]) -> Tensor:
+    """Mean over patches of the cross-entropy of the true codes, in nats, [n]."""
+    return torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none").mean(1)
+
+
+def score(metric: Metric, images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
+    """The metric of every sample; ``iou`` is better when higher, ``mse`` when lower."""
+    return {"iou": intersection_over_union, "mse": mean_squared_error}[metric](images, targets)
+
+
+def loss(metric: Metric, scores: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """What a search minimises: the error, or minus the IoU."""
+    return -scores if metric == "iou" else scores

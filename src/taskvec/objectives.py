@@ -1,0 +1,99 @@
+"""What a search minimises: the loss of a query-only run under a patch, for any masks and items at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from taskvec import metrics
+from taskvec.canvas import ViewName
+from taskvec.heads import Means, Patch
+from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
+from taskvec.prompts import Prompts
+from taskvec.sites import Sites
+
+ObjectiveKind = Literal["pixel", "token"]
+OBJECTIVES: tuple[ObjectiveKind, ...] = ("pixel", "token")
+
+
+@dataclass
+class Objective:
+    """Losses of patched runs on fixed items, which are the queries of one or several tasks, task after task.
+
+    ``pixel`` is the task's metric after decoding (its negative for IoU); ``token`` the mean cross-entropy in nats of the
+    true codes, which needs no decoding. Task t's items take the t-th of ``means``. ``rows`` bounds how many patched runs
+    share a forward pass; results do not depend on it, beyond the order of floating-point sums. ``bfloat16`` computes
+    matrix products and convolutions in that type.
+    """
+
+    model: MaeVqgan
+    sites: Sites
+    means: Means
+    prompts: Sequence[Prompts]
+    kind: ObjectiveKind = "pixel"
+    view: ViewName = "query_only"
+    area: DecodeArea | None = None
+    rows: int = 128
+    bfloat16: bool = False
+    _canvases: Tensor = field(init=False, repr=False)
+    _targets: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in OBJECTIVES:
+            raise ValueError(f"there is no objective {self.kind!r}: expected one of {', '.join(OBJECTIVES)}")
+        if len(self.prompts) != len(next(iter(self.means.values()))):
+            raise ValueError(f"{len(self.prompts)} tasks of items do not fit the means: one task of means for each")
+        device = self.model.device
+        self._canvases = torch.cat([p.canvases(self.model.geometry) for p in self.prompts]).to(device)
+        self._tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
+        self.means = {stack: mean.to(device) for stack, mean in self.means.items()}
+        if self.kind == "token":
+            with torch.inference_mode():
+                chunks = self._canvases.split(self.rows)
+                self._targets = torch.cat([self.model.target_codes(chunk) for chunk in chunks])
+        else:
+            self._targets = self.model.geometry.crop(self._canvases, "query_output")
+
+    @property
+    def items(self) -> int:
+        return len(self._canvases)
+
+    @property
+    def tasks(self) -> Int[Tensor, " items"]:
+        """The task of every item."""
+        return self._tasks
+
+    @torch.inference_mode()
+    def __call__(self, masks: Bool[Tensor, "rows sites"], items: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """The loss of each row: item ``items[row]`` with the sites of ``masks[row]`` patched; float32 on the CPU."""
+        losses = torch.empty(len(masks))
+        for start in range(0, len(masks), self.rows):
+            rows = slice(start, start + self.rows)
+            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bfloat16):
+                losses[rows] = self._losses(masks[rows], items[rows]).cpu()
+        return losses
+
+    def mean_losses(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, " masks"]:
+        """The mean loss of each mask over all items."""
+        items = torch.arange(self.items)
+        losses = self(masks.repeat_interleave(self.items, 0), items.repeat(len(masks)))
+        return losses.view(len(masks), self.items).mean(1)
+
+    def _losses(self, masks: Tensor, items: Tensor) -> Float[Tensor, " rows"]:
+        tasks = self._tasks[items]
+        patch = Patch(self.sites, masks, self.means, tasks) if masks.any() else None
+        logits = self.model(self._canvases[items], self.view, patch)
+        targets = self._targets[items]
+        if self.kind == "token":
+            return metrics.negative_log_likelihood(self.model.query_output_logits(logits, self.view), targets)
+        images = self.model.decode(logits.argmax(-1), self.view, self.area)
+        losses = torch.empty(len(items), device=images.device)
+        for index, prompts in enumerate(self.prompts):
+            own = tasks == index
+            if own.any():
+                metric = prompts.task.metric
+                losses[own] = metrics.loss(metric, metrics.score(metric, images[own], targets[own])).float()
+        return losses

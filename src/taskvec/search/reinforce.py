@@ -1,0 +1,175 @@
+"""REINFORCE over sites (Section 2.3): a Bernoulli logit for every site, learnt from sampled patches' losses.
+
+A search knows no model. It sees ``evaluate(masks [n, sites], items [n]) -> losses [n]`` and nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Baseline = Literal["batch", "per_item"]
+BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
+
+PROBABILITY_FLOOR = 1e-6
+
+
+class Evaluate(Protocol):
+    """Losses of masks on items, lower is better."""
+
+    def __call__(self, masks: Bool[Tensor, "n sites"], items: Int[Tensor, " n"]) -> Float[Tensor, " n"]: ...
+
+
+@dataclass(frozen=True)
+class ReinforceSettings:
+    """The paper's settings (Section 8.1) by default: 600 steps of 32 masks on each of 10 items.
+
+    ``baseline``: ``batch`` standardises all losses of a step together, as the paper does; ``per_item`` compares masks
+    on the same item only, which removes the variance between items. ``candidates`` is how many masks are sampled at
+    every checkpoint, beside the most probable one, to be scored on the held-out items.
+    """
+
+    steps: int = 600
+    masks_per_item: int = 32
+    learning_rate: float = 0.1
+    initial_logit: float = -1.0
+    baseline: Baseline = "batch"
+    checkpoint_every: int = 50
+    candidates: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.baseline not in BASELINES:
+            raise ValueError(f"there is no baseline {self.baseline!r}: expected one of {', '.join(BASELINES)}")
+        if self.steps < 1 or self.masks_per_item < 2 or self.checkpoint_every < 1 or self.candidates < 0:
+            raise ValueError("a search needs at least 1 step, 2 masks an item, and checkpoints at least 1 step apart")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best set of sites that a checkpoint saw, by its mean loss on the held-out items, and how it was found."""
+
+    mask: Bool[Tensor, " sites"]
+    loss: float
+    step: int
+    logits: Float[Tensor, " sites"]
+    history: list[dict[str, Any]]
+    evaluations: int
+
+
+def bernoulli(logits: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
+    """Probability of each site, kept away from 0 and 1."""
+    return torch.sigmoid(logits).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+
+
+def advantages(
+    losses: Float[Tensor, " n"],
+    baseline: Baseline = "batch",
+    items: Int[Tensor, " n"] | None = None,
+    tasks: Int[Tensor, " n"] | None = None,
+) -> Float[Tensor, " n"]:
+    """Standardised losses (ddof 1), the weights of the log-probabilities.
+
+    With ``tasks``, losses are standardised within each task first, so that no task dominates (Section 8.6). The
+    baseline ``per_item`` subtracts each item's mean before that.
+    """
+    if baseline == "per_item":
+        if items is None:
+            raise ValueError("the baseline per_item needs to know the item of every loss")
+        _, group = items.unique(return_inverse=True)
+        counts = torch.bincount(group).to(losses)
+        losses = losses - (torch.zeros_like(counts).index_add(0, group, losses) / counts)[group]
+    if tasks is not None:
+        standardised = torch.empty_like(losses)
+        for task in tasks.unique():
+            standardised[tasks == task] = _standardise(losses[tasks == task])
+        losses = standardised
+    return _standardise(losses)
+
+
+def _standardise(losses: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    return (losses - losses.mean()) / (losses.std(correction=1) + 1e-6)
+
+
+def surrogate(
+    logits: Float[Tensor, " sites"], masks: Bool[Tensor, "n sites"], weights: Float[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Its gradient estimates that of equation 5: mean over samples of advantage times log-probability.
+
+    The log-probability is a mean over sites, as in the official code; Adam makes the scale immaterial.
+    """
+    probability = bernoulli(logits)
+    log_probability = torch.where(masks, probability.log(), (1 - probability).log()).mean(1)
+    return (log_probability * weights).mean()
+
+
+def reinforce(
+    evaluate: Evaluate,
+    validate: Callable[[Bool[Tensor, "n sites"]], Float[Tensor, " n"]],
+    sites: int,
+    items: int,
+    settings: ReinforceSettings | None = None,
+    tasks: Int[Tensor, " items"] | None = None,
+    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> Found:
+    """Search for the sites whose patch has the lowest loss.
+
+    ``validate`` gives the mean held-out loss of each mask. ``tasks`` names each item's task in a multi-task search.
+    ``on_step`` sees a record of every step: step, loss, expected number of sites, and at checkpoints the held-out loss.
+    KeyboardInterrupt ends the search early with the best set so far, once there is a checkpoint.
+    """
+    settings = settings or ReinforceSettings()
+    generator = torch.Generator().manual_seed(settings.seed)
+    logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], settings.learning_rate)
+    each = torch.arange(items).repeat(settings.masks_per_item)
+    history: list[dict[str, Any]] = []
+    best: tuple[float, int, Tensor] | None = None
+    evaluations = 0
+    try:
+        for step in range(1, settings.steps + 1):
+            with torch.no_grad():
+                chances = bernoulli(logits)
+                masks = torch.rand(len(each), sites, generator=generator) < chances
+            losses = evaluate(masks, each)
+            evaluations += len(each)
+            weights = advantages(losses, settings.baseline, each, None if tasks is None else tasks[each])
+            optimizer.zero_grad()
+            surrogate(logits, masks, weights).backward()
+            optimizer.step()
+            record: dict[str, Any] = {
+                "step": step,
+                "loss": float(losses.mean()),
+                "sites": float(bernoulli(logits.detach()).sum()),
+            }
+            if step % settings.checkpoint_every == 0 or step == settings.steps:
+                candidates = _candidates(logits.detach(), settings.candidates, generator)
+                held_out = validate(candidates)
+                winner = int(held_out.argmin())
+                record["held_out_loss"] = float(held_out[winner])
+                record["chosen_sites"] = int(candidates[winner].sum())
+                if best is None or record["held_out_loss"] < best[0]:
+                    best = (record["held_out_loss"], step, candidates[winner])
+            history.append(record)
+            on_step(record)
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+    assert best is not None  # the last step is always a checkpoint
+    return Found(best[2], best[0], best[1], logits.detach(), history, evaluations)
+
+
+def _candidates(
+    logits: Float[Tensor, " sites"], sampled: int, generator: torch.Generator
+) -> Bool[Tensor, "candidates sites"]:
+    """The most probable mask and ``sampled`` random ones, without the empty mask, which is no patch."""
+    chances = bernoulli(logits)
+    drawn = torch.rand(sampled, len(logits), generator=generator) < chances
+    masks = torch.cat([(chances > 0.5)[None], drawn])
+    kept = masks[masks.any(1)]
+    if len(kept) == 0:
+        kept = torch.nn.functional.one_hot(chances.argmax(), len(logits)).bool()[None]
+    return kept.unique(dim=0)

@@ -1,0 +1,91 @@
+"""Tasks: what turns an example into an input image and an output image (Section 8.3).
+
+All images are uint8 [n, size, size, 3] at the size they have on the canvas; a task sees a whole batch at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from taskvec.data.examples import Examples
+
+Metric = Literal["iou", "mse"]
+Images = UInt8[np.ndarray, "n size size 3"]
+
+HOLE_SIDE = 0.25  # of the image side: 1/16 of the area, as the official code has it
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the sides of a task are drawn from: images, their objects' masks and where a hole would be."""
+
+    images: Images
+    masks: UInt8[np.ndarray, "n size size"]
+    holes: Float[np.ndarray, "n 2"]  # top and left of the hole as fractions 0..1 of the room it has
+
+    @classmethod
+    def draw(cls, examples: Examples, random: np.random.Generator) -> "Source":
+        return cls(examples.images, examples.masks, random.random((len(examples), 2)))
+
+
+Side = Callable[[Source], Images]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named pair of sides. ``metric`` is ``iou`` where the output is a mask (higher is better), else ``mse``."""
+
+    name: str
+    input: Side
+    output: Side
+    metric: Metric = "mse"
+
+
+def image(source: Source) -> Images:
+    return source.images
+
+
+def mask(source: Source) -> Images:
+    """The object white on black."""
+    return np.repeat(source.masks[..., None], 3, -1)
+
+
+def dark(source: Source) -> Images:
+    """Half the brightness."""
+    return (source.images * np.float32(0.5)).astype(np.uint8)
+
+
+def grey(source: Source) -> Images:
+    """Luminance in the integer arithmetic of PIL's mode "L" (ITU-R 601)."""
+    red, green, blue = (source.images[..., channel].astype(np.uint32) for channel in range(3))
+    level = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    return np.repeat(level.astype(np.uint8)[..., None], 3, -1)
+
+
+def hole(source: Source) -> Images:
+    """A black square of a quarter of the image side."""
+    size = source.images.shape[1]
+    side = max(1, round(size * HOLE_SIDE))
+    corners = np.floor(source.holes * (size - side + 1)).astype(np.int64)
+    axis = np.arange(size)
+    inside = (axis >= corners[..., None]) & (axis < corners[..., None] + side)
+    return np.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], np.uint8(0), source.images)
+
+
+SEGMENTATION = Task("segmentation", image, mask, "iou")
+LOW_LIGHT = Task("low_light", dark, image)
+INPAINTING = Task("inpainting", hole, image)
+COLORIZATION = Task("colorization", grey, image)
+IDENTITY = Task("identity", image, image)
+
+TASKS = {task.name: task for task in (SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY)}
+
+
+def task_named(name: str) -> Task:
+    """The built-in task of this name; ValueError names the choices."""
+    if name not in TASKS:
+        raise ValueError(f"there is no task {name!r}: expected one of {', '.join(TASKS)}")
+    return TASKS[name]

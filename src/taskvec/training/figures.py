@@ -1,0 +1,150 @@
+"""What the models learn from: examples under many procedural tasks, so that the example on the canvas is needed.
+
+Every kind of input occurs with several outputs; a query alone never tells which output is wanted.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Int
+
+from taskvec.data.examples import DataSet, Examples
+from taskvec.tasks import (
+    COLORIZATION,
+    IDENTITY,
+    INPAINTING,
+    LOW_LIGHT,
+    SEGMENTATION,
+    Images,
+    Source,
+    Task,
+    dark,
+    grey,
+    hole,
+    image,
+    mask,
+)
+
+
+def negative(source: Source) -> Images:
+    return 255 - source.images
+
+
+def mirrored(source: Source) -> Images:
+    return source.images[:, :, ::-1]
+
+
+def upside_down(source: Source) -> Images:
+    return source.images[:, ::-1]
+
+
+def rotated(source: Source) -> Images:
+    return source.images.swapaxes(1, 2)[:, ::-1]
+
+
+def swapped_channels(source: Source) -> Images:
+    """Red, green, blue become green, blue, red."""
+    return np.roll(source.images, -1, axis=-1)
+
+
+def object_only(source: Source) -> Images:
+    return np.where(source.masks[..., None] > 127, source.images, np.uint8(0))
+
+
+def background_only(source: Source) -> Images:
+    return np.where(source.masks[..., None] > 127, np.uint8(0), source.images)
+
+
+def inverse_mask(source: Source) -> Images:
+    return 255 - mask(source)
+
+
+def blurred(source: Source) -> Images:
+    """A 5 x 5 box mean."""
+    size = source.images.shape[1]
+    padded = np.pad(source.images, ((0, 0), (2, 2), (2, 2), (0, 0)), "edge").astype(np.float32)
+    rows = np.stack([padded[:, shift : shift + size] for shift in range(5)]).mean(0)
+    return np.stack([rows[:, :, shift : shift + size] for shift in range(5)]).mean(0).astype(np.uint8)
+
+
+def edges(source: Source) -> Images:
+    """Length of the luminance gradient, white on black."""
+    level = grey(source)[..., 0].astype(np.float32)
+    down, right = np.gradient(level, axis=(1, 2))
+    return np.repeat(np.clip(3 * np.hypot(down, right), 0, 255).astype(np.uint8)[..., None], 3, -1)
+
+
+def _task(name: str, input: Callable[[Source], Images], output: Callable[[Source], Images]) -> Task:
+    return Task(name, input, output)
+
+
+# The five tasks of the paper count twice, the others once.
+_FIVE = [SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY]
+_OTHERS = [
+    _task("negative", image, negative),
+    _task("mirror", image, mirrored),
+    _task("upside_down", image, upside_down),
+    _task("edges", image, edges),
+    _task("blur", image, blurred),
+    _task("swap_channels", image, swapped_channels),
+    _task("object_only", image, object_only),
+    _task("background_only", image, background_only),
+    _task("greying", image, grey),
+    _task("darkening", image, dark),
+    _task("inverse_mask", image, inverse_mask),
+    _task("dark_to_dark", dark, dark),
+    _task("dark_to_mask", dark, mask),
+    _task("grey_to_grey", grey, grey),
+    _task("grey_to_mask", grey, mask),
+    _task("hole_to_hole", hole, hole),
+    _task("hole_to_inverse_mask", hole, inverse_mask),
+]
+TRAINING_TASKS: list[Task] = [*_FIVE, *_FIVE, *_OTHERS]
+
+# Never trained on: new pairs of known sides, and one side that never occurs. They measure what a model cannot do.
+UNSEEN_TASKS: list[Task] = [
+    _task("dark_to_negative", dark, negative),
+    _task("grey_to_mirror", grey, mirrored),
+    Task("hole_to_mask", hole, mask, "iou"),
+    _task("rotate", image, rotated),
+]
+
+
+class Figures:
+    """Scenes held in memory, given out as random canvases' quadrants. A batch is a function of the generator alone."""
+
+    def __init__(self, data: DataSet, count: int, size: int):
+        self._pool = data.load(np.arange(count), size)
+        order = np.argsort(self._pool.classes, kind="stable")
+        self._by_class = np.split(order, np.unique(self._pool.classes[order], return_index=True)[1][1:])
+
+    def _examples(self, rows: Int[np.ndarray, " n"]) -> Examples:
+        pool = self._pool
+        return Examples(pool.images[rows], pool.masks[rows], pool.classes[rows], pool.indices[rows])
+
+    def quadrants(self, count: int, random: np.random.Generator) -> Images:
+        """[count, 4, size, size, 3]: support in and out, query in and out; support and query are of one class."""
+        which = random.integers(0, len(self._by_class), count)
+        rows = np.stack([random.choice(self._by_class[group], 2, replace=False) for group in which])
+        tasks = random.integers(0, len(TRAINING_TASKS), count)
+        size = self._pool.images.shape[1]
+        figures = np.empty((count, 4, size, size, 3), np.uint8)
+        for index in np.unique(tasks):
+            task, members = TRAINING_TASKS[index], np.flatnonzero(tasks == index)
+            for place in range(2):
+                source = Source.draw(self._examples(rows[members, place]), random)
+                figures[members, 2 * place] = task.input(source)
+                figures[members, 2 * place + 1] = task.output(source)
+        return figures
+
+    def images(self, count: int, random: np.random.Generator) -> Images:
+        """[count, size, size, 3]: sides of training tasks; the untouched image is by far the most frequent."""
+        quadrants = self.quadrants(-(-count // 2), random)
+        return quadrants[:, 2:].reshape(-1, *quadrants.shape[2:])[:count]
+
+    def canvases(self, count: int, random: np.random.Generator) -> Images:
+        """[count / 4, 2 size, 2 size, 3]: as many pixels as ``images`` gives, four images a canvas without gaps."""
+        quadrants = self.quadrants(count // 4, random)
+        count, _, size, _, channels = quadrants.shape
+        grid = quadrants.reshape(count, 2, 2, size, size, channels).swapaxes(2, 3)
+        return grid.reshape(count, 2 * size, 2 * size, channels)

@@ -1,0 +1,132 @@
+"""Stage two: the masked autoencoder, on figures, by cross-entropy on the tokenizer's codes of the hidden patches.
+
+Mostly the query output is hidden as a whole, as prompting hides it; otherwise random patches are, as in MAE.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from rich.console import Console
+from torch import Tensor, nn
+
+from taskvec import evaluate
+from taskvec.canvas import QUADRANTS, View
+from taskvec.data.examples import DataSet
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.vqgan import to_unit
+from taskvec.prompts import draw_prompts
+from taskvec.tasks import TASKS
+from taskvec.training.figures import Figures
+from taskvec.training.loop import learning_rate_factor, run_stage
+
+
+@dataclass(frozen=True)
+class MaeRecipe:
+    """Matrices of the blocks are trained by Muon, everything else by AdamW; a batch is ``batch`` canvases."""
+
+    steps: int
+    batch: int = 64
+    muon_learning_rate: float = 5e-3
+    adamw_learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    random_masks: float = 0.15
+    hidden_at_random: float = 0.75
+    figures: int = 49152
+    seed: int = 0
+    bfloat16: bool = True
+
+
+def train_mae(
+    model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, directory: Path, console: Console
+) -> None:
+    """Train all of ``model`` but its tokenizer, in place; resumes from ``directory``."""
+    model.vqgan.requires_grad_(False)
+    optimizers = _optimizers(model, recipe)
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    tokens = model.geometry.region_tokens(*QUADRANTS)
+    query_output = model.geometry.region_tokens("query_output")
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    initialise(model)
+
+    def step(index: int) -> dict[str, float]:
+        random = np.random.default_rng([recipe.seed, 4, index])
+        factor = learning_rate_factor(index, recipe.steps)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * factor
+        whole = random.random() >= recipe.random_masks
+        if whole:
+            hidden = query_output
+        else:
+            shuffled = random.permutation(len(tokens))[: round(recipe.hidden_at_random * len(tokens))]
+            hidden = tokens[np.sort(shuffled)]
+        quadrants = figures.quadrants(recipe.batch, random)
+        view = View(_without(torch.arange(model.geometry.tokens), hidden), torch.arange(model.geometry.tokens))
+        canvases = torch.from_numpy(model.geometry.compose(dict(zip(QUADRANTS, quadrants.swapaxes(0, 1), strict=True))))
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            targets = _codes(model, canvases, whole)[:, hidden - 1]
+            logits = model(canvases, view)[:, hidden - 1]
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        return {"loss": float(loss.detach())}
+
+    def validate() -> dict[str, float]:
+        model.eval()
+        results = {}
+        for task in TASKS.values():
+            prompts = draw_prompts(held_out, task, 200, model.config.image_size, seed=recipe.seed)
+            scores = evaluate.scores(model, evaluate.run(model, "one_shot"), prompts)
+            results[task.name] = round(float(scores.mean()), 4)
+        model.train()
+        return results
+
+    parts: dict[str, Any] = {"model": model, **{f"optimizer_{i}": o for i, o in enumerate(optimizers)}}
+    run_stage("mae", directory, recipe.steps, parts, step, validate, console)
+
+
+def initialise(model: MaeVqgan) -> None:
+    """MAE's initialisation: uniform Glorot weights, zero biases, small CLS and mask tokens."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and not name.startswith("vqgan."):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    nn.init.xavier_uniform_(model.patch_embed.weight.data.flatten(1))
+    for token in (model.cls_token, model.mask_token):
+        nn.init.normal_(token, std=0.02)
+
+
+def _optimizers(model: MaeVqgan, recipe: MaeRecipe) -> list[torch.optim.Optimizer]:
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (matrices if parameter.ndim == 2 and ".blocks." in name else others).append(parameter)
+    muon = torch.optim.Muon(matrices, recipe.muon_learning_rate, recipe.weight_decay, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW(others, recipe.adamw_learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay)
+    return [muon, adamw]
+
+
+@torch.no_grad()
+def _codes(model: MaeVqgan, canvases: Tensor, query_output_only: bool) -> Int[Tensor, "n patches"]:
+    """Codes of every canvas patch, row-major; only the query output's are filled in where no others are needed."""
+    grid = model.geometry.grid
+    half, middle = grid // 2, model.config.canvas_size // 2
+    codes = torch.zeros(len(canvases), grid, grid, dtype=torch.int64)
+    for row, column in [(1, 1)] if query_output_only else [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        quadrant = canvases[:, row * middle : (row + 1) * middle, column * middle : (column + 1) * middle]
+        codes[:, row * half : (row + 1) * half, column * half : (column + 1) * half] = model.vqgan.encode(
+            to_unit(quadrant).contiguous(memory_format=torch.channels_last)
+        )
+    return codes.flatten(1)
+
+
+def _without(tokens: Tensor, removed: Tensor) -> Tensor:
+    return tokens[~torch.isin(tokens, removed)]

@@ -1,0 +1,149 @@
+"""Stage one: the VQ tokenizer.
+
+A plain autoencoder comes first, with noise on its latents that grows to about what quantisation will do to them, and a
+pull towards zero mean and unit variance, without which latents drift or collapse. Its latents are clustered into the
+codebook, which then follows them by moving averages while the rest learns to reconstruct through it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from rich.console import Console
+from torch import Tensor, nn
+
+from taskvec.models.vqgan import Vqgan, to_unit
+from taskvec.training.figures import Figures
+from taskvec.training.loop import learning_rate_factor, run_stage
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """``steps`` in all, the first ``autoencoder_steps`` without codes; a batch is ``batch`` images."""
+
+    steps: int
+    autoencoder_steps: int
+    batch: int = 64
+    learning_rate: float = 2e-3
+    noise: float = 0.6
+    commitment: float = 0.25
+    average_decay: float = 0.99
+    images: int = 49152
+    seed: int = 0
+    bfloat16: bool = True
+
+
+class MovingCodebook(nn.Module):
+    """Exponential moving averages of the latents assigned to each code; codes that fall out of use are restarted."""
+
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, embedding: nn.Embedding, decay: float):
+        super().__init__()
+        self.register_buffer("counts", torch.ones(embedding.num_embeddings))
+        self.register_buffer("sums", embedding.weight.detach().clone())
+        self._embedding, self._decay = [embedding], decay  # in a list: the weights are saved with the model
+
+    def start(self, latents: Float[Tensor, "n channels"], rounds: int = 12) -> None:
+        """Lloyd's k-means on these latents."""
+        weight = self._embedding[0].weight.data
+        weight.copy_(latents[torch.linspace(0, len(latents) - 1, len(weight)).long()])
+        for _ in range(rounds):
+            nearest = torch.cdist(latents, weight).argmin(1)
+            counts, sums = _totals(latents, nearest, len(weight))
+            empty = counts == 0
+            weight.copy_(sums / counts.clamp(min=1)[:, None])
+            weight[empty] = latents[torch.randperm(len(latents))[: int(empty.sum())]]
+        self.counts.fill_(1.0)
+        self.sums.copy_(weight)
+
+    def update(self, latents: Float[Tensor, "n channels"], codes: Int[Tensor, " n"]) -> None:
+        counts, sums = _totals(latents, codes, len(self.counts))
+        self.counts.lerp_(counts, 1 - self._decay)
+        self.sums.lerp_(sums, 1 - self._decay)
+        unused = self.counts < 0.02
+        if unused.any():
+            fresh = latents[torch.randint(len(latents), (int(unused.sum()),))]
+            self.counts[unused], self.sums[unused] = 1.0, fresh
+        self._embedding[0].weight.data.copy_(self.sums / self.counts.clamp(min=1e-3)[:, None])
+
+
+def _totals(latents: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    counts = torch.zeros(size).index_add_(0, codes, torch.ones(len(codes)))
+    return counts, torch.zeros(size, latents.shape[1]).index_add_(0, codes, latents)
+
+
+def train_tokenizer(
+    vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, held_out: Figures, directory: Path, console: Console
+) -> None:
+    """Train ``vqgan`` in place on the quadrants of figures; resumes from ``directory``."""
+    vqgan.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    trained = [parameter for name, parameter in vqgan.named_parameters() if not name.startswith("quantize.")]
+    optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=1e-4)
+    codebook = MovingCodebook(vqgan.quantize.embedding, recipe.average_decay)
+
+    def step(index: int) -> dict[str, float]:
+        if index == recipe.autoencoder_steps:
+            torch.manual_seed(recipe.seed)
+            codebook.start(_latents(vqgan, figures, count=12288, seed=recipe.seed))
+        torch.manual_seed(recipe.seed * 1_000_003 + index)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * learning_rate_factor(index, recipe.steps)
+        # canvases now and then, so that decoding a whole canvas works as well as decoding one quadrant
+        draw = figures.canvases if index % 4 == 3 else figures.images
+        images = to_unit(torch.from_numpy(draw(recipe.batch, np.random.default_rng([recipe.seed, 1, index]))))
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            latents = vqgan.latents(images)
+        latents = latents.float()
+        flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
+        spread = flat.mean(0).square().mean() + (flat.var(0) - 1).square().mean()
+        numbers = {"spread": float(spread.detach())}
+        if index < recipe.autoencoder_steps:
+            noise = recipe.noise * (0.1 + 0.9 * index / recipe.autoencoder_steps)
+            coded = latents + noise * torch.randn_like(latents)
+            loss = 0.1 * spread
+        else:
+            codes = vqgan.quantize(latents.detach())
+            nearest = vqgan.quantize.embedding(codes).permute(0, 3, 1, 2).detach()
+            codebook.update(flat.detach(), codes.flatten())
+            commitment = F.mse_loss(latents, nearest)
+            coded = latents + (nearest - latents).detach()
+            loss = recipe.commitment * commitment + 0.01 * spread
+            numbers["commitment"] = float(commitment.detach())
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            decoded = vqgan.decode_latents(coded)
+        difference = decoded.float() - images
+        # squared error is what the metrics ask for; absolute error keeps edges and flat areas clean
+        loss = loss + difference.square().mean() + 0.2 * difference.abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        return {"mse": float(difference.detach().square().mean()), **numbers}
+
+    def validate() -> dict[str, float]:
+        images = to_unit(torch.from_numpy(held_out.images(1024, np.random.default_rng([recipe.seed, 2]))))
+        with torch.inference_mode():
+            codes = vqgan.encode(images)
+            decoded = vqgan.decode(codes).clamp(-1, 1)
+        return {
+            "held_out_mse": float(F.mse_loss(decoded, images)),
+            "codes_in_use": float(codes.unique().numel()),
+        }
+
+    parts: dict[str, Any] = {"model": vqgan, "optimizer": optimizer, "codebook": codebook}
+    run_stage("tokenizer", directory, recipe.steps, parts, step, validate, console)
+
+
+@torch.inference_mode()
+def _latents(vqgan: Vqgan, figures: Figures, count: int, seed: int) -> Float[Tensor, "n channels"]:
+    images = torch.from_numpy(figures.images(count // 8, np.random.default_rng([seed, 3])))
+    latents = torch.cat([vqgan.latents(to_unit(chunk)) for chunk in images.split(128)])
+    flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
+    return flat[torch.randperm(len(flat))[:count]]

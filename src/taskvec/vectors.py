@@ -1,0 +1,208 @@
+"""Task vectors: the artefact of a search. Mean head outputs at the chosen sites make a model do one task, no example needed."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self, overload
+
+import numpy as np
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from jaxtyping import Float, UInt8
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from taskvec.canvas import ViewName, resize
+from taskvec.files import replacing
+from taskvec.heads import Patch
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.pretrained import parse
+from taskvec.sites import Site, Sites
+
+CONFIG, TENSORS = "config.json", "vectors.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class VectorsConfig:
+    """What config.json of task vectors holds. ``found`` records how they were found; ``shapes`` [layers, heads, tokens]."""
+
+    format: int
+    task: str
+    metric: str
+    granularity: str
+    sites: tuple[Site, ...]
+    of: int
+    model_fingerprint: str
+    shapes: dict[str, tuple[int, int, int]]
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskVectors:
+    """Means at the positions of the chosen sites, bound to the model they belong to.
+
+    ``means``: by stack float32 [layers, heads, canvas tokens, head_dim], NaN at every position that is not patched.
+    Raises ValueError where no position is chosen or the model is not the one the vectors were found with.
+    """
+
+    model: MaeVqgan
+    config: VectorsConfig
+    means: dict[str, Float[Tensor, "layers heads tokens head_dim"]]
+
+    def __post_init__(self) -> None:
+        fingerprint = self.model.fingerprint()
+        if fingerprint != self.config.model_fingerprint:
+            raise ValueError(
+                f"these task vectors belong to the model with fingerprint {self.config.model_fingerprint}, "
+                f"not to this one with {fingerprint}"
+            )
+        object.__setattr__(self, "patch", self._patch())
+
+    patch: Patch = field(init=False, repr=False)
+
+    @classmethod
+    def select(
+        cls,
+        model: MaeVqgan,
+        sites: Sites,
+        mask: Tensor,
+        means: dict[str, Tensor],
+        *,
+        task: str,
+        metric: str,
+        found: dict[str, Any],
+    ) -> Self:
+        """Keep the means of one task [layers, heads, canvas tokens, head_dim] where ``mask`` [sites] is True."""
+        chosen = torch.nn.functional.pad(mask, (0, 1))
+        kept = {}
+        for stack, index in sites.index.items():
+            kept[stack] = torch.where(chosen[index][..., None], means[stack].cpu(), torch.nan)
+        names = tuple(sites.names[i] for i in mask.nonzero()[:, 0])
+        shapes = {stack: tuple(mean.shape[:3]) for stack, mean in kept.items()}
+        config = VectorsConfig(
+            FORMAT, task, metric, sites.granularity, names, len(sites), model.fingerprint(), shapes, found
+        )
+        return cls(model, config, kept)
+
+    @property
+    def task(self) -> str:
+        return self.config.task
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The chosen sites."""
+        return self.config.sites
+
+    def _patch(self) -> Patch:
+        """One site that covers every position with a mean, selected for a batch of any size."""
+        index = {stack: torch.where(mean.isnan().any(-1), -1, 0) for stack, mean in self.means.items()}
+        whole = Sites("layer", (Site("all", 0, None, None, None),), index)
+        return Patch(whole, torch.ones(1, 1, dtype=torch.bool), {s: m[None] for s, m in self.means.items()})
+
+    @contextmanager
+    def applied(self, view: ViewName = "query_only") -> Iterator[MaeVqgan]:
+        """The model with the vectors in place, for forward passes in this view."""
+        with self.patch.applied(self.model, self.model.view(view)):
+            yield self.model
+
+    @torch.inference_mode()
+    def predict(self, images: UInt8[np.ndarray, "n size size 3"]) -> UInt8[np.ndarray, "n size size 3"]:
+        """Output images of query inputs at the canvas's image size."""
+        canvases = torch.from_numpy(self.model.geometry.compose({"query_input": images})).to(self.model.device)
+        logits = self.model(canvases, "query_only", self.patch)
+        return self.model.decode(logits.argmax(-1), "query_only").cpu().numpy()
+
+    @overload
+    def __call__(self, image: Image.Image) -> Image.Image: ...
+
+    @overload
+    def __call__(self, image: list[Image.Image]) -> list[Image.Image]: ...
+
+    def __call__(self, image: Image.Image | list[Image.Image]) -> Image.Image | list[Image.Image]:
+        """Do the task on an image, or on each of a list: the model sees it at its own size, the result has the image's."""
+        if isinstance(image, Image.Image):
+            return self([image])[0]
+        size = self.model.config.image_size
+        inputs = np.stack([resize(np.asarray(each.convert("RGB")), size) for each in image])
+        outputs = self.predict(inputs)
+        pairs = zip(outputs, image, strict=True)
+        return [Image.fromarray(output).resize(each.size, Image.Resampling.BICUBIC) for output, each in pairs]
+
+    def __add__(self, other: "TaskVectors") -> "TaskVectors":
+        return self._combine(other, 1.0, "+")
+
+    def __sub__(self, other: "TaskVectors") -> "TaskVectors":
+        return self._combine(other, -1.0, "-")
+
+    def _combine(self, other: "TaskVectors", sign: float, symbol: str) -> "TaskVectors":
+        """Add or subtract means position by position (Figure 7); ValueError where the positions are not the same."""
+        if self.config.model_fingerprint != other.config.model_fingerprint or self.sites != other.sites:
+            raise ValueError(
+                f"{self.task} and {other.task} have different sites: only vectors of the same sites add up"
+            )
+        means = {stack: mean + sign * other.means[stack] for stack, mean in self.means.items()}
+        name = f"{self.task} {symbol} {other.task}"
+        return TaskVectors(self.model, replace(self.config, task=name, found={"combined": name}), means)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write config.json and vectors.safetensors: the chosen positions [n, 3] (layer, head, token) and values."""
+        tensors = {}
+        for stack, mean in self.means.items():
+            positions = (~mean.isnan().any(-1)).nonzero()
+            tensors[f"{stack}.positions"] = positions.to(torch.int32)
+            tensors[f"{stack}.values"] = mean[tuple(positions.T)].contiguous()
+        with replacing(Path(directory) / TENSORS) as path:
+            save_file(tensors, path)
+        with replacing(Path(directory) / CONFIG) as path:
+            path.write_text(json.dumps(asdict(self.config), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, directory: str | Path, model: MaeVqgan) -> Self:
+        """Read a directory; ValueError where it holds no task vectors, or those of another model."""
+        config = read_config(directory)
+        try:
+            tensors = load_file(Path(directory) / TENSORS)
+            means = {}
+            for stack, shape in config.shapes.items():
+                positions, values = tensors[f"{stack}.positions"].long(), tensors[f"{stack}.values"]
+                means[stack] = torch.full((*shape, values.shape[-1]), torch.nan)
+                means[stack][tuple(positions.T)] = values
+        except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{Path(directory) / TENSORS} is missing or damaged: {error}") from error
+        return cls(model, config, means)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, model: MaeVqgan, *, revision: str | None = None) -> Self:
+        """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded."""
+        if Path(name).is_dir():
+            return cls.load(name, model)
+        return cls.load(snapshot_download(str(name), revision=revision), model)
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> None:
+        """Upload to the Hugging Face hub."""
+        hub = HfApi()
+        hub.create_repo(repository, private=private, exist_ok=True)
+        with TemporaryDirectory() as directory:
+            self.save_pretrained(directory)
+            hub.upload_folder(repo_id=repository, folder_path=directory)
+
+
+def read_config(directory: str | Path) -> VectorsConfig:
+    """config.json of task vectors; ValueError where it is missing or not of this format."""
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    config = parse(VectorsConfig, values, path)
+    if config.format != FORMAT:
+        raise ValueError(f"{path} has format {config.format}, expected {FORMAT}")
+    return config
