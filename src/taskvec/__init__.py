@@ -1,0 +1,31 @@
+"""Find and use visual task vectors.
+
+model = taskvec.load_model("tiny")
+data = taskvec.load_data("scenes", split="train")
+vectors = taskvec.find(model, data, task="segmentation")
+mask = vectors(image)
+vectors.save_pretrained("vectors/segmentation")
+"""
+
+from taskvec.data import load_data
+from taskvec.find import FindSettings, find
+from taskvec.models import load_model
+from taskvec.search import ReinforceSettings
+from taskvec.statistics import Statistics, collect, taskness
+from taskvec.tasks import TASKS
+from taskvec.vectors import TaskVectors
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TASKS",
+    "FindSettings",
+    "ReinforceSettings",
+    "Statistics",
+    "TaskVectors",
+    "collect",
+    "find",
+    "load_data",
+    "load_model",
+    "taskness",
+]

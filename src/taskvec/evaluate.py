@@ -9,10 +9,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from taskvec import metrics
-from taskvec.canvas import View, ViewName
+from taskvec.canvas import VIEWS, View, ViewName
 from taskvec.heads import Patch
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.prompts import Prompts
+from taskvec.vectors import TaskVectors
 
 Pixels = UInt8[Tensor, "n size size 3"]
 Method = Callable[[UInt8[Tensor, "n canvas canvas 3"]], Pixels]
@@ -66,3 +67,15 @@ def scores(model: MaeVqgan, method: Method, prompts: Prompts) -> Float[np.ndarra
     """The task's metric of every prompt."""
     targets = torch.from_numpy(prompts.query_output)
     return metrics.score(prompts.task.metric, answers(model, method, prompts), targets).numpy()
+
+
+def method_named(model: MaeVqgan, name: str) -> Method:
+    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another."""
+    if name in VIEWS:
+        return run(model, name)
+    if name.startswith("vectors:"):
+        return run(model, "query_only", TaskVectors.load(name.removeprefix("vectors:"), model).patch)
+    others = {"copy_input": copy_input, "ceiling": ceiling}
+    if name not in others:
+        raise ValueError(f"there is no method {name!r}: expected {', '.join([*VIEWS, *others])} or vectors:DIRECTORY")
+    return others[name](model)

@@ -22,7 +22,7 @@ class FindSettings:
     """How task vectors are found; the defaults are the paper's (Sections 8.1 and 8.2), with 100 held-out items.
 
     ``prompts`` are behind each mean, ``items`` are searched on, ``held_out`` choose among checkpoints; the three come
-    from disjoint parts of the data. ``objective`` and ``granularity``: see ``taskvec.objectives`` and ``taskvec.sites``.
+    from disjoint parts of the data. ``taskvec.objectives`` and ``taskvec.sites`` explain objectives and granularities.
     """
 
     prompts: int = 100

@@ -61,7 +61,7 @@ def intercept(model: HasHeads, function: Callable[[str, int, HeadOutput], HeadOu
 
 @contextmanager
 def recording(model: HasHeads) -> Iterator[dict[str, list[HeadOutput]]]:
-    """The head outputs of the forward pass run inside the block, by stack and layer, in the order of the view's tokens."""
+    """The head outputs of the forward pass run inside the block: by stack, a list of layers, in the view's tokens."""
     recorded: dict[str, list[HeadOutput]] = {stack: [] for stack in model.projections()}
 
     def keep(stack: str, layer: int, z: HeadOutput) -> None:
@@ -101,8 +101,8 @@ class Patch:
             mean = self.means[stack]
             if mean.shape[1:4] != positions.shape[1:]:
                 raise ValueError(
-                    f"means of shape {tuple(mean.shape)} do not fit the {stack}: expected [tasks, layers, heads, tokens, "
-                    f"head_dim] with {tuple(positions.shape[1:])} for layers, heads and tokens"
+                    f"means of shape {tuple(mean.shape)} do not fit the {stack}: expected [tasks, layers, heads, "
+                    f"tokens, head_dim] with {tuple(positions.shape[1:])} for layers, heads and tokens"
                 )
             if mean.isnan().any(0).any(-1)[positions[0]].any():
                 raise ValueError(f"a selected position of the {stack} has no mean: it was not recorded")

@@ -23,10 +23,10 @@ OBJECTIVES: tuple[ObjectiveKind, ...] = ("pixel", "token")
 class Objective:
     """Losses of patched runs on fixed items, which are the queries of one or several tasks, task after task.
 
-    ``pixel`` is the task's metric after decoding (its negative for IoU); ``token`` the mean cross-entropy in nats of the
-    true codes, which needs no decoding. Task t's items take the t-th of ``means``. ``rows`` bounds how many patched runs
-    share a forward pass; results do not depend on it, beyond the order of floating-point sums. ``bfloat16`` computes
-    matrix products and convolutions in that type.
+    ``pixel`` is the task's metric after decoding (its negative for IoU); ``token`` the mean cross-entropy in nats of
+    the true codes, which needs no decoding. Task t's items take the t-th of ``means``. ``rows`` bounds how many patched
+    runs share a forward pass; results do not depend on it, beyond the order of floating-point sums. ``bfloat16``
+    computes matrix products and convolutions in that type.
     """
 
     model: MaeVqgan

@@ -147,9 +147,9 @@ def collect(
         fields: dict[str, dict[str, HeadField]] = {"mean": {}, "variance": {}}
         for stack, projections in model.projections().items():
             layers = [moments[stack, layer] for layer in range(len(projections.modules))]
-            for kind in fields:
+            for kind, field in fields.items():
                 values = torch.stack([getattr(layer, kind) for layer in layers])
-                fields[kind][stack] = _on_canvas(values, view.tokens(stack), model.geometry.tokens)
+                field[stack] = _on_canvas(values, view.tokens(stack), model.geometry.tokens)
         record = {
             "support": batch_of_task.support_indices.tolist(),
             "query": batch_of_task.query_indices.tolist(),

@@ -1,4 +1,4 @@
-"""Task vectors: the artefact of a search. Mean head outputs at the chosen sites make a model do one task, no example needed."""
+"""Task vectors, the artefact of a search: mean head outputs at the chosen sites, which make a model do one task."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class VectorsConfig:
-    """What config.json of task vectors holds. ``found`` records how they were found; ``shapes`` [layers, heads, tokens]."""
+    """What config.json holds: ``found`` records how they were found, ``shapes`` are [layers, heads, canvas tokens]."""
 
     format: int
     task: str
@@ -125,7 +125,7 @@ class TaskVectors:
     def __call__(self, image: list[Image.Image]) -> list[Image.Image]: ...
 
     def __call__(self, image: Image.Image | list[Image.Image]) -> Image.Image | list[Image.Image]:
-        """Do the task on an image, or on each of a list: the model sees it at its own size, the result has the image's."""
+        """Do the task on an image or on each of a list; the model sees its own size, results have that of the image."""
         if isinstance(image, Image.Image):
             return self([image])[0]
         size = self.model.config.image_size

@@ -46,7 +46,7 @@ class MaeVqganConfig:
     def __post_init__(self) -> None:
         if self.vqgan.patch_size != self.patch_size:
             raise ValueError(
-                f"one code stands for {self.vqgan.patch_size} pixels, but a patch has {self.patch_size}: they must agree"
+                f"one code stands for {self.vqgan.patch_size} pixels and a patch for {self.patch_size}: they must agree"
             )
         for stack in (self.encoder, self.decoder):
             if stack.width % stack.heads:

@@ -60,7 +60,7 @@ class Pretrained(nn.Module, ModelHubMixin):
     def load(cls, directory: Path) -> Self:
         """Read a model directory as float32, in evaluation mode and without gradients.
 
-        Raises ValueError where a file is missing, is something else, or does not fit: the message names file, key and shapes.
+        Raises ValueError, which names file, key and shapes, where a file is missing, is something else or does not fit.
         """
         for name in (CONFIG, WEIGHTS):
             if not (directory / name).is_file():
@@ -88,7 +88,7 @@ class Pretrained(nn.Module, ModelHubMixin):
         return cls.load(Path(snapshot_download(str(name), revision=revision, local_files_only=local_files_only)))
 
     def fingerprint(self) -> str:
-        """SHA-256 of the configuration and all weights, 16 hexadecimal digits: the same weights, the same fingerprint."""
+        """SHA-256 of configuration and weights, 16 hexadecimal digits: the same weights, the same fingerprint."""
         digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())

@@ -5,7 +5,7 @@ A search knows no model. It sees ``evaluate(masks [n, sites], items [n]) -> loss
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -158,8 +158,8 @@ def reinforce(
     except KeyboardInterrupt:
         if best is None:
             raise
-    assert best is not None  # the last step is always a checkpoint
-    return Found(best[2], best[0], best[1], logits.detach(), history, evaluations)
+    loss, step, mask = cast(tuple[float, int, Tensor], best)  # the last step is always a checkpoint
+    return Found(mask, loss, step, logits.detach(), history, evaluations)
 
 
 def _candidates(

@@ -36,7 +36,6 @@ class MaeRecipe:
     weight_decay: float = 0.02
     random_masks: float = 0.15
     hidden_at_random: float = 0.75
-    figures: int = 49152
     seed: int = 0
     bfloat16: bool = True
 

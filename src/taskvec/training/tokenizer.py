@@ -32,7 +32,6 @@ class TokenizerRecipe:
     noise: float = 0.6
     commitment: float = 0.25
     average_decay: float = 0.99
-    images: int = 49152
     seed: int = 0
     bfloat16: bool = True
 

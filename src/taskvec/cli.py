@@ -1,0 +1,318 @@
+"""The command: parses, calls, prints. Everything it does is one call of the Python API away."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from taskvec import apply as application
+from taskvec import demo as demonstration
+from taskvec import environment
+from taskvec import evaluate as evaluation
+from taskvec.data import DATA_SETS, load_data
+from taskvec.describe import describe_model, describe_vectors
+from taskvec.files import replacing
+from taskvec.find import FindSettings, find, statistics_prompts
+from taskvec.models import load_model
+from taskvec.objectives import OBJECTIVES
+from taskvec.prompts import draw_prompts
+from taskvec.report.page import write_report
+from taskvec.report.table import results_json, results_table
+from taskvec.search.reinforce import BASELINES, ReinforceSettings
+from taskvec.sites import GRANULARITIES
+from taskvec.statistics import Statistics, collect
+from taskvec.tasks import TASKS, task_named
+from taskvec.training.recipe import read_recipe, train
+from taskvec.vectors import CONFIG as VECTORS_CONFIG
+from taskvec.vectors import TaskVectors
+
+app = typer.Typer(
+    name="taskvec",
+    help="Find and use visual task vectors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True)
+
+ModelOption = Annotated[str, typer.Option("--model", help="A model that ships with the package (tiny) or a directory.")]
+DataOption = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)}.")]
+FoldOption = Annotated[int | None, typer.Option("--fold", help="Only the classes of this fold, 0 to 3.")]
+TaskOption = Annotated[str, typer.Option("--task", help=f"One of {', '.join(TASKS)}.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.")]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"--device {name}: there is no such device here, expected cpu, cuda or cuda:N") from error
+    return device
+
+
+def _write_json(path: Path | None, result: object) -> None:
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+
+
+@contextmanager
+def _search_progress(title: str, steps: int, log: Path | None = None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar with loss, number of sites and time left for people; one JSON line a step for machines."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+    with Progress(*columns, TextColumn("{task.fields[status]}"), console=console) as progress:
+        bar = progress.add_task(title, total=steps, status="")
+
+        def on_step(record: dict[str, Any]) -> None:
+            status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
+            progress.update(bar, completed=record["step"], status=status)
+            if log is not None:
+                with log.open("a") as lines:
+                    lines.write(json.dumps(record) + "\n")
+
+        yield on_step
+
+
+@app.command("train")
+def train_command(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/tiny.toml.")],
+    out: Annotated[Path, typer.Option(help="Logs, checkpoints and, in the end, model/. A run found here goes on.")],
+    json_file: JsonOption = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")] = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Train a model from a recipe; Ctrl-C keeps a checkpoint, and the same command goes on from it."""
+    chosen = read_recipe(recipe)
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
+    directory = train(chosen, out, console, _device(device))
+    _write_json(json_file, {"model": str(directory), "recipe": asdict(chosen), "versions": environment.versions()})
+    console.print(f"the model is in {directory}")
+
+
+@app.command("collect")
+def collect_command(
+    out: Annotated[Path, typer.Option(help="The file of statistics to write (safetensors).")],
+    model: ModelOption = "tiny",
+    data: DataOption = "scenes",
+    fold: FoldOption = None,
+    task: Annotated[list[str] | None, typer.Option(help="Repeat for several; all five by default.")] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts behind each mean.")] = 100,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Mean and variance of every head output over one-shot prompts of each task."""
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} exists: statistics are never merged; name another file or pass --overwrite")
+    tasks = [task_named(name) for name in task or TASKS]
+    network = load_model(model, _device(device))
+    examples = load_data(data, "train", fold)
+    settings = FindSettings(prompts=prompts, seed=seed)
+    with Progress(console=console) as progress:
+        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
+        batches = (statistics_prompts(network, examples, each, settings) for each in tasks)
+        result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
+    result.save(out)
+    summary = {
+        "file": str(out),
+        "model_fingerprint": result.model_fingerprint,
+        "data": examples.describe(),
+        "seed": seed,
+    }
+    _write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+
+
+@app.command("search")
+def search_command(
+    task: TaskOption,
+    out: Annotated[Path, typer.Option(help="Directory for the task vectors and the log of the search.")],
+    model: ModelOption = "tiny",
+    data: DataOption = "scenes",
+    fold: FoldOption = None,
+    statistics: Annotated[
+        Path | None, typer.Option(help="From `taskvec collect`; collected anew if not given.")
+    ] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts behind the means, where they are collected.")] = 100,
+    items: Annotated[int, typer.Option(min=1, help="Queries that the search evaluates its masks on.")] = 10,
+    held_out: Annotated[int, typer.Option(min=1, help="Queries that choose among checkpoints.")] = 100,
+    steps: Annotated[int, typer.Option(min=1)] = 600,
+    masks: Annotated[int, typer.Option(min=2, help="Masks sampled for every item in a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 0.1,
+    objective: Annotated[str, typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}.")] = "pixel",
+    baseline: Annotated[str, typer.Option(help=f"What losses are compared with: {' or '.join(BASELINES)}.")] = "batch",
+    granularity: Annotated[str, typer.Option(help=f"One of {', '.join(GRANULARITIES)}.")] = "quadrant",
+    stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
+    candidates: Annotated[int, typer.Option(min=0, help="Sampled masks scored at a checkpoint.")] = 1,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Find the task vectors of one task by REINFORCE; the defaults are the paper's. Ctrl-C keeps the best so far."""
+    chosen = task_named(task)
+    settings = FindSettings(
+        prompts=prompts,
+        items=items,
+        held_out=held_out,
+        objective=objective,  # pyright: ignore[reportArgumentType]
+        granularity=granularity,  # pyright: ignore[reportArgumentType]
+        stacks=tuple(stack or ("encoder", "decoder")),
+        search=ReinforceSettings(
+            steps=steps,
+            masks_per_item=masks,
+            learning_rate=learning_rate,
+            baseline=baseline,  # pyright: ignore[reportArgumentType]
+            candidates=candidates,
+            seed=seed,
+        ),
+        seed=seed,
+        bfloat16=bfloat16,
+    )
+    network = load_model(model, _device(device))
+    collected = None if statistics is None else Statistics.load(statistics)
+    with _search_progress(task, steps, out / "search.jsonl") as on_step:
+        vectors = find(network, load_data(data, "train", fold), chosen, settings, collected, on_step)
+    vectors.save_pretrained(out)
+    _write_json(json_file, asdict(vectors.config))
+    found = vectors.config.found
+    console.print(
+        f"{len(vectors.sites)} of {vectors.config.of} sites, held-out loss {found['held_out_loss']:.4f} "
+        f"at step {found['step']}: {out}"
+    )
+
+
+@app.command("evaluate")
+def evaluate_command(
+    task: TaskOption,
+    method: Annotated[str, typer.Option(help="one_shot, query_only, copy_input, ceiling or vectors:DIRECTORY.")],
+    model: ModelOption = "tiny",
+    data: DataOption = "scenes",
+    fold: FoldOption = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Prompts to score.")] = 1000,
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Score one way of doing a task on test data: the mean and its 95 % bootstrap interval."""
+    chosen = task_named(task)
+    network = load_model(model, _device(device))
+    run = evaluation.method_named(network, method)
+    examples = load_data(data, "test", fold)
+    prompts = draw_prompts(examples, chosen, pairs, network.config.image_size, seed)
+    result = evaluation.interval(evaluation.scores(network, run, prompts))
+    name = chosen.metric
+    print(f"{task} {method}: {name} {result.mean:.4f} [{result.low:.4f}, {result.high:.4f}] over {pairs} pairs")
+    settings = {"model": model, "data": examples.describe(), "pairs": pairs, "seed": seed}
+    _write_json(json_file, {"task": task, "method": method, "metric": name, **asdict(result), **settings})
+
+
+@app.command("apply")
+def apply_command(
+    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors.")],
+    images: Annotated[Path, typer.Argument(help="An image, or a directory of images.")],
+    out: Annotated[Path, typer.Option(help="Directory for the results: PNG files of the same names.")],
+    model: ModelOption = "tiny",
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Do a task on images through its task vectors."""
+    found = TaskVectors.load(vectors, load_model(model, _device(device)))
+    paths = application.image_files(images)
+    with Progress(console=console) as progress:
+        written = [application.apply_file(found, path, out) for path in progress.track(paths, description=found.task)]
+    _write_json(json_file, {"task": found.task, "files": [str(path) for path in written]})
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Directory for report.html, results.json and the task vectors.")] = Path(
+        "demo"
+    ),
+    model: ModelOption = "tiny",
+    queries: Annotated[int, typer.Option(min=2, help="Test queries of every task.")] = demonstration.QUERIES,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of every search, if not the demonstration's own.")
+    ] = None,
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """All five tasks on scenes never trained on: statistics, search, evaluation, report. Minutes on two cores."""
+    settings = replace(demonstration.SETTINGS, seed=seed)
+    search = replace(settings.search, seed=seed, steps=steps or settings.search.steps)
+    settings = replace(settings, search=search)
+    network = load_model(model, _device(device))
+    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[status]}"), console=console) as progress:
+        bars = {name: progress.add_task(name, total=search.steps, status="") for name in TASKS}
+
+        def on_step(name: str, record: dict[str, Any]) -> None:
+            status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
+            progress.update(bars[name], completed=record["step"], status=status)
+
+        train_data, test_data = load_data("scenes", "train"), load_data("scenes", "test", seed=seed)
+        outcome, vectors = demonstration.demo(network, train_data, test_data, settings, queries, on_step)
+    for found in vectors:
+        found.save_pretrained(out / "vectors" / found.task)
+    results = results_json(outcome)
+    _write_json(out / "results.json", results)
+    _write_json(json_file, results)
+    write_report(outcome, out / "report.html")
+    Console().print(results_table(outcome))
+    print(f"{outcome.seconds:.0f} seconds; look at {out / 'report.html'}")
+
+
+@app.command("info")
+def info_command(
+    target: Annotated[str, typer.Argument(help="A model (tiny, or a directory) or a directory of task vectors.")],
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """What a model or task vectors are: architecture, parameters, operations, fingerprint; or task, sites, origin."""
+    is_vectors = (Path(target) / VECTORS_CONFIG).is_file() and (Path(target) / "vectors.safetensors").is_file()
+    facts = describe_vectors(target) if is_vectors else describe_model(load_model(target, _device(device)))
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    _write_json(json_file, facts)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; bad input is one sentence on standard error and a non-zero status, never a traceback."""
+    try:
+        app(arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 2
+    except click.ClickException as error:
+        print(f"taskvec: {error.format_message()}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("taskvec: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, KeyError, OSError, torch.OutOfMemoryError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"taskvec: {' '.join(str(message).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What ``taskvec info`` says."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from taskvec.canvas import VIEWS
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.vectors import read_config
+
+
+def describe_model(model: MaeVqgan) -> dict[str, Any]:
+    """Architecture, parameters, fingerprint, and operations per canvas in GFLOP as torch counts them."""
+    parameters = sum(p.numel() for p in model.parameters())
+    tokenizer = sum(p.numel() for p in model.vqgan.parameters())
+    return {
+        "architecture": asdict(model.config),
+        "parameters": parameters,
+        "parameters_without_tokenizer": parameters - tokenizer,
+        "sites": {granularity: len(model.sites(granularity)) for granularity in ("token", "quadrant", "head", "layer")},
+        "gflop": gigaflops(model),
+        "fingerprint": model.fingerprint(),
+    }
+
+
+@torch.inference_mode()
+def gigaflops(model: MaeVqgan) -> dict[str, float]:
+    """GFLOP for one canvas: the transformer in each view, and the decoding of a whole canvas or of one quadrant."""
+    size, grid = model.config.canvas_size, model.geometry.grid
+    canvas = torch.zeros(1, size, size, 3, dtype=torch.uint8, device=model.device)
+    counted = {}
+    for view in VIEWS:
+        with FlopCounterMode(display=False) as counter:
+            model(canvas, view)
+        counted[view] = counter.get_total_flops() / 1e9
+    for name, side in (("decode_canvas", grid), ("decode_quadrant", grid // 2)):
+        with FlopCounterMode(display=False) as counter:
+            model.vqgan.decode(torch.zeros(1, side, side, dtype=torch.int64, device=model.device))
+        counted[name] = counter.get_total_flops() / 1e9
+    return counted
+
+
+def describe_vectors(directory: str | Path) -> dict[str, Any]:
+    """Task, sites by stack and region, the model they belong to, and how they were found, without the model."""
+    config = read_config(directory)
+    found = {key: value for key, value in config.found.items() if key not in ("history", "statistics")}
+    return {
+        "task": config.task,
+        "metric": config.metric,
+        "granularity": config.granularity,
+        "sites": f"{len(config.sites)} of {config.of}",
+        "by_stack_and_region": dict(Counter(f"{site.stack} {site.region or 'all'}" for site in config.sites)),
+        "model_fingerprint": config.model_fingerprint,
+        "found": found,
+    }

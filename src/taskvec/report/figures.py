@@ -1,0 +1,278 @@
+"""The report's pictures, as the bytes of a PNG or the text of an SVG. Colours are Okabe and Ito's, on white."""
+
+import math
+from collections.abc import Sequence
+from io import BytesIO, StringIO
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from taskvec.objectives import ObjectiveKind
+from taskvec.report.outcomes import METHODS, TaskOutcome
+from taskvec.report.table import METHOD_LABELS
+from taskvec.sites import Site
+from taskvec.tasks import Images, Metric
+
+BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"
+INK, MUTED, FAINT = "#222222", "#666666", "#d0d0d0"
+METHOD_COLOURS = {"one_shot": BLUE, "task_vectors": VERMILLION}
+UNITS: dict[Metric, str] = {"iou": "IoU (0 to 1)", "mse": "MSE (normalised units)"}
+
+# What each stack sees of a canvas that holds a query alone.
+STACK_REGIONS = {"encoder": ("cls", "query_input"), "decoder": ("cls", "query_input", "query_output")}
+
+# Dividing pixels by a power of two is exact, so a figure made to hold an array has exactly the array's size.
+PIXELS_PER_INCH = 128
+TILE, GAP, GROUP_GAP, MARGIN, HEADING = 192, 10, 44, 12, 88  # pixels
+GROUPS = {
+    "prompt": {"support_input": "input", "support_output": "output"},
+    "query": {"query_input": "input"},
+    "answers": {method: METHOD_LABELS[method] for method in ("one_shot", "query_only", "task_vectors")},
+    "truth": {"truth": "output"},
+}
+
+
+def example_grid(outcome: TaskOutcome) -> bytes:
+    """A PNG with a row for each example and a column for each name of EXAMPLES, every image at least 192 pixels wide."""
+    count, size = outcome.examples["truth"].shape[:2]
+    scale = math.ceil(TILE / size)
+    side = scale * size
+    lefts, width = _columns(side)
+    pixels = np.full((HEADING + count * (side + GAP) - GAP + MARGIN, width, 3), 255, np.uint8)
+    for name, left in lefts.items():
+        for row, image in enumerate(outcome.examples[name]):
+            top = HEADING + row * (side + GAP)
+            pixels[top - 1 : top + side + 1, left - 1 : left + side + 1] = 128  # a border, as white images need one
+            pixels[top : top + side, left : left + side] = image.repeat(scale, 0).repeat(scale, 1)
+    figure = Figure((width / PIXELS_PER_INCH, len(pixels) / PIXELS_PER_INCH), PIXELS_PER_INCH)
+    figure.figimage(pixels)
+    _headings(figure, lefts, side, (width, len(pixels)))
+    return _png(figure)
+
+
+def _columns(side: int) -> tuple[dict[str, int], int]:
+    """The left edge of every column and the width of the picture, in pixels."""
+    lefts: dict[str, int] = {}
+    left = MARGIN
+    for columns in GROUPS.values():
+        for name in columns:
+            lefts[name] = left
+            left += side + GAP
+        left += GROUP_GAP - GAP
+    return lefts, left - GROUP_GAP + MARGIN
+
+
+def _headings(figure: Figure, lefts: dict[str, int], side: int, size: tuple[int, int]) -> None:
+    """The groups' names over a line that spans their columns, and the columns' names below it."""
+    width, height = size
+    for group, columns in GROUPS.items():
+        left, right = lefts[next(iter(columns))], lefts[list(columns)[-1]] + side
+        figure.text((left + right) / 2 / width, 1 - 30 / height, group, size=14, weight="bold", color=INK, ha="center")
+        line = [left / width, right / width], [1 - 42 / height] * 2
+        figure.add_artist(Line2D(*line, color=MUTED, linewidth=1))
+        for name, label in columns.items():
+            centre = (lefts[name] + side / 2) / width
+            figure.text(centre, 1 - 74 / height, label, size=14, color=METHOD_COLOURS.get(name, INK), ha="center")
+
+
+def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> str:
+    """An SVG of a search that minimised ``objective``: losses by step above, numbers of sites below."""
+    figure = Figure((5.4, 3.9), layout="constrained")
+    losses, sites = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    steps = [record["step"] for record in outcome.history]
+    checkpoints = [record for record in outcome.history if "held_out_loss" in record]
+    checked = [record["step"] for record in checkpoints]
+    marks = {"linestyle": "none", "marker": "o", "color": VERMILLION, "markersize": 5, "clip_on": False, "zorder": 3}
+
+    losses.plot(steps, [record["loss"] for record in outcome.history], color=BLUE, label="mean of sampled sets")
+    held_out = [record["held_out_loss"] for record in checkpoints]
+    losses.plot(checked, held_out, **marks, label="best set at checkpoint, held-out items")
+    if checkpoints:
+        best = min(checkpoints, key=lambda record: record["held_out_loss"])
+        ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK, "linestyle": "none"}
+        losses.plot([best["step"]], [best["held_out_loss"]], **ring, clip_on=False, label="the set that is used")
+    losses.set_ylabel(_loss_label(outcome.metric, objective))
+    sites.plot(steps, [record["sites"] for record in outcome.history], color=BLUE)
+    sites.plot(checked, [record["chosen_sites"] for record in checkpoints], **marks)
+    sites.set_ylabel(f"sites (of {outcome.of})")
+    sites.set_ylim(bottom=0)
+    sites.set_xlabel("search step")
+    sites.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (losses, sites):
+        _tidy(axes)
+    figure.align_ylabels()
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
+    return _svg(figure)
+
+
+def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:
+    if objective == "token":
+        return "loss (nats per patch)"
+    return "loss (minus IoU)" if metric == "iou" else "loss (MSE, normalised units)"
+
+
+def site_map(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]) -> str:
+    """An SVG of where the chosen sites are: by stack and region of the canvas, layers down and heads across.
+
+    ``layers`` and ``heads`` name the stacks that were searched. Where sites are single tokens, cells are shaded by the
+    share of the region's tokens that are chosen, and tell their number.
+    """
+    by_token = any(site.token is not None for site in outcome.sites)
+    tokens = _quadrant_tokens(outcome, layers, heads) if by_token else 1
+    columns = max(heads.values())
+    cell = 0.27 if by_token else min(0.28, max(0.15, 1.5 / columns))  # inches
+    regions = max((STACK_REGIONS[stack] for stack in layers), key=len)
+    width, height = len(regions) * (columns * cell + 0.5) + 0.5, sum(layers.values()) * cell + 0.75 * len(layers)
+    figure = Figure((width, height), layout="compressed")
+    grid = figure.subplots(len(layers), len(regions), squeeze=False, height_ratios=list(layers.values()))
+    for row, stack in zip(grid, layers, strict=True):
+        for axes, region in zip(row, regions, strict=True):
+            if region not in STACK_REGIONS[stack]:
+                axes.set_axis_off()
+                continue
+            counts = _counts(outcome.sites, stack, region, (layers[stack], heads[stack]))
+            _cells(axes, counts / (1 if region == "cls" else tokens))
+            if by_token:
+                _numbers(axes, counts, 1 if region == "cls" else tokens)
+            axes.set_title(region.replace("_", " "), fontsize=9, color=INK)
+            axes.set_xlabel("head", fontsize=8.5)
+        row[0].set_ylabel(f"{stack}\nlayer", fontsize=9)
+    return _svg(figure)
+
+
+def _quadrant_tokens(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]) -> int:
+    """Tokens in a quadrant, from the number of single-token sites: each head has one for CLS and one for each of them."""
+    every_head = {stack: layers[stack] * heads[stack] for stack in layers}
+    quadrants = sum(count * (len(STACK_REGIONS[stack]) - 1) for stack, count in every_head.items())
+    return (outcome.of - sum(every_head.values())) // quadrants
+
+
+def _counts(sites: Sequence[Site], stack: str, region: str, shape: tuple[int, int]) -> Int[np.ndarray, "layers heads"]:
+    """How many of these sites cover some of the region, by layer and head."""
+    counts = np.zeros(shape, np.int64)
+    for site in sites:
+        if site.stack == stack and site.region in (None, region):
+            counts[site.layer, slice(None) if site.head is None else site.head] += 1
+    return counts
+
+
+def _cells(axes: Axes, shares: Float[np.ndarray, "layers heads"]) -> None:
+    """A cell for every head, from white at 0 to blue at 1; the first layer on top."""
+    colours = LinearSegmentedColormap.from_list("share", ["white", BLUE])
+    rows, columns = shares.shape
+    corners = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
+    axes.pcolormesh(*corners, shares, cmap=colours, vmin=0, vmax=1, edgecolors=FAINT, linewidth=0.5)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    axes.set_xticks(_ticks(columns))
+    axes.set_yticks(_ticks(rows))
+    axes.tick_params(labelsize=8, length=0, colors=MUTED)
+    axes.spines[:].set_visible(False)
+
+
+def _ticks(count: int) -> range:
+    """Indices to name: each of a few, every fourth of many."""
+    return range(0, count, 1 if count <= 8 else 4)
+
+
+def _numbers(axes: Axes, counts: Int[np.ndarray, "layers heads"], tokens: int) -> None:
+    for layer, head in zip(*counts.nonzero(), strict=True):
+        count = int(counts[layer, head])
+        colour = "white" if count > tokens / 2 else INK
+        axes.text(head, layer, str(count), fontsize=7, color=colour, ha="center", va="center_baseline")
+
+
+def idea(outcome: TaskOutcome) -> bytes:
+    """A PNG of what task vectors do, with the first example: a prompt with an example, and the query alone with them."""
+    figure = Figure((7.2, 2.8), 1.5 * PIXELS_PER_INCH)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    images = {name: examples[0] for name, examples in outcome.examples.items()}
+    _place(axes, images["support_input"], 0, 0)
+    _place(axes, images["support_output"], 1.06, 0)
+    for left, title, answer in ((0, "one-shot prompting", "one_shot"), (4.64, "task vectors", "task_vectors")):
+        colour = METHOD_COLOURS[answer]
+        axes.text(left + 1.03, -0.1, title, size=12, weight="bold", color=colour, ha="center")
+        _place(axes, images["query_input"], left, 1.06)
+        _place(axes, images[answer], left + 1.06, 1.06, colour)
+        _caption(axes, left + 0.5, 2.2, "query")
+        _caption(axes, left + 1.56, 2.2, "answer", colour)
+    for left in (4.64, 5.7):
+        axes.add_patch(Rectangle((left, 0), 1, 1, facecolor="none", edgecolor=MUTED, linestyle=(0, (3, 3))))
+        _caption(axes, left + 0.5, 0.54, "no example")
+    axes.text(-0.12, 0.5, "example", size=10, color=MUTED, rotation=90, ha="center", va="center")
+    _middle(axes, len(outcome.sites), outcome.of)
+    axes.set(xlim=(-0.3, 6.9), ylim=(2.4, -0.4), aspect="equal")  # last, as each image sets its own
+    return _png(figure)
+
+
+def _middle(axes: Axes, sites: int, of: int) -> None:
+    """The arrow from prompting to task vectors, and what it stands for."""
+    arrow = FancyArrowPatch((2.3, 1.03), (4.4, 1.03), arrowstyle="-|>", mutation_scale=22, linewidth=2, color=INK)
+    axes.add_patch(arrow)
+    _caption(axes, 3.32, 0.86, "task vectors", INK, "bold")
+    _caption(axes, 3.32, 1.32, f"{sites} of {of} sites", INK)
+    _caption(axes, 3.32, 1.52, "replaced by their mean", INK)
+
+
+def _place(axes: Axes, image: Images, left: float, top: float, colour: str = FAINT) -> None:
+    """One image as a unit square, framed."""
+    axes.imshow(image, extent=(left, left + 1, top + 1, top), interpolation="nearest", aspect="equal", zorder=1)
+    width = 1 if colour == FAINT else 3
+    axes.add_patch(Rectangle((left, top), 1, 1, facecolor="none", edgecolor=colour, linewidth=width, zorder=2))
+
+
+def _caption(axes: Axes, x: float, y: float, text: str, colour: str = MUTED, weight: str = "normal") -> None:
+    axes.text(x, y, text, size=10, color=colour, weight=weight, ha="center", va="baseline")
+
+
+def score_chart(outcome: TaskOutcome) -> str:
+    """An SVG with the mean and 95 % interval of every method on the task's own axis, which says what is better."""
+    figure = Figure((4.2, 2.3), layout="constrained")
+    axes = figure.subplots()
+    for row, method in enumerate(METHODS):
+        score, colour = outcome.scores[method], METHOD_COLOURS.get(method, MUTED)
+        axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
+        axes.plot([score.mean], [row], color=colour, marker="o", markersize=6.5, clip_on=False, zorder=3)
+    axes.set_yticks(range(len(METHODS)), [METHOD_LABELS[method] for method in METHODS])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    units = UNITS[outcome.metric]
+    axes.set_xlabel(
+        f"{units}   better \N{RIGHTWARDS ARROW}" if outcome.metric == "iou" else f"\N{LEFTWARDS ARROW} better   {units}"
+    )
+    _tidy(axes)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    for label, method in zip(axes.get_yticklabels(), METHODS, strict=True):
+        label.set_color(METHOD_COLOURS.get(method, INK))
+    return _svg(figure)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(labelsize=8.5, colors=MUTED)
+    axes.xaxis.label.set_size(9)
+    axes.yaxis.label.set_size(9)
+
+
+def _png(figure: Figure) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _svg(figure: Figure) -> str:
+    """The same figure gives the same text: no date, and names that do not depend on chance."""
+    file = StringIO()
+    with rc_context({"svg.hashsalt": "taskvec"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
