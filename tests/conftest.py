@@ -1,32 +1,50 @@
-"""What several tests need: the recorded numbers of the official code, and the tiny random model they belong to."""
+"""What several tests need: the recorded numbers of the official code, and the small random model they belong to."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from taskvec.data.scenes import Scenes
+from taskvec.heads import Means, recording
+from taskvec.models import load_model
 from taskvec.models.checkpoints import from_official
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
 from taskvec.models.vqgan import VqganConfig
+from taskvec.prompts import Prompts, draw_prompts
+from taskvec.tasks import COLORIZATION, SEGMENTATION
 
-GOLDEN_VQGAN = VqganConfig(
-    codes=64,
-    code_channels=16,
-    latent_channels=16,
-    channels=32,
-    multipliers=(1, 1, 1, 1, 2),
-    residual_blocks=1,
-    attention_resolutions=(16,),
-    resolution=256,
-)
-GOLDEN = MaeVqganConfig(
+GOLDEN_CONFIG = MaeVqganConfig(
     canvas_size=224,
     image_size=111,
     patch_size=16,
     encoder=StackConfig(3, 64, 4),
     decoder=StackConfig(2, 32, 4),
-    vqgan=GOLDEN_VQGAN,
+    vqgan=VqganConfig(
+        codes=64,
+        code_channels=16,
+        latent_channels=16,
+        channels=32,
+        multipliers=(1, 1, 1, 1, 2),
+        residual_blocks=1,
+        attention_resolutions=(16,),
+        resolution=256,
+    ),
+)
+
+# a random model small enough for properties: 4 x 4 patches, two stacks of unequal size
+SMALL_CONFIG = MaeVqganConfig(
+    canvas_size=32,
+    image_size=15,
+    patch_size=8,
+    encoder=StackConfig(2, 32, 4),
+    decoder=StackConfig(2, 16, 2),
+    vqgan=VqganConfig(
+        codes=32, code_channels=8, latent_channels=8, channels=32, multipliers=(1, 1, 1, 1), residual_blocks=1
+    ),
 )
 
 
@@ -37,8 +55,63 @@ def golden() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="session")
 def golden_model(golden: dict[str, Tensor]) -> MaeVqgan:
-    model = MaeVqgan(GOLDEN)
+    model = MaeVqgan(GOLDEN_CONFIG)
     prefix = "state_dict/"
     official = {name.removeprefix(prefix): tensor for name, tensor in golden.items() if name.startswith(prefix)}
     model.load_state_dict(from_official(official), strict=True)
     return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def golden_means(golden: dict[str, Tensor], golden_model: MaeVqgan) -> Means:
+    """Means of z over the two recorded canvases in one-shot runs, as a patch takes them."""
+    view = golden_model.view("one_shot")
+    with recording(golden_model) as recorded:
+        golden_model(golden["canvas_u8"], view)
+    means = {}
+    for stack, layers in recorded.items():
+        z = torch.stack([layer.mean(0) for layer in layers]).transpose(1, 2)
+        means[stack] = torch.full((1, *z.shape[:2], golden_model.geometry.tokens, z.shape[3]), torch.nan)
+        means[stack][0][:, :, view.tokens(stack)] = z
+    return means
+
+
+@pytest.fixture(scope="session")
+def small_model() -> MaeVqgan:
+    torch.manual_seed(0)
+    model = MaeVqgan(SMALL_CONFIG)
+    for parameter in model.parameters():
+        if parameter.ndim < 2:  # tokens, biases and scales away from their trivial start
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def small_means(small_model: MaeVqgan) -> Means:
+    """Random means for two tasks at every position."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = small_model.geometry.tokens
+    shapes = {"encoder": (2, 2, 4, tokens, 8), "decoder": (2, 2, 2, tokens, 8)}
+    return {stack: torch.randn(shape, generator=generator) for stack, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def small_prompts(small_model: MaeVqgan) -> list[Prompts]:
+    """Six prompts each of two tasks."""
+    size = small_model.config.image_size
+    return [draw_prompts(Scenes("test"), task, 6, size, seed=0) for task in (SEGMENTATION, COLORIZATION)]
+
+
+@pytest.fixture(scope="session")
+def canvases(small_model: MaeVqgan, small_prompts: list[Prompts]) -> Tensor:
+    return torch.cat([prompts.canvases(small_model.geometry) for prompts in small_prompts])
+
+
+@pytest.fixture(scope="session")
+def tiny() -> MaeVqgan:
+    return load_model("tiny")
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)

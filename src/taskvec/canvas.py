@@ -113,6 +113,15 @@ class CanvasGeometry:
         top, left = self.corner(quadrant)
         return canvases[:, top : top + self.image_size, left : left + self.image_size]
 
+    def paste(
+        self, canvases: UInt8[Tensor, "n canvas canvas 3"], decoded: UInt8[Tensor, "n canvas canvas 3"]
+    ) -> UInt8[Tensor, "n canvas canvas 3"]:
+        """The canvases with the patches of the query output taken from a decoded canvas."""
+        middle = self.canvas_size // 2
+        pasted = canvases.clone()
+        pasted[:, middle:, middle:] = decoded[:, middle:, middle:]
+        return pasted
+
 
 def resize(image: UInt8[np.ndarray, "height width *channels"], size: int) -> UInt8[np.ndarray, "size size *channels"]:
     """Bicubic resize to a square, as the official code does it (PIL on bytes); the aspect ratio is not kept."""

@@ -20,10 +20,13 @@ from taskvec.report.table import METHOD_LABELS
 from taskvec.sites import Site
 from taskvec.tasks import Images, Metric
 
-BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"
+BLUE, VERMILLION = "#0072b2", "#d55e00"
 INK, MUTED, FAINT = "#222222", "#666666", "#d0d0d0"
 METHOD_COLOURS = {"one_shot": BLUE, "task_vectors": VERMILLION}
-UNITS: dict[Metric, str] = {"iou": "IoU (0 to 1)", "mse": "MSE (normalised units)"}
+AXES: dict[Metric, str] = {
+    "iou": "IoU (0 to 1)   better \N{RIGHTWARDS ARROW}",
+    "mse": "\N{LEFTWARDS ARROW} better   MSE (normalised units)",
+}
 
 # What each stack sees of a canvas that holds a query alone.
 STACK_REGIONS = {"encoder": ("cls", "query_input"), "decoder": ("cls", "query_input", "query_output")}
@@ -40,7 +43,7 @@ GROUPS = {
 
 
 def example_grid(outcome: TaskOutcome) -> bytes:
-    """A PNG with a row for each example and a column for each name of EXAMPLES, every image at least 192 pixels wide."""
+    """A PNG: a row for each example, a column for each name of EXAMPLES, every image at least 192 pixels wide."""
     count, size = outcome.examples["truth"].shape[:2]
     scale = math.ceil(TILE / size)
     side = scale * size
@@ -84,7 +87,7 @@ def _headings(figure: Figure, lefts: dict[str, int], side: int, size: tuple[int,
 
 def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> str:
     """An SVG of a search that minimised ``objective``: losses by step above, numbers of sites below."""
-    figure = Figure((5.4, 3.9), layout="constrained")
+    figure = Figure((5, 3.8), layout="constrained")
     losses, sites = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     steps = [record["step"] for record in outcome.history]
     checkpoints = [record for record in outcome.history if "held_out_loss" in record]
@@ -101,7 +104,7 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
     losses.set_ylabel(_loss_label(outcome.metric, objective))
     sites.plot(steps, [record["sites"] for record in outcome.history], color=BLUE)
     sites.plot(checked, [record["chosen_sites"] for record in checkpoints], **marks)
-    sites.set_ylabel(f"sites (of {outcome.of})")
+    sites.set_ylabel(f"sites (of {outcome.of:,})")
     sites.set_ylim(bottom=0)
     sites.set_xlabel("search step")
     sites.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -148,7 +151,7 @@ def site_map(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]
 
 
 def _quadrant_tokens(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]) -> int:
-    """Tokens in a quadrant, from the number of single-token sites: each head has one for CLS and one for each of them."""
+    """Tokens in a quadrant, from the number of single-token sites: a head has one for CLS and one for each of them."""
     every_head = {stack: layers[stack] * heads[stack] for stack in layers}
     quadrants = sum(count * (len(STACK_REGIONS[stack]) - 1) for stack, count in every_head.items())
     return (outcome.of - sum(every_head.values())) // quadrants
@@ -190,7 +193,7 @@ def _numbers(axes: Axes, counts: Int[np.ndarray, "layers heads"], tokens: int) -
 
 
 def idea(outcome: TaskOutcome) -> bytes:
-    """A PNG of what task vectors do, with the first example: a prompt with an example, and the query alone with them."""
+    """A PNG of what task vectors do, with the first example: a one-shot prompt, and the query alone with them."""
     figure = Figure((7.2, 2.8), 1.5 * PIXELS_PER_INCH)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -218,7 +221,7 @@ def _middle(axes: Axes, sites: int, of: int) -> None:
     arrow = FancyArrowPatch((2.3, 1.03), (4.4, 1.03), arrowstyle="-|>", mutation_scale=22, linewidth=2, color=INK)
     axes.add_patch(arrow)
     _caption(axes, 3.32, 0.86, "task vectors", INK, "bold")
-    _caption(axes, 3.32, 1.32, f"{sites} of {of} sites", INK)
+    _caption(axes, 3.32, 1.32, f"{sites:,} of {of:,} sites", INK)
     _caption(axes, 3.32, 1.52, "replaced by their mean", INK)
 
 
@@ -235,7 +238,7 @@ def _caption(axes: Axes, x: float, y: float, text: str, colour: str = MUTED, wei
 
 def score_chart(outcome: TaskOutcome) -> str:
     """An SVG with the mean and 95 % interval of every method on the task's own axis, which says what is better."""
-    figure = Figure((4.2, 2.3), layout="constrained")
+    figure = Figure((3.4, 2.1), layout="constrained")
     axes = figure.subplots()
     for row, method in enumerate(METHODS):
         score, colour = outcome.scores[method], METHOD_COLOURS.get(method, MUTED)
@@ -243,12 +246,9 @@ def score_chart(outcome: TaskOutcome) -> str:
         axes.plot([score.mean], [row], color=colour, marker="o", markersize=6.5, clip_on=False, zorder=3)
     axes.set_yticks(range(len(METHODS)), [METHOD_LABELS[method] for method in METHODS])
     axes.invert_yaxis()
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1 if outcome.metric == "iou" else None)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    units = UNITS[outcome.metric]
-    axes.set_xlabel(
-        f"{units}   better \N{RIGHTWARDS ARROW}" if outcome.metric == "iou" else f"\N{LEFTWARDS ARROW} better   {units}"
-    )
+    axes.set_xlabel(AXES[outcome.metric])
     _tidy(axes)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     for label, method in zip(axes.get_yticklabels(), METHODS, strict=True):
@@ -260,8 +260,8 @@ def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(labelsize=8.5, colors=MUTED)
-    axes.xaxis.label.set_size(9)
-    axes.yaxis.label.set_size(9)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)
 
 
 def _png(figure: Figure) -> bytes:
@@ -274,5 +274,5 @@ def _svg(figure: Figure) -> str:
     """The same figure gives the same text: no date, and names that do not depend on chance."""
     file = StringIO()
     with rc_context({"svg.hashsalt": "taskvec"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
     return file.getvalue()

@@ -27,7 +27,7 @@ def _render(outcome: Outcome) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=number, span=span, duration=duration)
+    environment.filters.update(number=number, span=span, duration=duration, thousands="{:,}".format)
     illustrated = next((task for task in outcome.tasks if task.task == ILLUSTRATED), outcome.tasks[0])
     return environment.get_template("report.html.j2").render(
         outcome=outcome,

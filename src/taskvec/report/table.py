@@ -42,7 +42,7 @@ def winners(task: TaskOutcome) -> frozenset[str]:
 
 
 def results_table(outcome: Outcome) -> Table:
-    """A row for every task: means over 95 % intervals, the better of one-shot and task vectors bold; 100 columns wide."""
+    """A row for every task, 100 columns wide: means over 95 % intervals, bold as ``winners`` says."""
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -58,7 +58,7 @@ def results_table(outcome: Outcome) -> Table:
         scores = [_cell(task.scores[method], method in better) for method in METHODS]
         arrow = "\N{UPWARDS ARROW}" if task.metric == "iou" else "\N{DOWNWARDS ARROW}"
         name = Text.assemble(f"{task.task}\n", (f"{METRIC_LABELS[task.metric]} {arrow}", "dim"))
-        table.add_row(name, *scores, Text.assemble(f"{len(task.sites)}\n", (f"of {task.of}", "dim")))
+        table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}", "dim")))
     return table
 
 
@@ -67,7 +67,7 @@ def _cell(interval: Interval, best: bool) -> Text:
 
 
 def results_json(outcome: Outcome) -> dict[str, Any]:
-    """The results as data for JSON: every task's scores, chosen sites and searched sites; seconds are of the whole run."""
+    """The results as data for JSON. ``sites`` of the ``of`` searched were chosen; ``seconds`` is the whole run."""
     return {
         "tasks": {task.task: _task_json(task) for task in outcome.tasks},
         "queries": outcome.queries,

@@ -1,0 +1,27 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskvec.data.examples import partition
+from taskvec.data.scenes import Scenes
+
+
+@given(st.integers(24, 300), st.integers(0, 99))
+def test_parts_are_disjoint_complete_and_hold_their_share_of_every_class(count: int, seed: int) -> None:
+    data = Scenes(count=count)
+    shares = (0.5, 0.2, 0.3)
+    parts = partition(data, shares, seed)
+    assert sorted(np.concatenate([part.members for part in parts]).tolist()) == list(range(count))
+    for share, part in zip(shares, parts, strict=True):
+        classes = np.bincount(part.class_of(np.arange(len(part))), minlength=12)
+        whole = np.bincount(data.class_of(np.arange(count)), minlength=12)
+        assert np.abs(classes - share * whole).max() <= 1
+
+
+def test_a_part_loads_the_examples_of_the_whole() -> None:
+    data = Scenes(count=60)
+    part = partition(data, (0.5, 0.5), 0)[1]
+    loaded = part.load(np.arange(4), 16)
+    assert np.array_equal(loaded.indices, part.members[:4])
+    assert np.array_equal(loaded.images, data.load(part.members[:4], 16).images)
+    assert part.describe() == data.describe()

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taskvec.data.scenes import CLASSES, FOLDS, SPLITS, Scenes
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=5), st.sampled_from(SPLITS), st.integers(0, 9))
+def test_a_scene_depends_on_its_own_index_alone(indices: list[int], split: str, seed: int) -> None:
+    scenes = Scenes(split, seed=seed)
+    together = scenes.load(np.array(indices), 16)
+    for row, index in enumerate(indices):
+        alone = scenes.load(np.array([index]), 16)
+        assert np.array_equal(together.images[row], alone.images[0])
+        assert np.array_equal(together.masks[row], alone.masks[0])
+        assert together.classes[row] == scenes.class_of(np.array([index]))[0]
+
+
+def test_splits_and_seeds_have_nothing_in_common() -> None:
+    indices = np.arange(300)
+    variants = [Scenes("train"), Scenes("validation"), Scenes("test"), Scenes("train", seed=1)]
+    seen = {image.tobytes() for scenes in variants for image in scenes.load(indices, 16).images}
+    assert len(seen) == len(indices) * len(variants)
+
+
+def test_folds_divide_the_classes() -> None:
+    folds = [set(Scenes(fold=fold).load(np.arange(30), 8).classes.tolist()) for fold in range(FOLDS)]
+    assert sorted(sum((sorted(fold) for fold in folds), [])) == list(range(len(CLASSES)))
+    assert len(CLASSES) >= 8
+
+
+def test_every_scene_has_an_object_and_a_background() -> None:
+    examples = Scenes("validation").load(np.arange(600), 32)
+    assert set(np.unique(examples.masks)) == {0, 255}
+    share = (examples.masks == 255).mean((1, 2))
+    assert share.min() > 0.03
+    assert share.max() < 0.6
+
+
+def test_the_object_stands_out_in_grey() -> None:
+    """Segmentation from a grey image must be possible: the object's level differs from the background's."""
+    examples = Scenes("validation").load(np.arange(200), 32)
+    grey = examples.images.mean(-1)
+    inside = examples.masks == 255
+    difference = [abs(g[m].mean() - g[~m].mean()) for g, m in zip(grey, inside, strict=True)]
+    assert np.median(difference) > 40
+
+
+def test_colour_is_predictable_from_grey_texture_and_object() -> None:
+    """Objects are warm, backgrounds cool: a good part of what colorization has to guess is told by the mask alone."""
+    examples = Scenes("validation").load(np.arange(300), 32)
+    red_over_blue = examples.images[..., 0].astype(int) - examples.images[..., 2]
+    inside = examples.masks == 255
+    assert red_over_blue[inside].mean() > 40
+    assert red_over_blue[~inside].mean() < -30
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 111])
+def test_any_size(size: int) -> None:
+    examples = Scenes().load(np.array([3]), size)
+    assert examples.images.shape == (1, size, size, 3)
+    assert examples.masks.shape == (1, size, size)
+
+
+def test_names_that_there_are_not_are_refused() -> None:
+    with pytest.raises(ValueError, match="scenes have no split 'holdout': expected one of train, validation, test"):
+        Scenes("holdout")
+    with pytest.raises(ValueError, match="scenes have no fold 4: expected 0 to 3"):
+        Scenes(fold=4)

@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from taskvec.heads import Means, Patch
+from taskvec.models.checkpoints import from_official
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig, normalise, sinusoidal_positions
+from taskvec.models.vqgan import VqganConfig, to_unit
+from taskvec.sites import Granularity
+
+
+def test_one_shot_matches_the_official_code(golden: dict[str, Tensor], golden_model: MaeVqgan) -> None:
+    logits = golden_model(golden["canvas_u8"], "one_shot")
+    torch.testing.assert_close(logits, golden["oneshot/logits"], rtol=0, atol=1e-5)
+    codes = logits.argmax(-1)
+    assert torch.equal(codes, golden["oneshot/codes"].long())
+    decoded = golden_model.decode_canvas(codes, "one_shot")
+    assert (decoded.int() - golden["oneshot/decoded_u8"].int()).abs().max() <= 1
+    pasted = golden_model.geometry.paste(golden["canvas_u8"], decoded)
+    assert (pasted.int() - golden["oneshot/pasted_u8"].int()).abs().max() <= 1
+
+
+def test_normalised_canvas_matches(golden: dict[str, Tensor]) -> None:
+    normalised = normalise(golden["canvas_u8"]).permute(0, 3, 1, 2)[:, :, ::37, ::41]
+    assert torch.equal(normalised, golden["canvas_norm_check"])
+
+
+def test_target_codes_match(golden: dict[str, Tensor], golden_model: MaeVqgan) -> None:
+    codes = golden_model.vqgan.encode(to_unit(golden["canvas_u8"]))
+    recorded = golden["vae_target_codes"].long().view_as(codes)
+    assert torch.equal(codes, recorded)
+    assert torch.equal(golden_model.target_codes(golden["canvas_u8"]), recorded[:, 7:, 7:].flatten(1))
+
+
+def test_query_only_matches(golden: dict[str, Tensor], golden_model: MaeVqgan) -> None:
+    logits = golden_model(golden["canvas_u8"], "query_only")
+    torch.testing.assert_close(logits, golden["zs/none/logits"], rtol=0, atol=1e-5)
+    assert torch.equal(logits.argmax(-1), golden["zs/none/codes"].long())
+
+
+@pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])
+def test_patched_runs_match(
+    granularity: Granularity, golden: dict[str, Tensor], golden_model: MaeVqgan, golden_means: Means
+) -> None:
+    sites = golden_model.sites(granularity)
+    patch = Patch(sites, golden[f"zs/{granularity}/sample"].bool()[None], golden_means)
+    logits = golden_model(golden["canvas_u8"], "query_only", patch)
+    torch.testing.assert_close(logits, golden[f"zs/{granularity}/logits"], rtol=0, atol=1e-5)
+    codes = logits.argmax(-1)
+    assert torch.equal(codes, golden[f"zs/{granularity}/codes"].long())
+    decoded = golden_model.decode_canvas(codes, "query_only")[0]
+    assert (decoded.int() - golden[f"zs/{granularity}/decoded_u8"].int()).abs().max() <= 1
+    crop = golden_model.decode(codes, "query_only")[1]
+    assert (crop.int() - golden[f"zs/{granularity}/decoded_crop113_canvas1_u8"].int()).abs().max() <= 1
+
+
+def test_the_default_is_the_published_architecture() -> None:
+    keys = json.loads((Path(__file__).parents[1] / "golden" / "official_keys.json").read_text())
+    published = {name: torch.empty(shape, device="meta") for name, shape in keys["mae_vit_large_patch16.model"].items()}
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in MaeVqgan(MaeVqganConfig()).state_dict().items()}
+    assert {name: tensor.shape for name, tensor in from_official(published).items()} == expected
+
+
+def test_position_embedding_is_the_recorded_one(golden: dict[str, Tensor]) -> None:
+    for name, width in (("pos_embed", 64), ("decoder_pos_embed", 32)):
+        recorded = golden[f"state_dict/{name}"][0]
+        torch.testing.assert_close(sinusoidal_positions(width, 197), recorded, rtol=0, atol=1e-6)
+
+
+def test_pixels_outside_a_view_make_no_difference(small_model: MaeVqgan, canvases: Tensor) -> None:
+    changed = canvases.clone()
+    changed[:, :16] = 0  # the example
+    changed[:, 16:, 16:] = 77  # the truth
+    assert torch.equal(small_model(canvases, "query_only"), small_model(changed, "query_only"))
+    hidden = canvases.clone()
+    hidden[:, 16:, 16:] = 77
+    assert torch.equal(small_model(canvases, "one_shot"), small_model(hidden, "one_shot"))
+    assert not torch.equal(small_model(canvases, "one_shot"), small_model(changed, "one_shot"))
+
+
+def test_decoding_a_quadrant_alone_has_the_canvas_size_of_an_image(small_model: MaeVqgan, canvases: Tensor) -> None:
+    codes = small_model(canvases, "query_only").argmax(-1)
+    for area in ("canvas", "quadrant"):
+        assert small_model.decode(codes, "query_only", area).shape == (len(canvases), 15, 15, 3)
+
+
+def test_a_local_tokenizer_codes_a_quadrant_almost_as_on_the_canvas(tiny: MaeVqgan) -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(tiny.config.vqgan.codes, (8, tiny.geometry.grid**2), generator=generator)
+    alone, together = (tiny.decode(codes, "one_shot", area).float() for area in ("quadrant", "canvas"))
+    inner = (slice(None), slice(12, None), slice(12, None))
+    assert (alone - together).abs()[inner].max() <= 1  # only the border towards the other quadrants sees them
+    assert (alone - together).abs().max() > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch_size": 8}, "one code stands for 16 pixels and a patch for 8"),
+        ({"encoder": StackConfig(1, 30, 4)}, "a width of 30 does not divide among 4 heads"),
+        ({"canvas_size": 240}, "240 pixels has no even grid"),
+        ({"image_size": 90}, "images of 90 pixels do not fill"),
+        ({"vqgan": VqganConfig(multipliers=(1, 1))}, "one code stands for 2 pixels"),
+    ],
+)
+def test_impossible_sizes_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message), torch.device("meta"):
+        MaeVqgan(MaeVqganConfig(**change))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,49 @@
+"""A small made-up outcome: two tasks, one of each metric, one with a name that must be escaped."""
+
+import numpy as np
+import pytest
+
+from taskvec.evaluate import Interval
+from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
+from taskvec.sites import Site
+from taskvec.tasks import Metric
+
+SITES = (
+    Site("encoder", 0, 1, "cls", None),
+    Site("encoder", 2, 0, "query_input", None),
+    Site("decoder", 1, 1, "query_output", None),
+)
+HISTORY = [
+    {"step": 1, "loss": 5.0, "sites": 6.0},
+    {"step": 2, "loss": 4.0, "sites": 5.0, "held_out_loss": 3.5, "chosen_sites": 4},
+    {"step": 3, "loss": 3.0, "sites": 4.0},
+    {"step": 4, "loss": 3.1, "sites": 3.0, "held_out_loss": 3.2, "chosen_sites": 3},
+]
+
+
+def make_task(name: str, metric: Metric, means: list[float]) -> TaskOutcome:
+    """Two examples of 8 pixels; the image of column c in row r is all 20 c + 10 r."""
+    examples = {
+        column: np.stack([np.full((8, 8, 3), 20 * index + 10 * row, np.uint8) for row in range(2)])
+        for index, column in enumerate(EXAMPLES)
+    }
+    scores = {method: Interval(mean, mean - 0.011, mean + 0.012) for method, mean in zip(METHODS, means, strict=True)}
+    return TaskOutcome(name, metric, scores, SITES, 24, examples, HISTORY, 75.0)
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    return Outcome(
+        tasks=[
+            make_task("segmentation", "iou", [0.511, 0.122, 0.533, 0.144, 0.255, 0.966]),
+            make_task("<b>&_blur", "mse", [0.311, 0.922, 0.333, 0.944, 0.755, 0.066]),
+        ],
+        queries=123,
+        layers={"encoder": 3, "decoder": 2},
+        heads={"encoder": 2, "decoder": 2},
+        model={"fingerprint": "c0ffee", "parameters": 1234567},
+        settings={"objective": "token", "stacks": ("encoder", "decoder"), "search": {"steps": 4, "bfloat16": False}},
+        seconds=200.4,
+        machine={"processor": "abacus", "cores": 2},
+        versions={"python": "3.11.0"},
+    )

@@ -1,0 +1,95 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from taskvec.report import page
+from taskvec.report.outcomes import METHODS, Outcome
+from taskvec.report.page import duration, facts, write_report
+
+
+@pytest.fixture
+def html(outcome: Outcome, tmp_path: Path) -> str:
+    write_report(outcome, tmp_path / "made" / "report.html")
+    return (tmp_path / "made" / "report.html").read_text(encoding="utf-8")
+
+
+def test_it_loads_nothing_from_outside(html: str):
+    addresses = re.findall(r"""(?:src|href|srcset|data|poster)\s*=\s*["']?([^"'\s>]+)""", html)
+    assert len(addresses) > 10
+    assert all(address.startswith(("data:image/", "#")) for address in addresses)
+    assert not re.search(r"@import|url\(|<script|<link|<iframe", html)
+
+
+def test_links_lead_to_sections(html: str):
+    targets = re.findall(r'href="#([^"]+)"', html)
+    assert len(targets) == 2
+    assert all(html.count(f'id="{target}"') == 1 for target in targets)
+
+
+def test_it_has_every_number(html: str, outcome: Outcome):
+    for task in outcome.tasks:
+        for method in METHODS:
+            score = task.scores[method]
+            assert f"{score.mean:.3f}" in html
+            assert f"{score.low:.3f}\N{EN DASH}{score.high:.3f}" in html
+    assert html.count("3<small>of 24</small>") == 2
+    assert "123 queries" in html
+    for fact in ("c0ffee", "1,234,567", "abacus", "3.11.0", "3 min 20 s", "1 min 15 s"):
+        assert fact in html
+
+
+def test_the_better_of_one_shot_and_task_vectors_is_bold(html: str):
+    assert re.findall(r"<strong>(0\.\d+)</strong>", html) == ["0.533", "0.311"]
+    assert "<strong>1 of 2</strong> tasks" in html
+
+
+def test_names_are_escaped(html: str):
+    assert "<b>" not in html
+    assert html.count("&lt;b&gt;&amp; blur") >= 3
+
+
+def test_every_task_has_its_pictures(html: str):
+    assert html.count('src="data:image/png;base64,') == 1 + 2  # the idea, and a grid for each
+    assert html.count('src="data:image/svg+xml;base64,') == 2 * 3
+    assert html.count("<img ") == html.count(' alt="')
+
+
+def test_task_vectors_without_a_history_have_no_curve(outcome: Outcome, tmp_path: Path):
+    outcome = replace(outcome, tasks=[replace(task, history=[]) for task in outcome.tasks])
+    write_report(outcome, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text().count('src="data:image/svg+xml;base64,') == 2 * 2
+
+
+def test_the_idea_is_shown_with_segmentation_or_else_the_first_task(outcome: Outcome, monkeypatch: pytest.MonkeyPatch):
+    shown = []
+    monkeypatch.setattr(page.figures, "idea", lambda task: shown.append(task.task) or b"")
+    page._render(replace(outcome, tasks=outcome.tasks[::-1]))
+    page._render(replace(outcome, tasks=outcome.tasks[1:]))
+    assert shown == ["segmentation", "<b>&_blur"]
+
+
+def test_a_failure_leaves_no_file(outcome: Outcome, tmp_path: Path):
+    broken = replace(outcome.tasks[0], scores={})
+    with pytest.raises(KeyError):
+        write_report(replace(outcome, tasks=[broken]), tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_facts_are_flat_and_readable():
+    values = {"search": {"learning_rate": 0.1, "best": {"of": 3}}, "stacks": ["a", "b"], "fast": True, "count": 10000}
+    assert facts(values) == {
+        "search · learning rate": "0.1",
+        "search · best · of": "3",
+        "stacks": "a, b",
+        "fast": "yes",
+        "count": "10,000",
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+)
+def test_durations(seconds: float, words: str):
+    assert duration(seconds) == words

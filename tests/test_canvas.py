@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from taskvec.canvas import QUADRANTS, REGIONS, CanvasGeometry, resize
+
+OFFICIAL = CanvasGeometry(224, 111, 16)
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> CanvasGeometry:
+    patch, half = draw(st.integers(1, 9)), draw(st.integers(1, 8))
+    canvas = 2 * half * patch
+    return CanvasGeometry(canvas, draw(st.integers(canvas // 2 - patch + 1, canvas // 2)), patch)
+
+
+def test_recorded_token_order(golden: dict[str, Tensor]) -> None:
+    order = 1 + golden["ids_shuffle"].long()
+    assert torch.equal(OFFICIAL.view("one_shot").encoder_tokens, torch.cat([torch.tensor([0]), order[:147]]))
+    assert torch.equal(OFFICIAL.region_tokens("query_output"), order[147:])
+
+
+def test_query_only_sees_the_bottom_half() -> None:
+    view = OFFICIAL.view("query_only")
+    assert view.encoder_tokens[:9].tolist() == [0, *range(99, 106), 113]
+    assert view.decoder_tokens.tolist() == [0, *range(99, 197)]
+    assert view.predicted.tolist() == list(range(99, 197))
+
+
+def test_there_is_no_other_view() -> None:
+    with pytest.raises(ValueError, match="there is no view 'two_shot': expected one of one_shot, query_only"):
+        OFFICIAL.view("two_shot")  # pyright: ignore[reportArgumentType]
+
+
+@given(geometries())
+def test_regions_partition_the_tokens(geometry: CanvasGeometry) -> None:
+    regions = [geometry.region_tokens(region) for region in REGIONS]
+    assert torch.equal(torch.cat(regions).sort()[0], torch.arange(geometry.tokens))
+    assert {len(tokens) for tokens in regions[1:]} == {(geometry.grid // 2) ** 2}
+
+
+@given(geometries())
+def test_what_is_composed_can_be_cropped(geometry: CanvasGeometry) -> None:
+    shape = (2, geometry.image_size, geometry.image_size, 3)
+    images = {name: np.random.default_rng(i).integers(0, 256, shape, np.uint8) for i, name in enumerate(QUADRANTS)}
+    canvases = torch.from_numpy(geometry.compose(images))
+    for name, pixels in images.items():
+        assert np.array_equal(geometry.crop(canvases, name), pixels)
+    white = (canvases == 255).all(-1).sum()
+    assert white >= 2 * (geometry.canvas_size**2 - 4 * geometry.image_size**2)
+
+
+def test_pasting_changes_the_query_output_alone() -> None:
+    geometry = CanvasGeometry(32, 15, 8)
+    canvases, decoded = torch.zeros(1, 32, 32, 3, dtype=torch.uint8), torch.ones(1, 32, 32, 3, dtype=torch.uint8)
+    pasted = geometry.paste(canvases, decoded)
+    assert pasted.sum() == 16 * 16 * 3
+    assert (pasted[:, 16:, 16:] == 1).all()
+    assert canvases.sum() == 0
+
+
+@pytest.mark.parametrize("sizes", [(30, 15, 4), (32, 20, 8), (32, 8, 8)])
+def test_sizes_that_do_not_fit_are_refused(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="pixels"):
+        CanvasGeometry(*sizes)
+
+
+def test_resize_keeps_what_has_the_size() -> None:
+    image = np.zeros((7, 7, 3), np.uint8)
+    assert resize(image, 7) is image
+    assert resize(np.zeros((9, 4), np.uint8), 7).shape == (7, 7)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from taskvec import metrics
+from taskvec.models.mae_vqgan import MaeVqgan
+
+
+@pytest.mark.parametrize("run", ["oneshot", "zs/none", "zs/head", "zs/quadrant", "zs/token"])
+def test_recorded_scores(run: str, golden: dict[str, Tensor], golden_model: MaeVqgan) -> None:
+    view = "one_shot" if run == "oneshot" else "query_only"
+    codes = golden[f"{run}/codes"].long()
+    images = golden_model.decode(codes, view)
+    targets = golden_model.geometry.crop(golden["canvas_u8"], "query_output")
+    iou, mse = metrics.intersection_over_union(images, targets), metrics.mean_squared_error(images, targets)
+    torch.testing.assert_close(iou, golden[f"{run}/iou"].float(), rtol=0, atol=5e-4)  # a few of 12,321 pixels
+    torch.testing.assert_close(mse, golden[f"{run}/mse"].float(), rtol=0, atol=5e-4)
+    logits = golden_model.query_output_logits(golden[f"{run}/logits"], view)
+    nll = metrics.negative_log_likelihood(logits, golden_model.target_codes(golden["canvas_u8"]))
+    torch.testing.assert_close(nll, golden[f"{run}/nll"].float(), rtol=0, atol=1e-5)
+
+
+def test_recorded_images_score_exactly(golden: dict[str, Tensor]) -> None:
+    images, targets = (golden[name][:, 113:, 113:] for name in ("oneshot/decoded_u8", "canvas_u8"))
+    iou, mse = metrics.intersection_over_union(images, targets), metrics.mean_squared_error(images, targets)
+    torch.testing.assert_close(iou, golden["oneshot/iou"].float(), rtol=0, atol=1e-7)
+    torch.testing.assert_close(mse, golden["oneshot/mse"].float(), rtol=0, atol=1e-6)
+
+
+def _images(seed: int, count: int = 3) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 6, 7, 3), np.uint8))
+
+
+@given(st.integers(0, 999), st.integers(0, 999))
+def test_iou_is_symmetric_bounded_and_perfect_on_itself(a: int, b: int) -> None:
+    first, second = _images(a), _images(b)
+    forward = metrics.intersection_over_union(first, second)
+    assert torch.equal(forward, metrics.intersection_over_union(second, first))
+    assert ((forward >= 0) & (forward <= 1)).all()
+    assert (metrics.intersection_over_union(first, first) == 1).all()
+
+
+@given(st.integers(0, 999))
+def test_scores_of_a_batch_are_those_of_its_rows(seed: int) -> None:
+    first, second = _images(seed), _images(seed + 1)
+    for metric in ("iou", "mse"):
+        rows = [metrics.score(metric, first[i : i + 1], second[i : i + 1]) for i in range(3)]
+        torch.testing.assert_close(metrics.score(metric, first, second), torch.cat(rows))
+
+
+def test_empty_masks() -> None:
+    black, white = torch.zeros(1, 4, 4, 3, dtype=torch.uint8), torch.full((1, 4, 4, 3), 255, dtype=torch.uint8)
+    assert metrics.intersection_over_union(black, black) == 1
+    assert metrics.intersection_over_union(white, black) == 0
+    assert metrics.intersection_over_union(black, white) == 0
+
+
+def test_white_is_what_is_nearer_to_white() -> None:
+    levels = torch.tensor([[127, 128, 127], [127, 128, 128], [0, 255, 127], [0, 255, 128]], dtype=torch.uint8)
+    distances = [((levels.double() - target) ** 2).sum(-1) for target in (255, 0)]
+    assert torch.equal(metrics.is_white(levels[None, None])[0, 0], distances[0] <= distances[1])
+
+
+def test_one_level_of_one_channel_is_its_share_of_the_error() -> None:
+    black = torch.zeros(1, 1, 1, 3, dtype=torch.uint8)
+    changed = black.clone()
+    changed[..., 0] = 255
+    assert metrics.mean_squared_error(changed, black).item() == pytest.approx(1 / 0.229**2 / 3)
+
+
+def test_a_loss_is_always_better_when_lower() -> None:
+    scores = torch.tensor([0.2, 0.9])
+    assert metrics.loss("iou", scores)[1] < metrics.loss("iou", scores)[0]
+    assert metrics.loss("mse", scores)[0] < metrics.loss("mse", scores)[1]

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch import Tensor
+
+from taskvec import metrics
+from taskvec.heads import Means, Patch
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
+from taskvec.prompts import Prompts
+
+
+def _masks(sites: int, rows: int) -> Tensor:
+    return torch.rand(rows, sites, generator=torch.Generator().manual_seed(3)) < 0.3
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_losses_are_those_of_the_runs_one_by_one(
+    kind: ObjectiveKind, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites = small_model.sites("quadrant")
+    objective = Objective(small_model, sites, small_means, small_prompts, kind)
+    masks, items = _masks(len(sites), 12), torch.tensor([0, 11, 3, 7, 7, 2, 5, 6, 10, 1, 4, 8])
+    losses = objective(masks, items)
+    for row, item in enumerate(items.tolist()):
+        task, place = divmod(item, 6)
+        prompts = small_prompts[task][place : place + 1]
+        canvas = prompts.canvases(small_model.geometry)
+        patch = Patch(sites, masks[row : row + 1], small_means, torch.tensor([task]))
+        logits = small_model(canvas, "query_only", patch)
+        if kind == "token":
+            own = small_model.query_output_logits(logits, "query_only")
+            expected = metrics.negative_log_likelihood(own, small_model.target_codes(canvas))
+        else:
+            images = small_model.decode(logits.argmax(-1), "query_only")
+            metric = prompts.task.metric
+            expected = metrics.loss(metric, metrics.score(metric, images, torch.from_numpy(prompts.query_output)))
+        torch.testing.assert_close(losses[row], expected[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_chunks_make_no_difference(
+    kind: ObjectiveKind, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites = small_model.sites("head")
+    masks, items = _masks(len(sites), 17), torch.arange(17) % 12
+    masks[5:10] = False  # a chunk without any patch is the plain query-only run
+    results = [
+        Objective(small_model, sites, small_means, small_prompts, kind, rows=rows)(masks, items) for rows in (1, 5, 17)
+    ]
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(results[0], results[2], rtol=1e-4, atol=1e-4)
+
+
+def test_mean_losses_are_over_all_items(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites = small_model.sites("layer")
+    objective = Objective(small_model, sites, small_means, small_prompts, "token")
+    masks = _masks(len(sites), 3)
+    means = objective.mean_losses(masks)
+    assert objective.items == 12
+    assert objective.tasks.tolist() == [0] * 6 + [1] * 6
+    for row in range(3):
+        expected = objective(masks[row].expand(12, -1), torch.arange(12)).mean()
+        torch.testing.assert_close(means[row], expected)
+
+
+def test_bfloat16_is_close(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:
+    sites = small_model.sites("head")
+    masks, items = _masks(len(sites), 12), torch.arange(12)
+    exact, quick = (
+        Objective(small_model, sites, small_means, small_prompts, "token", bfloat16=fast)(masks, items)
+        for fast in (False, True)
+    )
+    assert not torch.equal(exact, quick)
+    torch.testing.assert_close(exact, quick, rtol=0.05, atol=0.1)
+
+
+def test_wrong_settings_are_refused(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:
+    sites = small_model.sites("head")
+    with pytest.raises(ValueError, match="there is no objective 'beauty': expected one of pixel, token"):
+        Objective(small_model, sites, small_means, small_prompts, "beauty")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="1 tasks of items do not fit the means"):
+        Objective(small_model, sites, small_means, small_prompts[:1])

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taskvec.canvas import CanvasGeometry
+from taskvec.data.examples import Part
+from taskvec.data.scenes import Scenes
+from taskvec.prompts import draw_prompts
+from taskvec.tasks import INPAINTING, SEGMENTATION
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 60), st.integers(0, 99), st.sampled_from([None, 0, 3]))
+def test_support_and_query_are_two_examples_of_one_class(count: int, seed: int, fold: int | None) -> None:
+    data = Scenes("test", fold, count=120)
+    prompts = draw_prompts(data, SEGMENTATION, count, 8, seed)
+    assert len(prompts) == count
+    assert (prompts.support_indices != prompts.query_indices).all()
+    classes = data.class_of(prompts.query_indices)
+    assert np.array_equal(classes, data.class_of(prompts.support_indices))
+    frequencies = np.unique(classes, return_counts=True)[1]
+    assert frequencies.max() - frequencies.min() <= 1 or len(frequencies) == count
+
+
+def test_queries_repeat_only_when_their_class_is_used_up() -> None:
+    data = Scenes("test", count=24)  # two of each class
+    queries = draw_prompts(data, SEGMENTATION, 48, 8, seed=0).query_indices
+    assert np.unique(queries, return_counts=True)[1].tolist() == [2] * 24
+
+
+def test_the_same_seed_draws_the_same_prompts() -> None:
+    first, again, other = (draw_prompts(Scenes("test"), INPAINTING, 9, 16, seed) for seed in (4, 4, 5))
+    assert np.array_equal(first.query_input, again.query_input)
+    assert not np.array_equal(first.query_indices, other.query_indices)
+
+
+def test_indices_are_those_of_the_whole_data_set() -> None:
+    data = Scenes("test", count=240)
+    part = Part(data, np.arange(120, 240))
+    prompts = draw_prompts(part, SEGMENTATION, 5, 16, seed=0)
+    assert (prompts.query_indices >= 120).all()
+    assert np.array_equal(prompts.query_input, data.load(prompts.query_indices, 16).images)
+
+
+def test_holes_of_support_and_query_are_at_different_places() -> None:
+    prompts = draw_prompts(Scenes("test"), INPAINTING, 20, 32, seed=0)
+    holes = [
+        (i != o).any(-1)
+        for i, o in ((prompts.support_input, prompts.support_output), (prompts.query_input, prompts.query_output))
+    ]
+    assert (holes[0] != holes[1]).any((1, 2)).sum() >= 18
+
+
+def test_canvases_show_all_four_images() -> None:
+    prompts = draw_prompts(Scenes("test"), SEGMENTATION, 2, 15, seed=0)
+    geometry = CanvasGeometry(32, 15, 8)
+    canvases = prompts.canvases(geometry)
+    assert np.array_equal(geometry.crop(canvases, "query_output"), prompts.query_output)
+    assert np.array_equal(geometry.crop(canvases, "support_input"), prompts.support_input)
+    assert len(prompts[1:]) == 1
+
+
+def test_a_class_needs_two_examples() -> None:
+    with pytest.raises(ValueError, match="has two examples, which a prompt needs"):
+        draw_prompts(Scenes("test", count=12), SEGMENTATION, 3, 8, seed=0)

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from taskvec.canvas import CanvasGeometry
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.sites import GRANULARITIES, Granularity, Sites, StackShape
+
+
+@pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])
+def test_recorded_masks_reach_the_recorded_positions(
+    granularity: Granularity, golden: dict[str, Tensor], golden_model: MaeVqgan
+) -> None:
+    """The recording counts layers through both stacks and tokens along the shortened query-only sequences."""
+    sites = golden_model.sites(granularity)
+    mask = golden[f"zs/{granularity}/sample"].bool()
+    view = golden_model.view("query_only")
+    rows = []
+    for stack, first in (("encoder", 0), ("decoder", 3)):
+        index = sites.index[stack][:, :, view.tokens(stack)]
+        positions = mask[index].nonzero()
+        positions[:, 0] += first
+        rows.append(positions)
+    recorded = golden[f"zs/{granularity}/index_set"].long()
+    assert {tuple(row.tolist()) for row in torch.cat(rows)} == {tuple(row.tolist()) for row in recorded}
+
+
+@pytest.mark.parametrize(("granularity", "count"), [("token", 1392), ("quadrant", 48), ("head", 20), ("layer", 5)])
+def test_counts(granularity: Granularity, count: int, golden_model: MaeVqgan) -> None:
+    assert len(golden_model.sites(granularity)) == count
+
+
+def test_the_published_model_has_as_many_sites_as_the_paper_says() -> None:
+    geometry = CanvasGeometry(224, 111, 16)
+    view, regions = geometry.view("query_only"), geometry.token_regions()
+    shapes = {
+        "encoder": StackShape(24, 16, regions, view.encoder_tokens),
+        "decoder": StackShape(8, 16, regions, view.decoder_tokens),
+    }
+    assert len(Sites.group(shapes, "quadrant", ["encoder"])) == 768
+    assert len(Sites.group(shapes, "quadrant", ["decoder"])) == 384
+    assert len(Sites.group(shapes, "head", ["encoder", "decoder"])) == 512
+    assert len(Sites.group(shapes, "layer", ["encoder", "decoder"])) == 32
+
+
+@given(
+    st.sampled_from(GRANULARITIES),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([("encoder",), ("decoder",), ("encoder", "decoder")]),
+)
+def test_sites_partition_the_searched_positions(
+    granularity: Granularity, layers: int, heads: int, half: int, stacks: tuple[str, ...]
+) -> None:
+    geometry = CanvasGeometry(4 * half, 2 * half, 2)
+    view, regions = geometry.view("query_only"), geometry.token_regions()
+    shapes = {stack: StackShape(layers, heads, regions, view.tokens(stack)) for stack in ("encoder", "decoder")}
+    sites = Sites.group(shapes, granularity, stacks)
+    seen = torch.cat([index.flatten() for index in sites.index.values()])
+    assert torch.equal(seen[seen >= 0].unique(), torch.arange(len(sites)))
+    for stack, index in sites.index.items():
+        searched = torch.isin(torch.arange(geometry.tokens), view.tokens(stack))
+        assert torch.equal((index >= 0).all(0).all(0), searched)
+        for site in index[index >= 0].unique().tolist():
+            layer, head, token = (index == site).nonzero().T
+            name = sites.names[site]
+            assert name.stack == stack
+            assert layer.unique().tolist() == [name.layer]
+            assert name.head is None or head.unique().tolist() == [name.head]
+            assert name.token is None or token.tolist() == [name.token]
+
+
+def test_a_mask_names_its_sites(golden_model: MaeVqgan) -> None:
+    sites = golden_model.sites("layer")
+    assert sites.mask([1, 4]).tolist() == [False, True, False, False, True]
+
+
+def test_unknown_names_are_refused(small_model: MaeVqgan) -> None:
+    with pytest.raises(ValueError, match="there is no granularity 'pixel': expected one of token, quadrant"):
+        small_model.sites("pixel")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="there is no stack 'cortex': expected one of encoder, decoder"):
+        small_model.sites("head", ["cortex"])
+    with pytest.raises(ValueError, match="no stack was named"):
+        small_model.sites("head", [])

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskvec import statistics as module
+from taskvec.heads import recording
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.prompts import Prompts
+from taskvec.statistics import Moments, Statistics, TaskStatistics, collect, taskness
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 999), st.floats(-1e4, 1e4))
+def test_moments_of_batches_add_up_to_those_of_all(sizes: list[int], seed: int, offset: float) -> None:
+    samples = torch.from_numpy(np.random.default_rng(seed).normal(offset, 1, (sum(sizes), 2, 3)))
+    parts = [Moments.of(part) for part in samples.split(sizes)]
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged + part
+    assert merged.count == len(samples)
+    torch.testing.assert_close(merged.mean, samples.mean(0), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(merged.variance, samples.var(0, correction=0), rtol=1e-8, atol=1e-8)
+
+
+def test_collected_statistics_are_those_of_the_head_outputs(
+    small_model: MaeVqgan, small_prompts: list[Prompts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 4)  # six prompts in unequal batches
+    statistics = collect(small_model, small_prompts)
+    view = small_model.view("one_shot")
+    for prompts in small_prompts:
+        with recording(small_model) as recorded:
+            small_model(prompts.canvases(small_model.geometry), view)
+        own = statistics.tasks[prompts.task.name]
+        assert own.count == 6
+        assert own.prompts == {"support": prompts.support_indices.tolist(), "query": prompts.query_indices.tolist()}
+        for stack, layers in recorded.items():
+            z = torch.stack(layers, 1).transpose(2, 3)
+            seen = view.tokens(stack)
+            torch.testing.assert_close(own.mean[stack][:, :, seen], z.mean(0))
+            torch.testing.assert_close(own.variance[stack][:, :, seen], z.var(0, correction=0), rtol=1e-4, atol=1e-6)
+            unseen = ~torch.isin(torch.arange(small_model.geometry.tokens), seen)
+            assert own.mean[stack][:, :, unseen].isnan().all()
+    assert statistics.model_fingerprint == small_model.fingerprint()
+
+
+def test_two_sets_of_prompts_of_one_task_are_not_merged(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    with pytest.raises(ValueError, match="two sets of prompts of segmentation"):
+        collect(small_model, [small_prompts[0], small_prompts[0]])
+
+
+def test_statistics_come_back_as_they_were(small_model: MaeVqgan, small_prompts: list[Prompts], tmp_path: Path) -> None:
+    statistics = collect(small_model, small_prompts)
+    statistics.save(tmp_path / "statistics.safetensors")
+    loaded = Statistics.load(tmp_path / "statistics.safetensors")
+    assert loaded.model_fingerprint == statistics.model_fingerprint
+    assert loaded.tasks.keys() == statistics.tasks.keys()
+    for name, task in statistics.tasks.items():
+        assert loaded.tasks[name].count == task.count
+        assert loaded.tasks[name].prompts == task.prompts
+        for stack in task.mean:
+            torch.testing.assert_close(loaded.tasks[name].mean[stack], task.mean[stack], rtol=0, atol=0, equal_nan=True)
+            torch.testing.assert_close(
+                loaded.tasks[name].variance[stack], task.variance[stack], rtol=0, atol=0, equal_nan=True
+            )
+
+
+def test_means_are_stacked_in_the_order_asked_for(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    statistics = collect(small_model, small_prompts)
+    means = statistics.means(["colorization", "segmentation"])["encoder"].nan_to_num()
+    assert torch.equal(means[0], statistics.tasks["colorization"].mean["encoder"].nan_to_num())
+    with pytest.raises(KeyError, match="no statistics of juggling: there are segmentation, colorization"):
+        statistics.means(["juggling"])
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "statistics.safetensors"
+    path.write_text("no tensors here")
+    with pytest.raises(ValueError, match=r"statistics.safetensors is not a file of statistics"):
+        Statistics.load(path)
+    with pytest.raises(FileNotFoundError):
+        Statistics.load(tmp_path / "absent")
+
+
+def test_taskness_is_between_over_within_variance() -> None:
+    def task(mean: float, variance: float) -> TaskStatistics:
+        field = torch.full((1, 1, 1, 4), mean), torch.full((1, 1, 1, 4), variance)
+        return TaskStatistics(9, {"encoder": field[0]}, {"encoder": field[1]}, {})
+
+    statistics = Statistics({"a": task(1.0, 2.0), "b": task(5.0, 6.0)}, "")
+    assert taskness(statistics)["encoder"].item() == pytest.approx(4.0 / 4.0)
+    # equation 4, the total over the mean within-task variance, is that plus one
+    total = (2.0 + 6.0) / 2 + 4.0
+    assert total / 4.0 == pytest.approx(1 + taskness(statistics)["encoder"].item())
