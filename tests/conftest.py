@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,6 +17,12 @@ from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
 from taskvec.models.vqgan import VqganConfig
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import COLORIZATION, SEGMENTATION
+
+# the same examples in every run, and no limits on time: tests must not depend on the machine's mood
+settings.register_profile(
+    "taskvec", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("taskvec")
 
 GOLDEN_CONFIG = MaeVqganConfig(
     canvas_size=224,

@@ -1,14 +1,12 @@
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec.heads import Means, Patch, intercept, recording
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.sites import GRANULARITIES, Granularity
-
-reuse_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 
 
 def _hooks(model: MaeVqgan) -> int:
@@ -61,8 +59,8 @@ def test_every_site_matters(small_model: MaeVqgan, small_means: Means, canvases:
         assert not torch.equal(small_model(canvases[:1], "query_only", patch), plain), sites.names[site]
 
 
-@reuse_fixtures
-@given(st.integers(0, 2**32 - 1), st.sampled_from(GRANULARITIES), st.floats(0.05, 0.9))
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), granularity=st.sampled_from(GRANULARITIES), share=st.floats(0.05, 0.9))
 def test_rows_are_independent(
     seed: int, granularity: Granularity, share: float, small_model: MaeVqgan, small_means: Means, canvases: Tensor
 ) -> None:
@@ -157,9 +155,14 @@ def test_the_model_is_restored_even_after_an_exception(
     sites = small_model.sites("head")
     patch = Patch(sites, sites.mask([0, 7])[None], {stack: mean[:1] for stack, mean in small_means.items()})
     before = small_model(canvases, "query_only")
-    with pytest.raises(ZeroDivisionError), patch.applied(small_model, small_model.view("query_only")):
-        small_model(canvases, "query_only")
-        raise ZeroDivisionError
+
+    def interrupted() -> None:
+        with patch.applied(small_model, small_model.view("query_only")):
+            small_model(canvases, "query_only")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
     assert _hooks(small_model) == 0
     assert torch.equal(small_model(canvases, "query_only"), before)
 

@@ -10,7 +10,7 @@ from taskvec.prompts import draw_prompts
 from taskvec.tasks import INPAINTING, SEGMENTATION
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 60), st.integers(0, 99), st.sampled_from([None, 0, 3]))
 def test_support_and_query_are_two_examples_of_one_class(count: int, seed: int, fold: int | None) -> None:
     data = Scenes("test", fold, count=120)

@@ -84,7 +84,7 @@ def test_no_sites_are_no_vectors(small_model: MaeVqgan, small_means: Means) -> N
 
 
 def test_damaged_files_are_refused(small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no task vectors: there is no config.json"):
+    with pytest.raises(ValueError, match=r"holds no task vectors: there is no config.json"):
         TaskVectors.load(tmp_path, small_model)
     vectors.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -92,9 +92,9 @@ def test_damaged_files_are_refused(small_model: MaeVqgan, vectors: TaskVectors, 
     with pytest.raises(ValueError, match="has format 99, expected 1"):
         TaskVectors.load(tmp_path, small_model)
     (tmp_path / "config.json").write_text(json.dumps({**config, "sites": "many"}))
-    with pytest.raises(ValueError, match="config.json: sites: input should be a valid tuple"):
+    with pytest.raises(ValueError, match=r"config.json: sites: input should be a valid tuple"):
         TaskVectors.load(tmp_path, small_model)
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "vectors.safetensors").write_bytes((tmp_path / "vectors.safetensors").read_bytes()[:100])
-    with pytest.raises(ValueError, match="vectors.safetensors is missing or damaged"):
+    with pytest.raises(ValueError, match=r"vectors.safetensors is missing or damaged"):
         TaskVectors.load(tmp_path, small_model)

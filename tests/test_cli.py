@@ -1,0 +1,168 @@
+"""The command as a user runs it; ``main`` is called in this process, and once as an installed command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taskvec.cli import main
+from taskvec.data.scenes import Scenes
+from taskvec.models import load_model
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.statistics import Statistics
+from taskvec.vectors import TaskVectors
+
+QUICK_SEARCH = ["--objective", "token", "--steps", "4", "--masks", "4", "--items", "4", "--held-out", "8"]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Statistics and task vectors made by the command itself."""
+    directory = tmp_path_factory.mktemp("workspace")
+    assert main(["collect", "--task", "low_light", "--prompts", "16", "--out", str(directory / "s.safetensors")]) == 0
+    search = ["search", "--task", "low_light", "--statistics", str(directory / "s.safetensors"), *QUICK_SEARCH]
+    assert main([*search, "--out", str(directory / "vectors"), "--json", str(directory / "search.json")]) == 0
+    return directory
+
+
+def test_collected_statistics_name_their_model(workspace: Path) -> None:
+    statistics = Statistics.load(workspace / "s.safetensors")
+    assert statistics.model_fingerprint == load_model("tiny").fingerprint()
+    assert {name: task.count for name, task in statistics.tasks.items()} == {"low_light": 16}
+
+
+def test_statistics_are_never_merged_or_overwritten_silently(workspace: Path, capsys: pytest.CaptureFixture) -> None:
+    again = ["collect", "--task", "identity", "--prompts", "2", "--out", str(workspace / "s.safetensors")]
+    assert main(again) == 1
+    assert "exists: statistics are never merged; name another file or pass --overwrite" in capsys.readouterr().err
+    assert "low_light" in Statistics.load(workspace / "s.safetensors").tasks
+    copy = workspace / "copy.safetensors"
+    copy.write_bytes((workspace / "s.safetensors").read_bytes())
+    assert main([*again[:-1], str(copy), "--overwrite"]) == 0
+    assert list(Statistics.load(copy).tasks) == ["identity"]
+
+
+def test_a_search_leaves_vectors_a_log_and_json(workspace: Path, tiny: MaeVqgan) -> None:
+    vectors = TaskVectors.load(workspace / "vectors", tiny)
+    log = [json.loads(line) for line in (workspace / "vectors" / "search.jsonl").read_text().splitlines()]
+    assert log == vectors.config.found["history"]
+    assert len(log) == 4
+    written = json.loads((workspace / "search.json").read_text())
+    assert written["task"] == "low_light"
+    assert len(written["sites"]) == len(vectors.sites)
+
+
+def test_evaluate_prints_and_writes_the_same(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    scores = {}
+    for method in ("query_only", "copy_input", f"vectors:{workspace / 'vectors'}"):
+        options = ["--task", "low_light", "--pairs", "24", "--json", str(tmp_path / "e.json"), "--seed", "1"]
+        assert main(["evaluate", "--method", method, *options]) == 0
+        result = json.loads((tmp_path / "e.json").read_text())
+        assert f"low_light {method}: mse {result['mean']:.4f} [" in capsys.readouterr().out
+        assert result["low"] <= result["mean"] <= result["high"]
+        scores[method.split(":")[0]] = result["mean"]
+    assert scores["vectors"] < scores["copy_input"]
+
+
+def test_apply_works_on_a_directory_and_on_a_file(workspace: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    scenes = Scenes("test").load(np.arange(3), 40).images
+    for name, image in zip(("a.png", "b.jpg", "c.bmp"), scenes, strict=True):
+        Image.fromarray(image // 2).save(images / name)
+    options = ["--out", str(tmp_path / "out"), "--json", str(tmp_path / "apply.json")]
+    assert main(["apply", str(workspace / "vectors"), str(images), *options]) == 0
+    results = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in results] == ["a.png", "b.png", "c.png"]
+    assert [Image.open(path).size for path in results] == [(40, 40)] * 3
+    assert json.loads((tmp_path / "apply.json").read_text())["files"] == [str(path) for path in results]
+    assert main(["apply", str(workspace / "vectors"), str(images / "a.png"), "--out", str(tmp_path / "one")]) == 0
+    assert (tmp_path / "one" / "a.png").read_bytes() == results[0].read_bytes()
+
+
+def test_info_of_a_model_and_of_vectors(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["info", "tiny", "--json", str(tmp_path / "info.json")]) == 0
+    facts = json.loads((tmp_path / "info.json").read_text())
+    assert facts["fingerprint"] == load_model("tiny").fingerprint()
+    assert facts["gflop"]["query_only"] < facts["gflop"]["one_shot"]
+    assert facts["gflop"]["decode_quadrant"] == pytest.approx(facts["gflop"]["decode_canvas"] / 4)
+    capsys.readouterr()
+    assert main(["info", str(workspace / "vectors")]) == 0
+    assert "task: low_light" in capsys.readouterr().out
+
+
+def test_train_follows_a_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        """
+        scenes = 48
+        model = { canvas_size = 16, image_size = 8, patch_size = 4, encoder = { layers = 1, width = 16, heads = 2 },
+          decoder = { layers = 1, width = 16, heads = 2 }, vqgan = { codes = 8, code_channels = 4, latent_channels = 8,
+          channels = 32, multipliers = [1, 1, 1], residual_blocks = 1, local = true } }
+        tokenizer = { steps = 4, autoencoder_steps = 2, batch = 8 }
+        mae = { steps = 3, batch = 4 }
+        """.replace("\n          ", " ")
+    )
+    assert main(["train", str(recipe), "--out", str(tmp_path / "run"), "--json", str(tmp_path / "train.json")]) == 0
+    assert json.loads((tmp_path / "train.json").read_text())["model"] == str(tmp_path / "run" / "model")
+    assert main(["info", str(tmp_path / "run" / "model")]) == 0
+
+
+# (arguments, exit status, what the one sentence says); W stands for the workspace
+BAD_INPUT = [
+    (["evaluate", "--task", "juggling", "--method", "one_shot"], 1, "there is no task 'juggling': expected one of"),
+    (["evaluate", "--task", "identity", "--method", "luck"], 1, "there is no method 'luck': expected one_shot"),
+    (["evaluate", "--task", "identity", "--method", "vectors:W"], 1, "holds no task vectors: there is no config.json"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "huge"], 1, "huge is no model: expected"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "W"], 1, "is not a model: there is no"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--data", "imagenet"], 1, "no data set 'imagenet'"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--fold", "9"], 1, "scenes have no fold 9"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--device", "tpu9"], 1, "--device tpu9: there is no"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--pairs", "0"], 2, "0 is not in the range x>=1"),
+    (["evaluate", "--task", "identity"], 2, "Missing option '--method'"),
+    (["search", "--task", "identity", "--out", "W/x", "--objective", "beauty"], 1, "there is no objective 'beauty'"),
+    (["search", "--task", "identity", "--out", "W/x", "--baseline", "mean"], 1, "there is no baseline 'mean'"),
+    (["search", "--task", "identity", "--out", "W/x", "--granularity", "atom"], 1, "there is no granularity 'atom'"),
+    (["search", "--task", "identity", "--out", "W/x", "--stack", "cortex"], 1, "there is no stack 'cortex'"),
+    (["search", "--task", "identity", "--out", "W/x", "--statistics", "W/absent"], 1, "absent"),
+    (["search", "--task", "identity", "--out", "W/x", "--statistics", "W/search.json"], 1, "not a file of statistics"),
+    (
+        ["search", "--task", "identity", "--out", "W/x", "--statistics", "W/s.safetensors"],
+        1,
+        "no statistics of identity",
+    ),
+    (["apply", "W/vectors", "W/absent", "--out", "W/x"], 1, "absent does not exist: expected an image or a directory"),
+    (["apply", "W/vectors", "W/search.json", "--out", "W/x"], 1, "search.json cannot be read as an image"),
+    (["apply", "W/vectors", "W/vectors", "--out", "W/x"], 1, "config.json is not an image: its ending"),
+    (["apply", "W/absent", "W/search.json", "--out", "W/x"], 1, "absent holds no task vectors"),
+    (["train", "W/absent.toml", "--out", "W/x"], 1, "absent.toml is not a readable recipe"),
+    (["train", "W/search.json", "--out", "W/x"], 1, "search.json is not a readable recipe"),
+    (["dance"], 2, "No such command 'dance'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), BAD_INPUT)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], status: int, message: str, workspace: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [argument.replace("W", str(workspace)) if "W" in argument else argument for argument in arguments]
+    assert main(arguments) == status
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("taskvec: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert not (workspace / "x").exists() or not any((workspace / "x").iterdir())
+
+
+def test_the_installed_command(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("taskvec")
+    done = subprocess.run([command, "info", "nowhere"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "taskvec: nowhere is no model: expected tiny or a directory that holds one\n"
+    usage = subprocess.run([command, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    for name in ("train", "collect", "search", "evaluate", "apply", "demo", "info"):
+        assert name in usage

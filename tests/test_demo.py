@@ -1,0 +1,59 @@
+"""The demonstration with fewer steps and queries than `taskvec demo` takes, on the shipped model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taskvec.cli import main
+from taskvec.tasks import TASKS
+
+METHODS = ("one_shot", "query_only", "task_vectors", "random", "copy_input", "ceiling")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("demo")
+    assert main(["demo", "--out", str(directory), "--queries", "64", "--steps", "12"]) == 0
+    return directory
+
+
+def test_results(out: Path) -> None:
+    results = json.loads((out / "results.json").read_text())
+    assert results["tasks"].keys() == TASKS.keys()
+    for name, task in results["tasks"].items():
+        assert task.keys() == {"metric", "sites", "of", *METHODS}
+        assert task["metric"] == ("iou" if name == "segmentation" else "mse")
+        assert 0 < task["sites"] < task["of"] == 120
+        for method in METHODS:
+            assert task[method]["low"] <= task[method]["mean"] <= task[method]["high"]
+    assert {"seconds", "machine", "versions"} <= results.keys()
+
+
+@pytest.mark.parametrize("task", [name for name in TASKS if name != "identity"])
+def test_task_vectors_beat_no_vectors_and_random_sites(task: str, out: Path) -> None:
+    result = json.loads((out / "results.json").read_text())["tasks"][task]
+    for other in ("query_only", "random"):
+        if result["metric"] == "iou":
+            assert result["task_vectors"]["low"] > result[other]["high"]
+        else:
+            assert result["task_vectors"]["high"] < result[other]["low"]
+
+
+def test_one_shot_needs_its_example_and_comes_near_the_ceiling(out: Path) -> None:
+    result = json.loads((out / "results.json").read_text())["tasks"]
+    assert result["segmentation"]["one_shot"]["mean"] > 0.8
+    assert result["low_light"]["one_shot"]["mean"] < 2 * result["low_light"]["ceiling"]["mean"]
+    assert result["low_light"]["query_only"]["mean"] > 2 * result["low_light"]["one_shot"]["mean"]
+
+
+def test_the_report_is_self_contained(out: Path) -> None:
+    page = (out / "report.html").read_text()
+    assert all(name.replace("_", " ") in page.lower().replace("-", " ").replace("_", " ") for name in TASKS)
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_the_vectors_are_kept(out: Path) -> None:
+    for name in TASKS:
+        assert main(["info", str(out / "vectors" / name)]) == 0

@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+
+from taskvec.files import replacing
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    with replacing(tmp_path / "new" / "file") as temporary:
+        temporary.write_text("all of it")
+        assert not (tmp_path / "new" / "file").exists()
+    assert (tmp_path / "new" / "file").read_text() == "all of it"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_nothing_is_left_of_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+
+    def fail() -> None:
+        with replacing(tmp_path / "file") as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (tmp_path / "file").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,77 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taskvec import evaluate
+from taskvec.data.examples import partition
+from taskvec.data.scenes import Scenes
+from taskvec.find import SHARES, FindSettings, find, statistics_prompts
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.prompts import draw_prompts
+from taskvec.search.reinforce import ReinforceSettings
+from taskvec.statistics import collect
+from taskvec.tasks import LOW_LIGHT, SEGMENTATION
+
+QUICK = FindSettings(
+    prompts=16,
+    items=4,
+    held_out=8,
+    objective="token",
+    search=ReinforceSettings(steps=6, masks_per_item=4, checkpoint_every=3, baseline="per_item", learning_rate=0.3),
+)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    settings = FindSettings()
+    assert (settings.prompts, settings.items, settings.objective, settings.granularity) == (
+        100,
+        10,
+        "pixel",
+        "quadrant",
+    )
+    search = settings.search
+    assert (search.steps, search.masks_per_item, search.learning_rate, search.initial_logit) == (600, 32, 0.1, -1)
+    assert (search.checkpoint_every, search.baseline) == (50, "batch")
+
+
+def test_the_same_settings_find_the_same_vectors(small_model: MaeVqgan) -> None:
+    first, again = (find(small_model, Scenes("train"), "low_light", QUICK) for _ in range(2))
+    assert first.config == again.config
+    assert len(first.sites) > 0
+    assert len(first.config.found["history"]) == 6
+
+
+def test_prompts_items_and_held_out_come_from_disjoint_examples(small_model: MaeVqgan) -> None:
+    data = Scenes("train", count=600)
+    prompts = statistics_prompts(small_model, data, SEGMENTATION, QUICK)
+    _, searched, held_out = partition(data, SHARES, QUICK.seed)
+    used = np.concatenate([prompts.support_indices, prompts.query_indices])
+    assert not np.isin(used, np.concatenate([searched.members, held_out.members])).any()
+    vectors = find(small_model, data, SEGMENTATION, QUICK)
+    assert vectors.config.found["statistics"]["query"] == prompts.query_indices.tolist()
+
+
+def test_steps_are_reported(small_model: MaeVqgan) -> None:
+    seen: list[dict[str, Any]] = []
+    find(small_model, Scenes("train"), LOW_LIGHT, QUICK, on_step=seen.append)
+    assert [record["step"] for record in seen] == list(range(1, 7))
+
+
+def test_statistics_of_another_model_are_refused(small_model: MaeVqgan) -> None:
+    prompts = [statistics_prompts(small_model, Scenes("train"), LOW_LIGHT, QUICK)]
+    statistics = replace(collect(small_model, prompts), model_fingerprint="0" * 16)
+    with pytest.raises(ValueError, match="the statistics belong to the model with fingerprint 0000000000000000"):
+        find(small_model, Scenes("train"), LOW_LIGHT, QUICK, statistics)
+    with pytest.raises(KeyError, match="no statistics of segmentation"):
+        find(small_model, Scenes("train"), SEGMENTATION, QUICK, collect(small_model, prompts))
+
+
+def test_found_vectors_do_the_task_without_an_example(tiny: MaeVqgan) -> None:
+    settings = replace(QUICK, prompts=64, items=8, held_out=16, search=replace(QUICK.search, steps=12))
+    vectors = find(tiny, Scenes("train"), "segmentation", settings)
+    prompts = draw_prompts(Scenes("test"), SEGMENTATION, 32, tiny.config.image_size, seed=0)
+    with_vectors = evaluate.scores(tiny, evaluate.run(tiny, "query_only", vectors.patch), prompts).mean()
+    without = evaluate.scores(tiny, evaluate.run(tiny, "query_only"), prompts).mean()
+    assert with_vectors > without + 0.2

@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from taskvec.models import load_model
+from taskvec.training import loop
+from taskvec.training.recipe import read_recipe, train
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+MINIATURE = """
+seed = 3
+scenes = 96
+[model]
+canvas_size = 16
+image_size = 8
+patch_size = 4
+encoder = { layers = 1, width = 16, heads = 2 }
+decoder = { layers = 1, width = 16, heads = 2 }
+[model.vqgan]
+codes = 16
+code_channels = 4
+latent_channels = 8
+channels = 32
+multipliers = [1, 1, 1]
+residual_blocks = 1
+local = true
+[tokenizer]
+steps = 6
+autoencoder_steps = 3
+batch = 8
+[mae]
+steps = 6
+batch = 4
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "miniature.toml"
+    path.write_text(MINIATURE)
+    return path
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the tokenizer and in the transformer, each time after a few steps."""
+    console = Console(quiet=True)
+    whole = train(read_recipe(recipe), tmp_path / "whole", console)
+
+    class Stopping:
+        """The generator of a step's draws, which fails at one step as Ctrl-C would."""
+
+        def __init__(self, at: int):
+            self.at = at
+
+        def __call__(self, step: int, steps: int) -> float:
+            if step == self.at:
+                self.at = -1
+                raise KeyboardInterrupt
+            return original(step, steps)
+
+    original = loop.learning_rate_factor
+    for stage in ("tokenizer", "mae"):
+        monkeypatch.setattr(f"taskvec.training.{stage}.learning_rate_factor", Stopping(4))
+        with pytest.raises(KeyboardInterrupt):
+            train(read_recipe(recipe), tmp_path / "parts", console)
+    parts = train(read_recipe(recipe), tmp_path / "parts", console)
+
+    first, second = (load_file(directory / "model.safetensors") for directory in (whole, parts))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_training_writes(recipe: Path, tmp_path: Path) -> None:
+    directory = train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+    model = load_model(directory)
+    assert model.config == read_recipe(recipe).model
+    assert (model.vqgan.quantize.embedding.weight != 0).any()
+    stages = {stage: (tmp_path / "run" / f"{stage}.jsonl").read_text().splitlines() for stage in ("tokenizer", "mae")}
+    for lines in stages.values():
+        assert [json.loads(line)["step"] for line in lines] == [6, 6]
+    assert {"mse", "commitment"} <= json.loads(stages["tokenizer"][0]).keys()
+    assert 0 < json.loads(stages["mae"][0])["loss"] < 10
+    assert json.loads(stages["mae"][1]).keys() > {"segmentation", "low_light", "identity"}
+
+
+def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
+    factors = [loop.learning_rate_factor(step, 1000) for step in range(1000)]
+    assert factors[0] == pytest.approx(0.01)
+    assert factors[100:600] == [1.0] * 500
+    assert factors[-1] == pytest.approx(1 / 400)
+    assert factors[600:] == sorted(factors[600:], reverse=True)
+
+
+def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
+    assert read_recipe(RECIPES / "tiny.toml").model == load_model("tiny").config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("steps = 6\nbatch = 4", "steps = 'many'", r"miniature.toml: mae.steps: input should be a valid integer"),
+        ("seed = 3", "sed = 3", r"miniature.toml: sed: unexpected keyword argument"),
+        ("[mae]", "[mea]", r"miniature.toml: "),
+        ("seed = 3", "seed = = 3", r"miniature.toml is not a readable recipe"),
+        ("patch_size = 4", "patch_size = 8", r"one code stands for 4 pixels and a patch for 8"),
+    ],
+)
+def test_wrong_recipes_are_refused(old: str, new: str, message: str, recipe: Path) -> None:
+    recipe.write_text(MINIATURE.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        read_recipe(recipe)
