@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import taskvec
+from taskvec.cli import app
 from taskvec.data.scenes import Scenes
 from taskvec.find import FindSettings
 from taskvec.search.reinforce import ReinforceSettings
@@ -31,8 +32,6 @@ def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_command_it_names_exists() -> None:
-    from taskvec.cli import app
-
     known = {command.name for command in app.registered_commands}
     named = set(re.findall(r"^(?:\.venv/bin/)?taskvec (\w+)", README, re.MULTILINE))
     assert named

@@ -75,7 +75,7 @@ def test_vectors_of_the_same_sites_add_up(
         small_model(canvases, "query_only", combined.patch), small_model(canvases, "query_only", other.patch)
     )
     with pytest.raises(ValueError, match="task 0 and task 0 have different sites"):
-        vectors + _vectors(small_model, small_means, chosen=(0, 5))
+        _ = vectors + _vectors(small_model, small_means, chosen=(0, 5))
 
 
 def test_no_sites_are_no_vectors(small_model: MaeVqgan, small_means: Means) -> None:

@@ -72,9 +72,6 @@ def _write_json(path: Path | None, result: object) -> None:
 def _search_progress(title: str, steps: int, log: Path | None = None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A bar with loss, number of sites and time left for people; one JSON line a step for machines."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("")
     with Progress(*columns, TextColumn("{task.fields[status]}"), console=console) as progress:
         bar = progress.add_task(title, total=steps, status="")
 
@@ -82,7 +79,8 @@ def _search_progress(title: str, steps: int, log: Path | None = None) -> Iterato
             status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
             progress.update(bar, completed=record["step"], status=status)
             if log is not None:
-                with log.open("a") as lines:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                with log.open("w" if record["step"] == 1 else "a") as lines:
                     lines.write(json.dumps(record) + "\n")
 
         yield on_step

@@ -24,7 +24,7 @@ Means = dict[str, Float[Tensor, "tasks layers heads tokens head_dim"]]
 class Projections:
     """The output projections of one stack, by layer, and how many heads share each."""
 
-    modules: list[nn.Module]
+    modules: list[nn.Linear]
     heads: int
 
 
@@ -89,8 +89,6 @@ class Patch:
     def __post_init__(self) -> None:
         if self.masks.ndim != 2 or self.masks.shape[1] != len(self.sites):
             raise ValueError(f"masks of shape {tuple(self.masks.shape)} do not fit {len(self.sites)} sites")
-        if not self.masks.any():
-            raise ValueError("the patch touches nothing: no site is selected in any row")
         if self.tasks is None and any(len(mean) != 1 for mean in self.means.values()):
             raise ValueError("the means are of several tasks: say which task each row takes")
         layers = {}
@@ -107,6 +105,8 @@ class Patch:
             if mean.isnan().any(0).any(-1)[positions[0]].any():
                 raise ValueError(f"a selected position of the {stack} has no mean: it was not recorded")
             layers[stack] = positions[0].flatten(1).any(1).nonzero()[:, 0].tolist()
+        if not any(layers.values()):
+            raise ValueError("the patch touches nothing: no position is selected in any row")
         object.__setattr__(self, "_layers", layers)
 
     def _selected(self, masks: Bool[Tensor, "rows sites"]) -> dict[str, Bool[Tensor, "rows layers heads tokens"]]:

@@ -155,7 +155,7 @@ class TaskVectors:
         tensors = {}
         for stack, mean in self.means.items():
             positions = (~mean.isnan().any(-1)).nonzero()
-            tensors[f"{stack}.positions"] = positions.to(torch.int32)
+            tensors[f"{stack}.positions"] = positions.to(torch.int32).contiguous()
             tensors[f"{stack}.values"] = mean[tuple(positions.T)].contiguous()
         with replacing(Path(directory) / TENSORS) as path:
             save_file(tensors, path)

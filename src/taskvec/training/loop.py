@@ -78,7 +78,7 @@ def run_stage(
                 recent.append(step(index))
                 done = index + 1
                 if done % log_every == 0 or done == steps:
-                    means = {key: sum(n[key] for n in recent) / len(recent) for key in recent[-1]}
+                    means = _means(recent)
                     recent = []
                     progress.update(bar, status=write(done, means))
                 if done % validate_every == 0 or done == steps:
@@ -90,3 +90,9 @@ def run_stage(
         except KeyboardInterrupt:
             save(done)
             raise
+
+
+def _means(records: list[Numbers]) -> Numbers:
+    """The mean of each number over the records that have it."""
+    values = {key: [record[key] for record in records if key in record] for key in records[-1]}
+    return {key: sum(each) / len(each) for key, each in values.items()}

@@ -1,0 +1,54 @@
+"""What a model can and cannot do by prompting: one-shot on the tasks it was trained on, and on tasks it never saw.
+
+    .venv/bin/python benchmarks/limits.py --model tiny --pairs 500
+
+Prints a Markdown table. `wrong example` is one-shot with the example of another task: it shows whether the example is
+used. `ceiling` is the tokenizer's reconstruction of the truth.
+"""
+
+import argparse
+from dataclasses import replace
+
+from taskvec import evaluate, load_data, load_model
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.prompts import Prompts, draw_prompts
+from taskvec.tasks import LOW_LIGHT, SEGMENTATION, TASKS, Task
+from taskvec.training.figures import UNSEEN_TASKS
+
+
+def with_example_of(prompts: Prompts, other: Prompts) -> Prompts:
+    """The same queries after an example of another task."""
+    return replace(prompts, support_input=other.support_input, support_output=other.support_output)
+
+
+def row(model: MaeVqgan, task: Task, pairs: int, seed: int) -> list[str]:
+    """Mean scores of one task on test scenes."""
+    data, size = load_data("scenes", "test"), model.config.image_size
+    prompts = draw_prompts(data, task, pairs, size, seed)
+    other = draw_prompts(data, LOW_LIGHT if task.metric == "iou" else SEGMENTATION, pairs, size, seed)
+    one_shot, query_only = evaluate.run(model, "one_shot"), evaluate.run(model, "query_only")
+    columns = [
+        (one_shot, prompts),
+        (one_shot, with_example_of(prompts, other)),
+        (query_only, prompts),
+        (evaluate.copy_input(model), prompts),
+        (evaluate.ceiling(model), prompts),
+    ]
+    means = [evaluate.scores(model, method, each).mean() for method, each in columns]
+    return [f"{task.name.replace('_', ' ')}, {task.metric.upper()}", *(f"{mean:.3f}" for mean in means)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--pairs", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    model = load_model(options.model)
+    print("| task | one-shot | wrong example | query-only | copy | ceiling |\n|---|---|---|---|---|---|")
+    for task in [*TASKS.values(), *UNSEEN_TASKS]:
+        print("| " + " | ".join(row(model, task, options.pairs, options.seed)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
