@@ -54,7 +54,7 @@ def demo(
     """
     started = time.monotonic()
     tasks = list(TASKS.values())
-    settings = replace(settings, bfloat16=settings.bfloat16 or environment.bfloat16_is_fast())
+    settings = replace(settings, bfloat16=settings.bfloat16 or environment.bfloat16_is_fast(model.device))
     statistics = collect(model, [statistics_prompts(model, train, task, settings) for task in tasks])
     shared = (time.monotonic() - started) / len(tasks)
     outcomes, vectors = [], []

@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,27 +52,24 @@ def recipe(tmp_path: Path) -> Path:
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the tokenizer and in the transformer, each time after a few steps."""
+    """Ctrl-C in the middle of a step: of the tokenizer, of its last step, and of the transformer."""
     console = Console(quiet=True)
     whole = train(read_recipe(recipe), tmp_path / "whole", console)
+    original = loop.learning_rate_factor
 
-    class Stopping:
-        """The generator of a step's draws, which fails at one step as Ctrl-C would."""
-
-        def __init__(self, at: int):
-            self.at = at
-
-        def __call__(self, step: int, steps: int) -> float:
-            if step == self.at:
-                self.at = -1
-                raise KeyboardInterrupt
+    def interrupt_at(stage: str, at: int) -> None:
+        def learning_rate_factor(step: int, steps: int) -> float:
+            if step == at:
+                os.kill(os.getpid(), signal.SIGINT)
             return original(step, steps)
 
-    original = loop.learning_rate_factor
-    for stage in ("tokenizer", "mae"):
-        monkeypatch.setattr(f"taskvec.training.{stage}.learning_rate_factor", Stopping(4))
+        monkeypatch.setattr(f"taskvec.training.{stage}.learning_rate_factor", learning_rate_factor)
+
+    for stage, step in (("tokenizer", 4), ("tokenizer", 5), ("mae", 3)):
+        interrupt_at(stage, step)
         with pytest.raises(KeyboardInterrupt):
             train(read_recipe(recipe), tmp_path / "parts", console)
+    monkeypatch.undo()
     parts = train(read_recipe(recipe), tmp_path / "parts", console)
 
     first, second = (load_file(directory / "model.safetensors") for directory in (whole, parts))
@@ -88,6 +88,24 @@ def test_what_training_writes(recipe: Path, tmp_path: Path) -> None:
     assert {"mse", "commitment"} <= json.loads(stages["tokenizer"][0]).keys()
     assert 0 < json.loads(stages["mae"][0])["loss"] < 10
     assert json.loads(stages["mae"][1]).keys() > {"segmentation", "low_light", "identity"}
+
+
+def test_another_recipe_does_not_go_on_with_a_run(recipe: Path, tmp_path: Path) -> None:
+    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+    other = replace(read_recipe(recipe), seed=4)
+    with pytest.raises(ValueError, match=r"run holds the run of a recipe with another seed: 3, not 4"):
+        train(other, tmp_path / "run", Console(quiet=True))
+
+
+def test_a_killed_run_forgets_what_it_logged_after_its_checkpoint(recipe: Path, tmp_path: Path) -> None:
+    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+    log, checkpoint = (tmp_path / "run" / f"mae.{ending}" for ending in ("jsonl", "checkpoint.pt"))
+    complete = [json.loads(line) for line in log.read_text().splitlines()]
+    checkpoint.unlink()
+    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+    again = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in again] == [line["step"] for line in complete]
+    assert again[0]["loss"] == complete[0]["loss"]
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
@@ -110,6 +128,9 @@ def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
         ("[mae]", "[mea]", r"miniature.toml: "),
         ("seed = 3", "seed = = 3", r"miniature.toml is not a readable recipe"),
         ("patch_size = 4", "patch_size = 8", r"one code stands for 4 pixels and a patch for 8"),
+        ("width = 16, heads = 2", "width = 18, heads = 2", r"a width of 18 does not divide among 2 heads and by 4"),
+        ("layers = 1", "layers = 0", r"a stack has 0 layers and 2 heads"),
+        ("autoencoder_steps = 3", "autoencoder_steps = 6", r"autoencoder_steps is 6, expected 1 or more and fewer"),
     ],
 )
 def test_wrong_recipes_are_refused(old: str, new: str, message: str, recipe: Path) -> None:

@@ -31,6 +31,12 @@ class StackConfig:
     heads: int
     mlp_ratio: float = 4.0
 
+    def __post_init__(self) -> None:
+        if self.layers < 1 or self.heads < 1:
+            raise ValueError(f"a stack has {self.layers} layers and {self.heads} heads, expected at least one of each")
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"a width of {self.width} does not divide among {self.heads} heads and by 4")
+
 
 @dataclass(frozen=True)
 class MaeVqganConfig:
@@ -48,9 +54,6 @@ class MaeVqganConfig:
             raise ValueError(
                 f"one code stands for {self.vqgan.patch_size} pixels and a patch for {self.patch_size}: they must agree"
             )
-        for stack in (self.encoder, self.decoder):
-            if stack.width % stack.heads:
-                raise ValueError(f"a width of {stack.width} does not divide among {stack.heads} heads")
 
 
 class Attention(nn.Module):
@@ -182,7 +185,7 @@ class MaeVqgan(Pretrained):
 
     @property
     def default_area(self) -> DecodeArea:
-        """What is decoded together: a local tokenizer gives a quadrant by itself exactly, others need the canvas."""
+        """What is decoded together: a local tokenizer is made for single quadrants, others for canvases."""
         return "quadrant" if self.config.vqgan.local else "canvas"
 
     def query_output_logits(self, logits: Tensor, view: ViewName | View) -> Float[Tensor, "batch patches codes"]:
@@ -228,7 +231,7 @@ class MaeVqgan(Pretrained):
 
 
 def sinusoidal_positions(width: int, tokens: int) -> Float[Tensor, "tokens width"]:
-    """MAE's fixed 2-D sine and cosine embedding; zeros for CLS. Half of the width stands for columns, half for rows."""
+    """MAE's 2-D sine and cosine embedding; zeros for CLS. Half of the width stands for columns, half for rows."""
     grid = round((tokens - 1) ** 0.5)
     frequencies = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies

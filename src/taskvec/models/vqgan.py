@@ -187,9 +187,10 @@ class Quantizer(nn.Module):
 
     def forward(self, latents: FeatureMap) -> Int[Tensor, "n height width"]:
         """Index of the code nearest to each latent."""
-        flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
+        flat = latents.permute(0, 2, 3, 1).flatten(0, 2).float()
         codebook = self.embedding.weight
-        distances = flat.square().sum(1, keepdim=True) + codebook.square().sum(1) - 2 * flat @ codebook.T
+        with torch.autocast(flat.device.type, enabled=False):  # near codes differ by less than bfloat16 resolves
+            distances = flat.square().sum(1, keepdim=True) + codebook.square().sum(1) - 2 * flat @ codebook.T
         return distances.argmin(1).view(len(latents), *latents.shape[2:])
 
 

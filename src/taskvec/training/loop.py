@@ -1,8 +1,12 @@
 """The loop both stages share: progress for people, JSONL for machines, checkpoints to go on from."""
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +18,24 @@ from taskvec.files import replacing
 
 Numbers = Mapping[str, float]
 
+LOG_EVERY = 100
+VALIDATE_EVERY = 1000
+CHECKPOINT_SECONDS = 60.0
+
 
 class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training keeps logs and checkpoints, the seed of all its draws, and where it tells of its progress."""
+
+    directory: Path
+    seed: int
+    console: Console
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int = 100, decay: float = 0.4) -> float:
@@ -28,32 +45,27 @@ def learning_rate_factor(step: int, steps: int, warmup: int = 100, decay: float 
 
 def run_stage(
     name: str,
-    directory: Path,
+    run: Run,
     steps: int,
     parts: dict[str, Stateful],
     step: Callable[[int], Numbers],
     validate: Callable[[], Numbers],
-    console: Console,
-    log_every: int = 100,
-    validate_every: int = 1000,
-    checkpoint_seconds: float = 60.0,
 ) -> None:
     """Call ``step(0)`` .. ``step(steps - 1)``, or only those that an earlier run of this directory has not done.
 
     Every random draw of a step must come from its number, so that an interrupted run ends as an uninterrupted one.
-    ``NAME.jsonl`` gets the mean of what steps return every ``log_every`` steps and what ``validate`` returns; a
-    checkpoint is written every minute, on Ctrl-C and at the end.
+    ``NAME.jsonl`` gets the mean of what steps return every hundred steps and, every thousand, what ``validate`` gives.
+    A checkpoint is written every minute, at the end, and on Ctrl-C, which waits for the step to be complete.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = directory / f"{name}.checkpoint.pt", directory / f"{name}.jsonl"
+    run.directory.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = run.directory / f"{name}.checkpoint.pt", run.directory / f"{name}.jsonl"
     first, seconds_before = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         for key, part in parts.items():
             part.load_state_dict(saved[key])
         first, seconds_before = saved["step"], saved["seconds"]
-    if first >= steps:
-        return
+    _forget_after(log, first)
     started = saved_at = time.monotonic()
 
     def seconds() -> float:
@@ -70,26 +82,46 @@ def run_stage(
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     recent: list[Numbers] = []
-    done = first
-    with Progress(*columns, TextColumn("{task.fields[status]}"), console=console) as progress:
+    with (
+        _interrupt_between_steps() as interrupted,
+        Progress(*columns, TextColumn("{task.fields[status]}"), console=run.console) as progress,
+    ):
         bar = progress.add_task(name, total=steps, completed=first, status="")
-        try:
-            for index in range(first, steps):
-                recent.append(step(index))
-                done = index + 1
-                if done % log_every == 0 or done == steps:
-                    means = _means(recent)
-                    recent = []
-                    progress.update(bar, status=write(done, means))
-                if done % validate_every == 0 or done == steps:
-                    progress.console.print(f"{name} {done}: {write(done, validate())}")
-                if time.monotonic() - saved_at > checkpoint_seconds or done == steps:
-                    save(done)
-                    saved_at = time.monotonic()
-                progress.update(bar, completed=done)
-        except KeyboardInterrupt:
-            save(done)
-            raise
+        for done in range(first + 1, steps + 1):
+            recent.append(step(done - 1))
+            progress.update(bar, completed=done)
+            if done % LOG_EVERY == 0 or done == steps:
+                progress.update(bar, status=write(done, _means(recent)))
+                recent = []
+            if done % VALIDATE_EVERY == 0 or done == steps:
+                progress.console.print(f"{name} {done}: {write(done, validate())}")
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS or done == steps or interrupted():
+                save(done)
+                saved_at = time.monotonic()
+            if interrupted():
+                raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupt_between_steps() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C inside the block only makes the function that it gives return True: half a step must never be saved."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen to signals
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drop what a killed run logged after its last checkpoint: those steps are done again."""
+    if log.exists():
+        kept = [line for line in log.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
+        with replacing(log) as path:
+            path.write_text("".join(kept))
 
 
 def _means(records: list[Numbers]) -> Numbers:

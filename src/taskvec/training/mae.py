@@ -4,25 +4,24 @@ Mostly the query output is hidden as a whole, as prompting hides it; otherwise r
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int
-from rich.console import Console
 from torch import Tensor, nn
 
 from taskvec import evaluate
 from taskvec.canvas import QUADRANTS, View
 from taskvec.data.examples import DataSet
+from taskvec.environment import bfloat16_is_fast
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
 from taskvec.prompts import draw_prompts
 from taskvec.tasks import TASKS
 from taskvec.training.figures import Figures
-from taskvec.training.loop import learning_rate_factor, run_stage
+from taskvec.training.loop import Run, learning_rate_factor, run_stage
 
 
 @dataclass(frozen=True)
@@ -36,24 +35,26 @@ class MaeRecipe:
     weight_decay: float = 0.02
     random_masks: float = 0.15
     hidden_at_random: float = 0.75
-    seed: int = 0
-    bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise ValueError(f"steps and batch are {self.steps} and {self.batch}, expected at least 1")
 
 
-def train_mae(
-    model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, directory: Path, console: Console
-) -> None:
-    """Train all of ``model`` but its tokenizer, in place; resumes from ``directory``."""
+def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, run: Run) -> None:
+    """Train all of ``model`` but its tokenizer, in place; goes on where an earlier run in the directory stopped."""
     model.vqgan.requires_grad_(False)
     optimizers = _optimizers(model, recipe)
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     tokens = model.geometry.region_tokens(*QUADRANTS)
     query_output = model.geometry.region_tokens("query_output")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    initialise(model)
+    initialise(model, run.seed)
+    device = model.device
+    bfloat16 = bfloat16_is_fast(device)
 
     def step(index: int) -> dict[str, float]:
-        random = np.random.default_rng([recipe.seed, 4, index])
+        random = np.random.default_rng([run.seed, 4, index])
         factor = learning_rate_factor(index, recipe.steps)
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):
@@ -66,9 +67,10 @@ def train_mae(
             hidden = tokens[np.sort(shuffled)]
         quadrants = figures.quadrants(recipe.batch, random)
         view = View(_without(torch.arange(model.geometry.tokens), hidden), torch.arange(model.geometry.tokens))
-        canvases = torch.from_numpy(model.geometry.compose(dict(zip(QUADRANTS, quadrants.swapaxes(0, 1), strict=True))))
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            targets = _codes(model, canvases, whole)[:, hidden - 1]
+        images = dict(zip(QUADRANTS, quadrants.swapaxes(0, 1), strict=True))
+        canvases = torch.from_numpy(model.geometry.compose(images)).to(device)
+        targets = _codes(model, canvases, whole)[:, hidden - 1]
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             logits = model(canvases, view)[:, hidden - 1]
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         loss.backward()
@@ -82,18 +84,19 @@ def train_mae(
         model.eval()
         results = {}
         for task in TASKS.values():
-            prompts = draw_prompts(held_out, task, 200, model.config.image_size, seed=recipe.seed)
+            prompts = draw_prompts(held_out, task, 200, model.config.image_size, seed=run.seed)
             scores = evaluate.scores(model, evaluate.run(model, "one_shot"), prompts)
             results[task.name] = round(float(scores.mean()), 4)
         model.train()
         return results
 
     parts: dict[str, Any] = {"model": model, **{f"optimizer_{i}": o for i, o in enumerate(optimizers)}}
-    run_stage("mae", directory, recipe.steps, parts, step, validate, console)
+    run_stage("mae", run, recipe.steps, parts, step, validate)
 
 
-def initialise(model: MaeVqgan) -> None:
+def initialise(model: MaeVqgan, seed: int) -> None:
     """MAE's initialisation: uniform Glorot weights, zero biases, small CLS and mask tokens."""
+    torch.manual_seed(seed)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and not name.startswith("vqgan."):
             nn.init.xavier_uniform_(module.weight)
@@ -118,7 +121,7 @@ def _codes(model: MaeVqgan, canvases: Tensor, query_output_only: bool) -> Int[Te
     """Codes of every canvas patch, row-major; only the query output's are filled in where no others are needed."""
     grid = model.geometry.grid
     half, middle = grid // 2, model.config.canvas_size // 2
-    codes = torch.zeros(len(canvases), grid, grid, dtype=torch.int64)
+    codes = torch.zeros(len(canvases), grid, grid, dtype=torch.int64, device=canvases.device)
     for row, column in [(1, 1)] if query_output_only else [(0, 0), (0, 1), (1, 0), (1, 1)]:
         quadrant = canvases[:, row * middle : (row + 1) * middle, column * middle : (column + 1) * middle]
         codes[:, row * half : (row + 1) * half, column * half : (column + 1) * half] = model.vqgan.encode(

@@ -1,16 +1,20 @@
 """A recipe: everything a shipped model is made from, in one TOML file."""
 
+import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from taskvec import environment
 from taskvec.data.scenes import Scenes
+from taskvec.files import replacing
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import parse
 from taskvec.training.figures import Figures
+from taskvec.training.loop import Run
 from taskvec.training.mae import MaeRecipe, train_mae
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer
 
@@ -36,13 +40,36 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def train(recipe: Recipe, directory: Path, console: Console, device: torch.device | str = "cpu") -> Path:
-    """Run both stages, or what is left of them, in ``directory``; returns the model's directory inside it (float16)."""
+    """Run both stages, or what is left of them, in ``directory``; returns the model's directory inside it (float16).
+
+    Raises ValueError where the directory holds the run of another recipe.
+    """
+    _claim(directory, recipe)
+    run = Run(directory, recipe.seed, console)
     torch.manual_seed(recipe.seed)
     model = MaeVqgan(recipe.model).to(device)
     size = recipe.model.image_size
     figures = Figures(Scenes("train"), recipe.scenes, size)
     held_out = Scenes("validation")
-    train_tokenizer(model.vqgan, recipe.tokenizer, figures, Figures(held_out, 2048, size), directory, console)
-    train_mae(model, recipe.mae, figures, held_out, directory, console)
+    train_tokenizer(model.vqgan, recipe.tokenizer, figures, Figures(held_out, 2048, size), run)
+    train_mae(model, recipe.mae, figures, held_out, run)
     model.write(directory / "model", torch.float16)
     return directory / "model"
+
+
+def _claim(directory: Path, recipe: Recipe) -> None:
+    """Write down what the directory's run is; refuse one of another recipe."""
+    path = directory / "run.json"
+    record = json.loads(json.dumps(asdict(recipe)))
+    if path.exists():
+        earlier = json.loads(path.read_text())["recipe"]
+        for field in record.keys() | earlier.keys():
+            if record.get(field) != earlier.get(field):
+                raise ValueError(
+                    f"{directory} holds the run of a recipe with another {field}: "
+                    f"{earlier.get(field)}, not {record.get(field)}; name another directory"
+                )
+        return
+    with replacing(path) as temporary:
+        facts = {"recipe": record, "machine": environment.machine(), "versions": environment.versions()}
+        temporary.write_text(json.dumps(facts, indent=1) + "\n")

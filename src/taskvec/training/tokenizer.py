@@ -6,19 +6,19 @@ codebook, which then follows them by moving averages while the rest learns to re
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from rich.console import Console
 from torch import Tensor, nn
 
+from taskvec.environment import bfloat16_is_fast
 from taskvec.models.vqgan import Vqgan, to_unit
 from taskvec.training.figures import Figures
-from taskvec.training.loop import learning_rate_factor, run_stage
+from taskvec.training.loop import Run, learning_rate_factor, run_stage
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,14 @@ class TokenizerRecipe:
     noise: float = 0.6
     commitment: float = 0.25
     average_decay: float = 0.99
-    seed: int = 0
-    bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.autoencoder_steps < self.steps:
+            raise ValueError(
+                f"autoencoder_steps is {self.autoencoder_steps}, expected 1 or more and fewer than steps, {self.steps}"
+            )
+        if self.batch < 4 or self.batch % 4:
+            raise ValueError(f"batch is {self.batch}, expected a multiple of 4")
 
 
 class MovingCodebook(nn.Module):
@@ -44,7 +50,7 @@ class MovingCodebook(nn.Module):
 
     def __init__(self, embedding: nn.Embedding, decay: float):
         super().__init__()
-        self.register_buffer("counts", torch.ones(embedding.num_embeddings))
+        self.register_buffer("counts", torch.ones(embedding.num_embeddings, device=embedding.weight.device))
         self.register_buffer("sums", embedding.weight.detach().clone())
         self._embedding, self._decay = [embedding], decay  # in a list: the weights are saved with the model
 
@@ -73,14 +79,15 @@ class MovingCodebook(nn.Module):
 
 
 def _totals(latents: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    counts = torch.zeros(size).index_add_(0, codes, torch.ones(len(codes)))
-    return counts, torch.zeros(size, latents.shape[1]).index_add_(0, codes, latents)
+    counts = latents.new_zeros(size).index_add_(0, codes, latents.new_ones(len(codes)))
+    return counts, latents.new_zeros(size, latents.shape[1]).index_add_(0, codes, latents)
 
 
-def train_tokenizer(
-    vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, held_out: Figures, directory: Path, console: Console
-) -> None:
-    """Train ``vqgan`` in place on the quadrants of figures; resumes from ``directory``."""
+def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, held_out: Figures, run: Run) -> None:
+    """Train ``vqgan`` in place on the quadrants of figures; goes on where an earlier run in the directory stopped."""
+    seed = run.seed
+    device = vqgan.quant_conv.weight.device
+    mixed = partial(torch.autocast, device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
     vqgan.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     trained = [parameter for name, parameter in vqgan.named_parameters() if not name.startswith("quantize.")]
     optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -88,16 +95,16 @@ def train_tokenizer(
 
     def step(index: int) -> dict[str, float]:
         if index == recipe.autoencoder_steps:
-            torch.manual_seed(recipe.seed)
-            codebook.start(_latents(vqgan, figures, count=12288, seed=recipe.seed))
-        torch.manual_seed(recipe.seed * 1_000_003 + index)
+            torch.manual_seed(seed)
+            codebook.start(_latents(vqgan, figures, count=12288, seed=seed))
+        torch.manual_seed(seed * 1_000_003 + index)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * learning_rate_factor(index, recipe.steps)
         # canvases now and then, so that decoding a whole canvas works as well as decoding one quadrant
         draw = figures.canvases if index % 4 == 3 else figures.images
-        images = to_unit(torch.from_numpy(draw(recipe.batch, np.random.default_rng([recipe.seed, 1, index]))))
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        images = to_unit(torch.from_numpy(draw(recipe.batch, np.random.default_rng([seed, 1, index]))))
+        images = images.to(device).contiguous(memory_format=torch.channels_last)
+        with mixed():
             latents = vqgan.latents(images)
         latents = latents.float()
         flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
@@ -115,7 +122,7 @@ def train_tokenizer(
             coded = latents + (nearest - latents).detach()
             loss = recipe.commitment * commitment + 0.01 * spread
             numbers["commitment"] = float(commitment.detach())
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        with mixed():
             decoded = vqgan.decode_latents(coded)
         difference = decoded.float() - images
         # squared error is what the metrics ask for; absolute error keeps edges and flat areas clean
@@ -127,7 +134,7 @@ def train_tokenizer(
         return {"mse": float(difference.detach().square().mean()), **numbers}
 
     def validate() -> dict[str, float]:
-        images = to_unit(torch.from_numpy(held_out.images(1024, np.random.default_rng([recipe.seed, 2]))))
+        images = to_unit(torch.from_numpy(held_out.images(1024, np.random.default_rng([seed, 2])))).to(device)
         with torch.inference_mode():
             codes = vqgan.encode(images)
             decoded = vqgan.decode(codes).clamp(-1, 1)
@@ -137,12 +144,13 @@ def train_tokenizer(
         }
 
     parts: dict[str, Any] = {"model": vqgan, "optimizer": optimizer, "codebook": codebook}
-    run_stage("tokenizer", directory, recipe.steps, parts, step, validate, console)
+    run_stage("tokenizer", run, recipe.steps, parts, step, validate)
 
 
 @torch.inference_mode()
 def _latents(vqgan: Vqgan, figures: Figures, count: int, seed: int) -> Float[Tensor, "n channels"]:
     images = torch.from_numpy(figures.images(count // 8, np.random.default_rng([seed, 3])))
-    latents = torch.cat([vqgan.latents(to_unit(chunk)) for chunk in images.split(128)])
+    device = vqgan.quant_conv.weight.device
+    latents = torch.cat([vqgan.latents(to_unit(chunk.to(device))) for chunk in images.split(128)])
     flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
     return flat[torch.randperm(len(flat))[:count]]
