@@ -19,7 +19,8 @@ lint: $(VENV)/installed-dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and by its exact version: a later resolve could take a build with gigabytes of CUDA libraries
+# torch first and by its exact version, so that nothing resolves to another one later. On Linux without a GPU,
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu makes that the small CPU build.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .

@@ -17,6 +17,7 @@ from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
 from taskvec.models.vqgan import VqganConfig
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import COLORIZATION, SEGMENTATION
+from taskvec.vectors import TaskVectors
 
 # the same examples in every run, and no limits on time: tests must not depend on the machine's mood
 settings.register_profile(
@@ -112,6 +113,14 @@ def small_prompts(small_model: MaeVqgan) -> list[Prompts]:
 @pytest.fixture(scope="session")
 def canvases(small_model: MaeVqgan, small_prompts: list[Prompts]) -> Tensor:
     return torch.cat([prompts.canvases(small_model.geometry) for prompts in small_prompts])
+
+
+@pytest.fixture(scope="session")
+def random_vectors(small_model: MaeVqgan, small_means: Means) -> TaskVectors:
+    """Three sites of the small random model with random means."""
+    sites = small_model.sites("quadrant")
+    means = {stack: mean[0] for stack, mean in small_means.items()}
+    return TaskVectors.select(small_model, sites, sites.mask([0, 5, 9]), means, task="task", metric="mse", found={})
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from taskvec.apply import image_files
+from taskvec.apply import apply_file, plan
+from taskvec.vectors import TaskVectors
 
 
 def _save(path: Path) -> None:
@@ -13,20 +15,42 @@ def _save(path: Path) -> None:
 def test_files_come_in_order_and_hidden_ones_do_not(tmp_path: Path) -> None:
     for name in ("b.png", "a.jpg", ".hidden.png"):
         _save(tmp_path / name)
-    assert [path.name for path in image_files(tmp_path)] == ["a.jpg", "b.png"]
-    assert image_files(tmp_path / "b.png") == [tmp_path / "b.png"]
+    out = tmp_path / "out"
+    assert plan(tmp_path, out) == [(tmp_path / "a.jpg", out / "a.png"), (tmp_path / "b.png", out / "b.png")]
+    assert plan(tmp_path / "b.png", out) == [(tmp_path / "b.png", out / "b.png")]
 
 
 def test_what_would_be_skipped_or_overwritten_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no files: expected images"):
-        image_files(tmp_path)
+        plan(tmp_path, tmp_path / "out")
     _save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"would replace the image .*a.png: name another directory"):
+        plan(tmp_path, tmp_path)
     _save(tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match=r"shares its name with another file: both results would be a.png"):
-        image_files(tmp_path)
+    with pytest.raises(ValueError, match=r"a.jpg and .*a.png share a name"):
+        plan(tmp_path, tmp_path / "out")
     (tmp_path / "a.jpg").unlink()
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(ValueError, match=r"notes.txt is not an image"):
-        image_files(tmp_path)
+        plan(tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match="does not exist"):
-        image_files(tmp_path / "absent")
+        plan(tmp_path / "absent", tmp_path / "out")
+
+
+def test_photographs_are_turned_upright(random_vectors: TaskVectors, tmp_path: Path) -> None:
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 12, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    upright.save(tmp_path / "upright.png")
+    for name in ("turned", "upright"):
+        apply_file(random_vectors, tmp_path / f"{name}.png", tmp_path / "out" / f"{name}.png")
+    results = [np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) for name in ("turned", "upright")]
+    assert np.array_equal(results[0], results[1])
+
+
+def test_nothing_is_left_of_an_unreadable_image(random_vectors: TaskVectors, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=r"broken.png cannot be read as an image"):
+        apply_file(random_vectors, tmp_path / "broken.png", tmp_path / "out" / "broken.png")
+    assert not (tmp_path / "out").exists()

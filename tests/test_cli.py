@@ -1,5 +1,6 @@
 """The command as a user runs it; ``main`` is called in this process, and once as an installed command."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def test_collected_statistics_name_their_model(workspace: Path) -> None:
 def test_statistics_are_never_merged_or_overwritten_silently(workspace: Path, capsys: pytest.CaptureFixture) -> None:
     again = ["collect", "--task", "identity", "--prompts", "2", "--out", str(workspace / "s.safetensors")]
     assert main(again) == 1
-    assert "exists: statistics are never merged; name another file or pass --overwrite" in capsys.readouterr().err
+    assert "exists: results are never merged; name another place or pass --overwrite" in capsys.readouterr().err
     assert "low_light" in Statistics.load(workspace / "s.safetensors").tasks
     copy = workspace / "copy.safetensors"
     copy.write_bytes((workspace / "s.safetensors").read_bytes())
@@ -136,11 +137,14 @@ BAD_INPUT = [
         "no statistics of identity",
     ),
     (["apply", "W/vectors", "W/absent", "--out", "W/x"], 1, "absent does not exist: expected an image or a directory"),
-    (["apply", "W/vectors", "W/search.json", "--out", "W/x"], 1, "search.json cannot be read as an image"),
+    (["apply", "W/vectors", "W/search.json", "--out", "W/x"], 1, "search.json is not an image"),
     (["apply", "W/vectors", "W/vectors", "--out", "W/x"], 1, "config.json is not an image: its ending"),
     (["apply", "W/absent", "W/search.json", "--out", "W/x"], 1, "absent holds no task vectors"),
     (["train", "W/absent.toml", "--out", "W/x"], 1, "absent.toml is not a readable recipe"),
     (["train", "W/search.json", "--out", "W/x"], 1, "search.json is not a readable recipe"),
+    (["search", "--task", "low_light", "--out", "W/vectors"], 1, "exists: results are never merged"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--seed", "-1"], 2, "-1 is not in the range x>=0"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--device", "meta"], 1, "--device meta: there is no"),
     (["dance"], 2, "No such command 'dance'"),
 ]
 
@@ -156,6 +160,37 @@ def test_bad_input_is_one_sentence(
     assert message in error
     assert "Traceback" not in error
     assert not (workspace / "x").exists() or not any((workspace / "x").iterdir())
+
+
+def test_no_arguments_are_a_question(capsys: pytest.CaptureFixture) -> None:
+    assert main([]) == 0
+    assert "Find and use visual task vectors" in capsys.readouterr().out
+
+
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("taskvec.cli.load_model", interrupt)
+    assert main(["info", "tiny"]) == 130
+    assert capsys.readouterr().err == "taskvec: interrupted\n"
+
+
+def test_an_interrupted_demo_leaves_no_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ctrl-C after a checkpoint keeps a search's best, but a demonstration of half the tasks would mislead."""
+    module = importlib.import_module("taskvec.search.reinforce")
+    original, steps = module._candidates, []
+
+    def interrupt_after(*arguments: object) -> object:
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_candidates", interrupt_after)
+    assert main(["demo", "--out", str(tmp_path), "--queries", "2", "--steps", "40"]) == 130
+    assert not (tmp_path / "results.json").exists()
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_the_installed_command(tmp_path: Path) -> None:

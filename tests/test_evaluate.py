@@ -46,6 +46,15 @@ def test_the_ceiling_is_the_reconstruction_of_the_truth(tiny: MaeVqgan) -> None:
     assert torch.equal(answers, tiny.decode_quadrant(codes))
 
 
+def test_the_ceiling_of_a_canvas_tokenizer_is_decoded_as_a_canvas(
+    golden: dict[str, torch.Tensor], golden_model: MaeVqgan
+) -> None:
+    canvases = golden["canvas_u8"]
+    decoded = golden_model.decode_canvas(golden["vae_target_codes"].long(), "one_shot")
+    expected = golden_model.geometry.crop(decoded, "query_output")
+    assert torch.equal(evaluate.ceiling(golden_model)(canvases), expected)
+
+
 def test_methods_by_name(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
     by_name = evaluate.answers(small_model, evaluate.method_named(small_model, "query_only"), small_prompts[0])
     direct = evaluate.answers(small_model, evaluate.run(small_model, "query_only"), small_prompts[0])

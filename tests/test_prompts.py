@@ -52,6 +52,15 @@ def test_holes_of_support_and_query_are_at_different_places() -> None:
     assert (holes[0] != holes[1]).any((1, 2)).sum() >= 18
 
 
+def test_holes_can_be_at_the_same_place() -> None:
+    prompts = draw_prompts(Scenes("test"), INPAINTING, 20, 32, seed=0, same_hole=True)
+    pairs = ((prompts.support_input, prompts.support_output), (prompts.query_input, prompts.query_output))
+    support, query = ((given != truth).any(-1) for given, truth in pairs)
+    support_box, query_box = (np.argwhere(hole.any(0)) for hole in (support, query))
+    assert np.array_equal(support_box.min(0), query_box.min(0))
+    assert prompts.origin["same_hole"] is True
+
+
 def test_canvases_show_all_four_images() -> None:
     prompts = draw_prompts(Scenes("test"), SEGMENTATION, 2, 15, seed=0)
     geometry = CanvasGeometry(32, 15, 8)

@@ -10,7 +10,7 @@ from PIL import Image
 import taskvec
 from taskvec.cli import app
 from taskvec.data.scenes import Scenes
-from taskvec.find import FindSettings
+from taskvec.finding import FindSettings
 from taskvec.search.reinforce import ReinforceSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -19,7 +19,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Python block in order, in one namespace; only the search's defaults are made small."""
     quick = FindSettings(prompts=16, items=4, held_out=8, search=ReinforceSettings(steps=3, masks_per_item=4))
-    monkeypatch.setattr("taskvec.find.FindSettings", lambda: quick)
+    monkeypatch.setattr("taskvec.finding.FindSettings", lambda: quick)
     monkeypatch.chdir(tmp_path)
     Image.fromarray(Scenes("test").load(np.array([5]), 64).images[0]).save("photo.png")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

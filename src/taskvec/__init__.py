@@ -8,7 +8,7 @@ vectors.save_pretrained("vectors/segmentation")
 """
 
 from taskvec.data import load_data
-from taskvec.find import FindSettings, find
+from taskvec.finding import FindSettings, find
 from taskvec.models import load_model
 from taskvec.search import ReinforceSettings
 from taskvec.statistics import Statistics, collect, taskness

@@ -2,17 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from taskvec import apply as application
 from taskvec import demo as demonstration
@@ -21,7 +20,7 @@ from taskvec import evaluate as evaluation
 from taskvec.data import DATA_SETS, load_data
 from taskvec.describe import describe_model, describe_vectors
 from taskvec.files import replacing
-from taskvec.find import FindSettings, find, statistics_prompts
+from taskvec.finding import FindSettings, find, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.prompts import draw_prompts
@@ -38,28 +37,44 @@ from taskvec.vectors import TaskVectors
 app = typer.Typer(
     name="taskvec",
     help="Find and use visual task vectors.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console(stderr=True)
 
+INTERRUPTED = 130
+SEARCH_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+    TextColumn("{task.fields[status]}"),
+)
+
 ModelOption = Annotated[str, typer.Option("--model", help="A model that ships with the package (tiny) or a directory.")]
 DataOption = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)}.")]
 FoldOption = Annotated[int | None, typer.Option("--fold", help="Only the classes of this fold, 0 to 3.")]
 TaskOption = Annotated[str, typer.Option("--task", help=f"One of {', '.join(TASKS)}.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.")]
 
 
 def _device(name: str) -> torch.device:
     try:
+        if name.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
+            raise ValueError
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: there is no such device here, expected cpu, cuda or cuda:N") from error
     return device
+
+
+def _refuse_to_overwrite(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists: results are never merged; name another place or pass --overwrite")
 
 
 def _write_json(path: Path | None, result: object) -> None:
@@ -68,22 +83,17 @@ def _write_json(path: Path | None, result: object) -> None:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 
-@contextmanager
-def _search_progress(title: str, steps: int, log: Path | None = None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A bar with loss, number of sites and time left for people; one JSON line a step for machines."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[status]}"), console=console) as progress:
-        bar = progress.add_task(title, total=steps, status="")
+def _search_log(progress: Progress, bar: TaskID, log: Path) -> Callable[[dict[str, Any]], None]:
+    """Shows a search's records as a bar with loss, number of sites and time left, and writes them to a JSONL file."""
 
-        def on_step(record: dict[str, Any]) -> None:
-            status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
-            progress.update(bar, completed=record["step"], status=status)
-            if log is not None:
-                log.parent.mkdir(parents=True, exist_ok=True)
-                with log.open("w" if record["step"] == 1 else "a") as lines:
-                    lines.write(json.dumps(record) + "\n")
+    def on_step(record: dict[str, Any]) -> None:
+        status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
+        progress.update(bar, completed=record["step"], status=status)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w" if record["step"] == 1 else "a") as lines:
+            lines.write(json.dumps(record) + "\n")
 
-        yield on_step
+    return on_step
 
 
 @app.command("train")
@@ -111,14 +121,13 @@ def collect_command(
     fold: FoldOption = None,
     task: Annotated[list[str] | None, typer.Option(help="Repeat for several; all five by default.")] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Prompts behind each mean.")] = 100,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    overwrite: OverwriteOption = False,
     json_file: JsonOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
 ) -> None:
     """Mean and variance of every head output over one-shot prompts of each task."""
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists: statistics are never merged; name another file or pass --overwrite")
+    _refuse_to_overwrite(out, overwrite)
     tasks = [task_named(name) for name in task or TASKS]
     network = load_model(model, _device(device))
     examples = load_data(data, "train", fold)
@@ -159,12 +168,14 @@ def search_command(
     stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
     candidates: Annotated[int, typer.Option(min=0, help="Sampled masks scored at a checkpoint.")] = 1,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
+    overwrite: OverwriteOption = False,
     json_file: JsonOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
 ) -> None:
     """Find the task vectors of one task by REINFORCE; the defaults are the paper's. Ctrl-C keeps the best so far."""
     chosen = task_named(task)
+    _refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
     settings = FindSettings(
         prompts=prompts,
         items=items,
@@ -185,13 +196,15 @@ def search_command(
     )
     network = load_model(model, _device(device))
     collected = None if statistics is None else Statistics.load(statistics)
-    with _search_progress(task, steps, out / "search.jsonl") as on_step:
+    with Progress(*SEARCH_COLUMNS, console=console) as progress:
+        on_step = _search_log(progress, progress.add_task(task, total=steps, status=""), out / "search.jsonl")
         vectors = find(network, load_data(data, "train", fold), chosen, settings, collected, on_step)
     vectors.save_pretrained(out)
     _write_json(json_file, asdict(vectors.config))
     found = vectors.config.found
+    cut = ", interrupted" if found["interrupted"] else ""
     console.print(
-        f"{len(vectors.sites)} of {vectors.config.of} sites, held-out loss {found['held_out_loss']:.4f} "
+        f"{len(vectors.sites)} of {vectors.config.of} sites{cut}, held-out loss {found['held_out_loss']:.4f} "
         f"at step {found['step']}: {out}"
     )
 
@@ -233,48 +246,42 @@ def apply_command(
 ) -> None:
     """Do a task on images through its task vectors."""
     found = TaskVectors.load(vectors, load_model(model, _device(device)))
-    paths = application.image_files(images)
+    jobs = application.plan(images, out)
     with Progress(console=console) as progress:
-        written = [application.apply_file(found, path, out) for path in progress.track(paths, description=found.task)]
-    _write_json(json_file, {"task": found.task, "files": [str(path) for path in written]})
+        for job in progress.track(jobs, description=found.task):
+            application.apply_file(found, *job)
+    _write_json(json_file, {"task": found.task, "files": [str(result) for _, result in jobs]})
 
 
 @app.command("demo")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Directory for report.html, results.json and the task vectors.")] = Path(
-        "demo"
-    ),
+    out: Annotated[Path, typer.Option(help="Directory for report.html, results.json, vectors/.")] = Path("demo"),
     model: ModelOption = "tiny",
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task.")] = demonstration.QUERIES,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of every search, if not the demonstration's own.")
-    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = demonstration.SETTINGS.search.steps,
     json_file: JsonOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
 ) -> None:
     """All five tasks on scenes never trained on: statistics, search, evaluation, report. Minutes on two cores."""
-    settings = replace(demonstration.SETTINGS, seed=seed)
-    search = replace(settings.search, seed=seed, steps=steps or settings.search.steps)
-    settings = replace(settings, search=search)
+    started = time.monotonic()
+    settings = demonstration.SETTINGS
+    settings = replace(settings, seed=seed, search=replace(settings.search, seed=seed, steps=steps))
     network = load_model(model, _device(device))
-    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[status]}"), console=console) as progress:
-        bars = {name: progress.add_task(name, total=search.steps, status="") for name in TASKS}
-
-        def on_step(name: str, record: dict[str, Any]) -> None:
-            status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
-            progress.update(bars[name], completed=record["step"], status=status)
-
-        train_data, test_data = load_data("scenes", "train"), load_data("scenes", "test", seed=seed)
-        outcome, vectors = demonstration.demo(network, train_data, test_data, settings, queries, on_step)
+    with Progress(*SEARCH_COLUMNS, console=console) as progress:
+        bars = {name: progress.add_task(name, total=steps, status="") for name in TASKS}
+        logs = {name: _search_log(progress, bars[name], out / "vectors" / name / "search.jsonl") for name in TASKS}
+        # two splits that no model was trained on: one to find the vectors on, one to judge them on
+        splits = load_data("scenes", "validation", seed=seed), load_data("scenes", "test", seed=seed)
+        outcome, vectors = demonstration.demo(network, *splits, settings, queries, lambda name, r: logs[name](r))
     for found in vectors:
         found.save_pretrained(out / "vectors" / found.task)
-    results = results_json(outcome)
+    write_report(outcome, out / "report.html")
+    results = {**results_json(outcome), "seconds": time.monotonic() - started}
     _write_json(out / "results.json", results)
     _write_json(json_file, results)
-    write_report(outcome, out / "report.html")
     Console().print(results_table(outcome))
-    print(f"{outcome.seconds:.0f} seconds; look at {out / 'report.html'}")
+    print(f"{results['seconds']:.0f} seconds; look at {out / 'report.html'}")
 
 
 @app.command("info")
@@ -294,22 +301,26 @@ def info_command(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; bad input is one sentence on standard error and a non-zero status, never a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        return 2
-    except click.ClickException as error:
-        print(f"taskvec: {error.format_message()}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, click.Abort):
-        print("taskvec: interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, KeyError, OSError, torch.OutOfMemoryError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"taskvec: {' '.join(str(message).split())}", file=sys.stderr)
-        return 1
-    return 0
+        status = app(arguments or ["--help"], standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except KeyError as error:
+        return _complain(str(error.args[0]) if error.args else "something is missing", 1)
+    except (ValueError, OSError, torch.OutOfMemoryError) as error:
+        return _complain(str(error), 1)
+    except Exception as error:
+        # typer's errors of usage have no public class that all its versions share
+        if not hasattr(error, "format_message"):
+            raise
+        return _complain(error.format_message(), 2)  # pyright: ignore[reportAttributeAccessIssue]
+    return _complain("interrupted", INTERRUPTED) if status == INTERRUPTED else status
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"taskvec: {' '.join(message.split())}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
 from taskvec.evaluate import Interval, Method, interval
-from taskvec.find import FindSettings, find, statistics_prompts
+from taskvec.finding import FindSettings, find, statistics_prompts
 from taskvec.heads import Patch
 from taskvec.metrics import score
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -48,7 +48,7 @@ def demo(
     queries: int = QUERIES,
     on_step: Progress = lambda task, record: None,
 ) -> tuple[Outcome, list[TaskVectors]]:
-    """Find and judge the task vectors of the five tasks; ``train`` and ``test`` must have nothing in common.
+    """Find the task vectors of the five tasks on ``train`` and judge them on ``test``, which must share nothing.
 
     ``on_step(task, record)`` sees every step of every search.
     """
@@ -61,6 +61,8 @@ def demo(
     for task in tasks:
         begun = time.monotonic()
         found = find(model, train, task, settings, statistics, lambda record, task=task: on_step(task.name, record))
+        if found.config.found["interrupted"]:
+            raise KeyboardInterrupt
         seconds = shared + time.monotonic() - begun
         prompts = draw_prompts(test, task, queries, model.config.image_size, settings.seed)
         outcomes.append(_judge(model, found, prompts, statistics, settings, seconds))

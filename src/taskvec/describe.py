@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec.canvas import VIEWS
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.sites import GRANULARITIES
 from taskvec.vectors import read_config
 
 
@@ -21,7 +22,7 @@ def describe_model(model: MaeVqgan) -> dict[str, Any]:
         "architecture": asdict(model.config),
         "parameters": parameters,
         "parameters_without_tokenizer": parameters - tokenizer,
-        "sites": {granularity: len(model.sites(granularity)) for granularity in ("token", "quadrant", "head", "layer")},
+        "sites": {granularity: len(model.sites(granularity)) for granularity in GRANULARITIES},
         "gflop": gigaflops(model),
         "fingerprint": model.fingerprint(),
     }
@@ -47,7 +48,8 @@ def gigaflops(model: MaeVqgan) -> dict[str, float]:
 def describe_vectors(directory: str | Path) -> dict[str, Any]:
     """Task, sites by stack and region, the model they belong to, and how they were found, without the model."""
     config = read_config(directory)
-    found = {key: value for key, value in config.found.items() if key not in ("history", "statistics")}
+    told = ("settings", "step", "held_out_loss", "evaluations", "interrupted", "versions", "combined")
+    found = {key: value for key, value in config.found.items() if key in told}
     return {
         "task": config.task,
         "metric": config.metric,

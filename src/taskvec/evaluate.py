@@ -53,7 +53,7 @@ def copy_input(model: MaeVqgan) -> Method:
 
 def ceiling(model: MaeVqgan) -> Method:
     """The tokenizer's reconstruction of the truth: what perfect codes would score."""
-    return lambda canvases: model.decode_quadrant(model.target_codes(canvases))
+    return model.reconstruct
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """Prompts: an example (support) and a query of the same class, both sides of a task, ready for a canvas."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -14,9 +14,13 @@ from taskvec.tasks import Images, Source, Task
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of prompts of one task; indices say which examples of the data set they were made of."""
+    """A batch of prompts of one task.
+
+    ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of.
+    """
 
     task: Task
+    origin: dict[str, object]
     support_input: Images
     support_output: Images
     query_input: Images
@@ -28,7 +32,7 @@ class Prompts:
         return len(self.query_input)
 
     def __getitem__(self, rows: slice) -> "Prompts":
-        return Prompts(self.task, **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "task"})
+        return Prompts(self.task, self.origin, **{f.name: getattr(self, f.name)[rows] for f in fields(self)[2:]})
 
     def canvases(self, geometry: CanvasGeometry) -> UInt8[Tensor, "n canvas canvas 3"]:
         """Complete canvases; the query output is there as the truth, and no view shows it to a model."""
@@ -44,11 +48,12 @@ class Prompts:
         )
 
 
-def draw_prompts(data: DataSet, task: Task, count: int, size: int, seed: int) -> Prompts:
+def draw_prompts(data: DataSet, task: Task, count: int, size: int, seed: int, *, same_hole: bool = False) -> Prompts:
     """``count`` prompts with images of ``size`` pixels, their support and query two different examples of one class.
 
     Classes are equally frequent, and an example is a query again only when every one of its class has been.
-    The same data, task, count and seed give the same prompts. Raises ValueError where no class has two examples.
+    The same data, task, count and seed give the same prompts. Holes are at different places in support and query,
+    unless ``same_hole``, which is how the official code has it. Raises ValueError where no class has two examples.
     """
     random = np.random.default_rng(seed)
     classes = data.class_of(np.arange(len(data)))
@@ -65,8 +70,11 @@ def draw_prompts(data: DataSet, task: Task, count: int, size: int, seed: int) ->
         supports[rows] = members[others + (members[others] >= queries[rows])]
     support_examples, query_examples = data.load(supports, size), data.load(queries, size)
     support, query = Source.draw(support_examples, random), Source.draw(query_examples, random)
+    if same_hole:
+        query = replace(query, holes=support.holes)
     return Prompts(
         task,
+        {**data.describe(), "draw_seed": seed, "same_hole": same_hole},
         support_input=task.input(support),
         support_output=task.output(support),
         query_input=task.input(query),

@@ -151,6 +151,7 @@ def collect(
                 values = torch.stack([getattr(layer, kind) for layer in layers])
                 field[stack] = _on_canvas(values, view.tokens(stack), model.geometry.tokens)
         record = {
+            **batch_of_task.origin,
             "support": batch_of_task.support_indices.tolist(),
             "query": batch_of_task.query_indices.tolist(),
         }

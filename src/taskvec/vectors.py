@@ -26,6 +26,7 @@ from taskvec.sites import Site, Sites
 
 CONFIG, TENSORS = "config.json", "vectors.safetensors"
 FORMAT = 1
+BATCH = 32  # images in one forward pass
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,12 @@ class TaskVectors:
     @torch.inference_mode()
     def predict(self, images: UInt8[np.ndarray, "n size size 3"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Output images of query inputs at the canvas's image size."""
-        canvases = torch.from_numpy(self.model.geometry.compose({"query_input": images})).to(self.model.device)
-        logits = self.model(canvases, "query_only", self.patch)
-        return self.model.decode(logits.argmax(-1), "query_only").cpu().numpy()
+        canvases = torch.from_numpy(self.model.geometry.compose({"query_input": images}))
+        outputs = []
+        for chunk in canvases.split(BATCH):
+            logits = self.model(chunk.to(self.model.device), "query_only", self.patch)
+            outputs.append(self.model.decode(logits.argmax(-1), "query_only").cpu())
+        return torch.cat(outputs).numpy()
 
     @overload
     def __call__(self, image: Image.Image) -> Image.Image: ...
@@ -142,7 +146,9 @@ class TaskVectors:
 
     def _combine(self, other: "TaskVectors", sign: float, symbol: str) -> "TaskVectors":
         """Add or subtract means position by position (Figure 7); ValueError where the positions are not the same."""
-        if self.config.model_fingerprint != other.config.model_fingerprint or self.sites != other.sites:
+        if self.config.model_fingerprint != other.config.model_fingerprint:
+            raise ValueError(f"{self.task} and {other.task} belong to different models")
+        if self.sites != other.sites:
             raise ValueError(
                 f"{self.task} and {other.task} have different sites: only vectors of the same sites add up"
             )

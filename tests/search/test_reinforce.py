@@ -82,6 +82,7 @@ def test_the_best_sites_are_found(baseline: Any, offset: float) -> None:
     assert torch.equal(found.mask, TARGET)
     assert found.loss == 0
     assert found.evaluations == 150 * 320
+    assert not found.interrupted
 
 
 def test_the_same_seed_gives_the_same_search() -> None:
@@ -111,6 +112,7 @@ def test_an_interrupted_search_keeps_the_best_so_far() -> None:
     found = reinforce(toy, toy.validate, 12, 3, ReinforceSettings(steps=50, checkpoint_every=4), on_step=interrupt)
     assert found.step in (4, 8)
     assert len(found.history) == 9
+    assert found.interrupted
     with pytest.raises(KeyboardInterrupt):  # before the first checkpoint there is nothing to keep
         reinforce(toy, toy.validate, 12, 3, ReinforceSettings(steps=50, checkpoint_every=20), on_step=interrupt)
 

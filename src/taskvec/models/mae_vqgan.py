@@ -218,6 +218,12 @@ class MaeVqgan(Pretrained):
         size = self.config.image_size
         return self._decode_grid(codes.view(len(codes), half, half))[:, -size:, -size:]
 
+    def reconstruct(self, canvases: UInt8[Tensor, "batch canvas canvas 3"]) -> UInt8[Tensor, "batch size size 3"]:
+        """The query output of complete canvases through the tokenizer and back, decoded as predictions are."""
+        if self.default_area == "quadrant":
+            return self.decode_quadrant(self.target_codes(canvases))
+        return self.geometry.crop(self._decode_grid(self.vqgan.encode(to_unit(canvases))), "query_output")
+
     def _decode_grid(self, codes: Int[Tensor, "batch rows columns"]) -> UInt8[Tensor, "batch height width 3"]:
         return to_pixels(self.vqgan.decode(codes).float())
 

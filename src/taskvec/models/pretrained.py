@@ -1,4 +1,4 @@
-"""Models as directories: config.json, model.safetensors, README.md. Strict, and nothing but data is ever read."""
+"""Models as directories of config.json and model.safetensors. Strict, and nothing but data is ever read."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from taskvec.files import replacing
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 T = TypeVar("T")
 
 
 def parse(kind: type[T], values: Any, source: Path) -> T:
-    """``values`` as the dataclass ``kind``, strictly: ValueError names the file, the field and what was expected."""
+    """``values`` as the dataclass ``kind``; ValueError names the file, the field and what was expected."""
     try:
         return TypeAdapter(kind).validate_python(values, extra="forbid")
     except ValidationError as error:
@@ -42,7 +42,7 @@ class Pretrained(nn.Module, ModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         self.write(save_directory)
 
-    def write(self, directory: Path, dtype: torch.dtype | None = None, card: str | None = None) -> None:
+    def write(self, directory: Path, dtype: torch.dtype | None = None) -> None:
         """Write the directory; ``dtype`` stores floating-point weights in less precision."""
         state = {}
         for name, tensor in self.state_dict().items():
@@ -52,9 +52,6 @@ class Pretrained(nn.Module, ModelHubMixin):
             save_file(state, path, {"format": "pt"})
         with replacing(directory / CONFIG) as path:
             path.write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-        if card is not None:
-            with replacing(directory / CARD) as path:
-                path.write_text(card)
 
     @classmethod
     def load(cls, directory: Path) -> Self:

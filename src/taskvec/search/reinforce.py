@@ -50,7 +50,10 @@ class ReinforceSettings:
 
 @dataclass(frozen=True)
 class Found:
-    """The best set of sites that a checkpoint saw, by its mean loss on the held-out items, and how it was found."""
+    """The best set of sites that a checkpoint saw, by its mean loss on the held-out items, and how it was found.
+
+    ``interrupted`` is True where Ctrl-C ended the search before its last step.
+    """
 
     mask: Bool[Tensor, " sites"]
     loss: float
@@ -58,6 +61,7 @@ class Found:
     logits: Float[Tensor, " sites"]
     history: list[dict[str, Any]]
     evaluations: int
+    interrupted: bool
 
 
 def bernoulli(logits: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
@@ -128,7 +132,7 @@ def reinforce(
     each = torch.arange(items).repeat(settings.masks_per_item)
     history: list[dict[str, Any]] = []
     best: tuple[float, int, Tensor] | None = None
-    evaluations = 0
+    evaluations, interrupted = 0, False
     try:
         for step in range(1, settings.steps + 1):
             with torch.no_grad():
@@ -158,8 +162,9 @@ def reinforce(
     except KeyboardInterrupt:
         if best is None:
             raise
+        interrupted = True
     loss, step, mask = cast(tuple[float, int, Tensor], best)  # the last step is always a checkpoint
-    return Found(mask, loss, step, logits.detach(), history, evaluations)
+    return Found(mask, loss, step, logits.detach(), history, evaluations, interrupted)
 
 
 def _candidates(

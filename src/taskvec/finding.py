@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
+from taskvec import environment
 from taskvec.data.examples import DataSet, partition
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.objectives import Objective, ObjectiveKind
+from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.search.reinforce import ReinforceSettings, reinforce
 from taskvec.sites import Granularity
@@ -35,13 +34,20 @@ class FindSettings:
     seed: int = 0
     bfloat16: bool = False
 
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
+        if min(self.prompts, self.items, self.held_out) < 1:
+            raise ValueError("prompts, items and held_out must each be at least 1")
+
 
 SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and held-out items
+PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
 
 
 def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
     """The prompts behind the means."""
-    part = partition(data, SHARES, settings.seed)[0]
+    part = partition(data, SHARES, PARTITION_SEED)[0]
     return draw_prompts(part, task, settings.prompts, model.config.image_size, settings.seed)
 
 
@@ -55,39 +61,50 @@ def find(
 ) -> TaskVectors:
     """Find the task vectors of one task; ``statistics`` collected before are used where given.
 
-    Raises ValueError where the statistics belong to another model, KeyError where they lack the task.
+    Raises ValueError where the statistics belong to another model or other data, KeyError where they lack the task.
     """
     task = task_named(task) if isinstance(task, str) else task
     settings = settings or FindSettings()
+    sites = model.sites(settings.granularity, settings.stacks)
     if statistics is None:
         statistics = collect(model, [statistics_prompts(model, data, task, settings)])
-    if statistics.model_fingerprint != model.fingerprint():
-        raise ValueError(
-            f"the statistics belong to the model with fingerprint {statistics.model_fingerprint}, "
-            f"not to this one with {model.fingerprint()}"
-        )
-    _, search_part, held_out_part = partition(data, SHARES, settings.seed)
-    size = model.config.image_size
-    sites = model.sites(settings.granularity, settings.stacks)
     means = statistics.means([task.name])
+    own = statistics.tasks[task.name]
+    _check_origin(statistics.model_fingerprint, own.prompts, model, data)
 
-    def objective(prompts: Prompts) -> Objective:
-        return Objective(model, sites, means, [prompts], settings.objective, bfloat16=settings.bfloat16)
+    def objective(part: DataSet, items: int) -> tuple[Prompts, Objective]:
+        prompts = draw_prompts(part, task, items, model.config.image_size, settings.seed)
+        return prompts, Objective(model, sites, means, [prompts], settings.objective, bfloat16=settings.bfloat16)
 
-    searched = draw_prompts(search_part, task, settings.items, size, settings.seed)
-    held_out = objective(draw_prompts(held_out_part, task, settings.held_out, size, settings.seed))
-    found = reinforce(
-        objective(searched), held_out.mean_losses, len(sites), settings.items, settings.search, on_step=on_step
-    )
+    _, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
+    searched, evaluate = objective(search_part, settings.items)
+    held_out, judge = objective(held_out_part, settings.held_out)
+    found = reinforce(evaluate, judge.mean_losses, len(sites), settings.items, settings.search, on_step=on_step)
     record = {
-        "data": data.describe(),
         "settings": asdict(settings),
-        "statistics": {"count": statistics.tasks[task.name].count, **statistics.tasks[task.name].prompts},
+        "statistics": {"count": own.count, **own.prompts},
+        "search": {**searched.origin, "query": searched.query_indices.tolist()},
+        "held_out": {**held_out.origin, "query": held_out.query_indices.tolist()},
         "step": found.step,
         "held_out_loss": found.loss,
         "evaluations": found.evaluations,
+        "interrupted": found.interrupted,
         "history": found.history,
-        "torch": torch.__version__,
+        "versions": environment.versions(),
     }
     one_task = {stack: mean[0] for stack, mean in means.items()}
     return TaskVectors.select(model, sites, found.mask, one_task, task=task.name, metric=task.metric, found=record)
+
+
+def _check_origin(fingerprint: str, prompts: dict[str, object], model: MaeVqgan, data: DataSet) -> None:
+    if fingerprint != model.fingerprint():
+        raise ValueError(
+            f"the statistics belong to the model with fingerprint {fingerprint}, "
+            f"not to this one with {model.fingerprint()}"
+        )
+    for name, value in data.describe().items():
+        if prompts.get(name) != value:
+            raise ValueError(
+                f"the statistics are of data with {name} {prompts.get(name)}, the search is on {name} {value}: "
+                "only parts of the same data are kept apart"
+            )

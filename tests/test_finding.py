@@ -1,13 +1,11 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from taskvec import evaluate
-from taskvec.data.examples import partition
 from taskvec.data.scenes import Scenes
-from taskvec.find import SHARES, FindSettings, find, statistics_prompts
+from taskvec.finding import FindSettings, find, statistics_prompts
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
 from taskvec.search.reinforce import ReinforceSettings
@@ -43,14 +41,22 @@ def test_the_same_settings_find_the_same_vectors(small_model: MaeVqgan) -> None:
     assert len(first.config.found["history"]) == 6
 
 
-def test_prompts_items_and_held_out_come_from_disjoint_examples(small_model: MaeVqgan) -> None:
+def test_prompts_items_and_held_out_are_disjoint_whatever_the_seeds(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
-    prompts = statistics_prompts(small_model, data, SEGMENTATION, QUICK)
-    _, searched, held_out = partition(data, SHARES, QUICK.seed)
-    used = np.concatenate([prompts.support_indices, prompts.query_indices])
-    assert not np.isin(used, np.concatenate([searched.members, held_out.members])).any()
-    vectors = find(small_model, data, SEGMENTATION, QUICK)
-    assert vectors.config.found["statistics"]["query"] == prompts.query_indices.tolist()
+    statistics = collect(small_model, [statistics_prompts(small_model, data, SEGMENTATION, replace(QUICK, seed=7))])
+    found = find(small_model, data, SEGMENTATION, QUICK, statistics).config.found
+    prompts, searched, held_out = (set(found[name]["query"]) for name in ("statistics", "search", "held_out"))
+    prompts |= set(found["statistics"]["support"])
+    assert (len(searched), len(held_out), found["statistics"]["count"]) == (4, 8, 16)
+    assert not prompts & searched
+    assert not prompts & held_out
+    assert not searched & held_out
+
+
+def test_statistics_of_other_data_are_refused(small_model: MaeVqgan) -> None:
+    prompts = [statistics_prompts(small_model, Scenes("train", fold=1), LOW_LIGHT, QUICK)]
+    with pytest.raises(ValueError, match="the statistics are of data with fold 1, the search is on fold None"):
+        find(small_model, Scenes("train"), LOW_LIGHT, QUICK, collect(small_model, prompts))
 
 
 def test_steps_are_reported(small_model: MaeVqgan) -> None:
