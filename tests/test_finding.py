@@ -47,7 +47,7 @@ def test_prompts_items_and_held_out_are_disjoint_whatever_the_seeds(small_model:
     found = find(small_model, data, SEGMENTATION, QUICK, statistics).config.found
     prompts, searched, held_out = (set(found[name]["query"]) for name in ("statistics", "search", "held_out"))
     prompts |= set(found["statistics"]["support"])
-    assert (len(searched), len(held_out), found["statistics"]["count"]) == (4, 8, 16)
+    assert (len(searched), len(held_out), found["statistics"]["prompts"]) == (4, 8, 16)
     assert not prompts & searched
     assert not prompts & held_out
     assert not searched & held_out

@@ -25,7 +25,7 @@ from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.prompts import draw_prompts
 from taskvec.report.page import write_report
-from taskvec.report.table import results_json, results_table
+from taskvec.report.table import TABLE_WIDTH, results_json, results_table
 from taskvec.search.reinforce import BASELINES, ReinforceSettings
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
@@ -280,7 +280,7 @@ def demo_command(
     results = {**results_json(outcome), "seconds": time.monotonic() - started}
     _write_json(out / "results.json", results)
     _write_json(json_file, results)
-    Console().print(results_table(outcome))
+    Console(width=max(TABLE_WIDTH, console.width)).print(results_table(outcome))
     print(f"{results['seconds']:.0f} seconds; look at {out / 'report.html'}")
 
 

@@ -82,7 +82,7 @@ def find(
     found = reinforce(evaluate, judge.mean_losses, len(sites), settings.items, settings.search, on_step=on_step)
     record = {
         "settings": asdict(settings),
-        "statistics": {"count": own.count, **own.prompts},
+        "statistics": {**own.prompts, "prompts": own.count},
         "search": {**searched.origin, "query": searched.query_indices.tolist()},
         "held_out": {**held_out.origin, "query": held_out.query_indices.tolist()},
         "step": found.step,

@@ -22,6 +22,7 @@ METHOD_LABELS = {
 METRIC_LABELS: dict[Metric, str] = {"iou": "IoU", "mse": "MSE"}
 BETTER: dict[Metric, str] = {"iou": "higher is better", "mse": "lower is better"}
 CONTENDERS = ("one_shot", "task_vectors")
+TABLE_WIDTH = 104  # columns
 
 
 def number(value: float) -> str:
@@ -42,14 +43,14 @@ def winners(task: TaskOutcome) -> frozenset[str]:
 
 
 def results_table(outcome: Outcome) -> Table:
-    """A row for every task, 100 columns wide: means over 95 % intervals, bold as ``winners`` says."""
+    """A row for every task, TABLE_WIDTH columns wide: means over 95 % intervals, bold as ``winners`` says."""
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         caption=f"means over {outcome.queries} queries, below them 95 % intervals",
         caption_justify="left",
     )
-    table.add_column("task", overflow="fold", max_width=14)
+    table.add_column("task", overflow="fold", min_width=12)
     for method in METHODS:
         table.add_column(METHOD_LABELS[method], justify="right", width=11)
     table.add_column("sites", justify="right")
