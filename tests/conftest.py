@@ -1,5 +1,6 @@
 """What several tests need: the recorded numbers of the official code, and the small random model they belong to."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from taskvec.heads import Means, recording
 from taskvec.models import load_model
 from taskvec.models.checkpoints import from_official
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
+from taskvec.models.pretrained import parse
 from taskvec.models.vqgan import VqganConfig
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import COLORIZATION, SEGMENTATION
@@ -25,23 +27,7 @@ settings.register_profile(
 )
 settings.load_profile("taskvec")
 
-GOLDEN_CONFIG = MaeVqganConfig(
-    canvas_size=224,
-    image_size=111,
-    patch_size=16,
-    encoder=StackConfig(3, 64, 4),
-    decoder=StackConfig(2, 32, 4),
-    vqgan=VqganConfig(
-        codes=64,
-        code_channels=16,
-        latent_channels=16,
-        channels=32,
-        multipliers=(1, 1, 1, 1, 2),
-        residual_blocks=1,
-        attention_resolutions=(16,),
-        resolution=256,
-    ),
-)
+GOLDEN = Path(__file__).parent / "golden"
 
 # a random model small enough for properties: 4 x 4 patches, two stacks of unequal size
 SMALL_CONFIG = MaeVqganConfig(
@@ -58,12 +44,12 @@ SMALL_CONFIG = MaeVqganConfig(
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, Tensor]:
-    return load_file(Path(__file__).parent / "golden" / "golden.safetensors")
+    return load_file(GOLDEN / "golden.safetensors")
 
 
 @pytest.fixture(scope="session")
 def golden_model(golden: dict[str, Tensor]) -> MaeVqgan:
-    model = MaeVqgan(GOLDEN_CONFIG)
+    model = MaeVqgan(parse(MaeVqganConfig, json.loads((GOLDEN / "config.json").read_text()), GOLDEN / "config.json"))
     prefix = "state_dict/"
     official = {name.removeprefix(prefix): tensor for name, tensor in golden.items() if name.startswith(prefix)}
     model.load_state_dict(from_official(official), strict=True)

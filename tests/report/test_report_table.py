@@ -7,19 +7,19 @@ from rich.console import Console
 
 from taskvec.evaluate import Interval
 from taskvec.report.outcomes import METHODS, Outcome
-from taskvec.report.table import results_json, results_table, winners
+from taskvec.report.table import TABLE_WIDTH, matches_one_shot, results_json, results_table, winners
 
 
 def printed(outcome: Outcome, *, styled: bool = False) -> str:
-    console = Console(width=100, file=StringIO(), record=True, force_terminal=styled)
+    console = Console(width=TABLE_WIDTH, file=StringIO(), record=True, force_terminal=styled)
     console.print(results_table(outcome))
     return console.export_text(styles=styled)
 
 
-def test_the_terminal_has_every_number_in_100_columns(outcome: Outcome):
+def test_the_terminal_has_every_number_in_its_columns(outcome: Outcome):
     outcome = replace(outcome, tasks=[*outcome.tasks, replace(outcome.tasks[1], task="a_name_that_is_too_long")])
     text = printed(outcome)
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= TABLE_WIDTH
     assert "…" not in text
     for task in outcome.tasks[:2]:
         assert task.task in text
@@ -51,6 +51,15 @@ def test_equal_scores_both_win(outcome: Outcome):
     task = outcome.tasks[0]
     scores = {**task.scores, "one_shot": Interval(task.scores["task_vectors"].mean, 0.1, 0.9)}
     assert winners(replace(task, scores=scores)) == {"one_shot", "task_vectors"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "matches"),
+    [("iou", 0.41, True), ("iou", 0.39, False), ("iou", 0.9, True), ("mse", 0.59, True), ("mse", 0.61, False)],
+)
+def test_matching_one_shot_is_its_interval_or_better(outcome: Outcome, metric, mean: float, matches: bool):
+    scores = {"one_shot": Interval(0.5, 0.4, 0.6), "task_vectors": Interval(mean, 0, 1)}
+    assert matches_one_shot(replace(outcome.tasks[0], metric=metric, scores=scores)) == matches
 
 
 def test_the_json_is_exactly_this(outcome: Outcome):

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from taskvec.files import replacing
 from taskvec.report import figures
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
-from taskvec.report.table import BETTER, METHOD_LABELS, METRIC_LABELS, number, span, winners
+from taskvec.report.table import BETTER, METHOD_LABELS, METRIC_LABELS, matches_one_shot, number, span, winners
 
 ILLUSTRATED = "segmentation"  # the task whose outputs are understood at a glance
 
@@ -35,7 +35,7 @@ def _render(outcome: Outcome) -> str:
         labels=METHOD_LABELS,
         metric_labels=METRIC_LABELS,
         better=BETTER,
-        won=sum("task_vectors" in winners(task) for task in outcome.tasks),
+        matched=sum(matches_one_shot(task) for task in outcome.tasks),
         idea=_data_uri(figures.idea(illustrated)),
         illustrated=illustrated,
         sections=[_section(outcome, task) for task in outcome.tasks],

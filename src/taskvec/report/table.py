@@ -42,6 +42,12 @@ def winners(task: TaskOutcome) -> frozenset[str]:
     return frozenset(method for method, mean in means.items() if mean == best)
 
 
+def matches_one_shot(task: TaskOutcome) -> bool:
+    """Whether task vectors' mean is inside one-shot prompting's interval or beyond its better end."""
+    vectors, one_shot = task.scores["task_vectors"].mean, task.scores["one_shot"]
+    return vectors >= one_shot.low if task.metric == "iou" else vectors <= one_shot.high
+
+
 def results_table(outcome: Outcome) -> Table:
     """A row for every task, TABLE_WIDTH columns wide: means over 95 % intervals, bold as ``winners`` says."""
     table = Table(
