@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from taskvec.cli import main
 from taskvec.tasks import TASKS
@@ -54,6 +55,13 @@ def test_the_report_is_self_contained(out: Path) -> None:
     assert 'href="http' not in page
 
 
-def test_the_vectors_are_kept(out: Path) -> None:
+def test_the_overview_has_a_row_for_every_task(out: Path) -> None:
+    with Image.open(out / "overview.png") as picture:
+        assert picture.height > 5 * 192
+        assert picture.width > 7 * 192
+
+
+def test_the_vectors_and_logs_are_kept(out: Path) -> None:
     for name in TASKS:
         assert main(["info", str(out / "vectors" / name)]) == 0
+        assert len((out / "vectors" / name / "search.jsonl").read_text().splitlines()) == 12

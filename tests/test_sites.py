@@ -78,6 +78,15 @@ def test_a_mask_names_its_sites(golden_model: MaeVqgan) -> None:
     assert sites.mask([1, 4]).tolist() == [False, True, False, False, True]
 
 
+def test_sampled_masks_have_their_share(golden_model: MaeVqgan) -> None:
+    sites = golden_model.sites("token")
+    masks = sites.sample(rows=50, share=0.3)
+    assert masks.shape == (50, len(sites))
+    assert masks.float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(masks, sites.sample(50, 0.3, seed=0))
+    assert not torch.equal(masks, sites.sample(50, 0.3, seed=1))
+
+
 def test_unknown_names_are_refused(small_model: MaeVqgan) -> None:
     with pytest.raises(ValueError, match="there is no granularity 'pixel': expected one of token, quadrant"):
         small_model.sites("pixel")  # pyright: ignore[reportArgumentType]

@@ -58,8 +58,7 @@ def test_images_go_in_and_come_out_at_their_size(vectors: TaskVectors, random: n
     images = [Image.fromarray(random.integers(0, 256, (h, w, 3), np.uint8)) for h, w in ((40, 23), (15, 15))]
     outputs = vectors(images)
     assert [output.size for output in outputs] == [(23, 40), (15, 15)]
-    assert np.array_equal(np.asarray(outputs[1]), vectors.predict(np.asarray(images[1])[None])[0])
-    assert np.array_equal(np.asarray(vectors(images[0])), np.asarray(outputs[0]))
+    assert np.array_equal(np.asarray(vectors(images[1])), vectors.predict(np.asarray(images[1])[None])[0])
     assert vectors(Image.new("RGBA", (9, 9))).mode == "RGB"
 
 

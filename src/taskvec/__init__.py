@@ -9,7 +9,9 @@ vectors.save_pretrained("vectors/segmentation")
 
 from taskvec.data import load_data
 from taskvec.finding import FindSettings, find
+from taskvec.heads import Patch
 from taskvec.models import load_model
+from taskvec.prompts import draw_prompts
 from taskvec.search import ReinforceSettings
 from taskvec.statistics import Statistics, collect, taskness
 from taskvec.tasks import TASKS
@@ -20,10 +22,12 @@ __version__ = "0.1.0"
 __all__ = [
     "TASKS",
     "FindSettings",
+    "Patch",
     "ReinforceSettings",
     "Statistics",
     "TaskVectors",
     "collect",
+    "draw_prompts",
     "find",
     "load_data",
     "load_model",

@@ -24,6 +24,7 @@ from taskvec.finding import FindSettings, find, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.prompts import draw_prompts
+from taskvec.report.figures import overview
 from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table
 from taskvec.search.reinforce import BASELINES, ReinforceSettings
@@ -255,7 +256,9 @@ def apply_command(
 
 @app.command("demo")
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Directory for report.html, results.json, vectors/.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option(help="Directory for report.html, overview.png, results.json and vectors/.")
+    ] = Path("demo"),
     model: ModelOption = "tiny",
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task.")] = demonstration.QUERIES,
     steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = demonstration.SETTINGS.search.steps,
@@ -277,6 +280,8 @@ def demo_command(
     for found in vectors:
         found.save_pretrained(out / "vectors" / found.task)
     write_report(outcome, out / "report.html")
+    with replacing(out / "overview.png") as temporary:
+        temporary.write_bytes(overview(outcome))
     results = {**results_json(outcome), "seconds": time.monotonic() - started}
     _write_json(out / "results.json", results)
     _write_json(json_file, results)

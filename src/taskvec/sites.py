@@ -81,8 +81,12 @@ class Sites:
     def mask(self, chosen: Sequence[int]) -> Bool[Tensor, " sites"]:
         """The mask of these sites."""
         mask = torch.zeros(len(self), dtype=torch.bool)
-        mask[list(chosen)] = True
+        mask[torch.tensor(list(chosen), dtype=torch.int64)] = True
         return mask
+
+    def sample(self, rows: int, share: float, seed: int = 0) -> Bool[Tensor, "rows sites"]:
+        """Random masks: each site is in each row with probability ``share``."""
+        return torch.rand(rows, len(self), generator=torch.Generator().manual_seed(seed)) < share
 
 
 def _slots(shape: StackShape, granularity: Granularity) -> list[tuple[str | None, int | None, Tensor]]:

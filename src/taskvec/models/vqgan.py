@@ -16,8 +16,8 @@ class VqganConfig:
     """Sizes of a VQGAN; the defaults are the published ImageNet f16 model with 1024 codes.
 
     ``resolution`` only says at which of ``attention_resolutions`` a level has attention, as in the published configs.
-    ``local`` normalises each position by itself and leaves attention out: codes then depend on their neighbourhood
-    alone, so that a quadrant is coded by itself almost as on a canvas.
+    ``local`` normalises each position by itself and leaves attention out, which makes a tokenizer for single quadrants:
+    each is coded and decoded by itself, and nothing beside it on the canvas can change its codes.
     """
 
     codes: int = 1024

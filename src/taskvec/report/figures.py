@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from taskvec.objectives import ObjectiveKind
-from taskvec.report.outcomes import METHODS, TaskOutcome
+from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
 from taskvec.report.table import METHOD_LABELS
 from taskvec.sites import Site
 from taskvec.tasks import Images, Metric
@@ -83,6 +84,12 @@ def _headings(figure: Figure, lefts: dict[str, int], side: int, size: tuple[int,
         for name, label in columns.items():
             centre = (lefts[name] + side / 2) / width
             figure.text(centre, 1 - 74 / height, label, size=14, color=METHOD_COLOURS.get(name, INK), ha="center")
+
+
+def overview(outcome: Outcome) -> bytes:
+    """The example grid with one row a task, in the outcome's order: each task's first example."""
+    first = {name: np.concatenate([task.examples[name][:1] for task in outcome.tasks]) for name in EXAMPLES}
+    return example_grid(replace(outcome.tasks[0], examples=first))
 
 
 def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> str:
