@@ -22,6 +22,7 @@ from taskvec.describe import describe_model, describe_vectors
 from taskvec.files import replacing
 from taskvec.finding import FindSettings, find, statistics_prompts
 from taskvec.models import load_model
+from taskvec.models.checkpoints import convert
 from taskvec.objectives import OBJECTIVES
 from taskvec.prompts import draw_prompts
 from taskvec.report.figures import overview
@@ -287,6 +288,28 @@ def demo_command(
     _write_json(json_file, results)
     Console(width=max(TABLE_WIDTH, console.width)).print(results_table(outcome))
     print(f"{results['seconds']:.0f} seconds; look at {out / 'report.html'}")
+
+
+@app.command("convert")
+def convert_command(
+    mae: Annotated[Path, typer.Option(help="The published MAE-VQGAN file, such as checkpoint-3400.pth.")],
+    out: Annotated[Path, typer.Option(help="The model directory to write.")],
+    vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt.")] = None,
+    vqgan_config: Annotated[Path | None, typer.Option(help="The VQGAN's model.yaml, to be checked.")] = None,
+    encoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
+    decoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
+    overwrite: OverwriteOption = False,
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Turn the published files into a model directory for --model. The files are read as data; nothing in them runs."""
+    _refuse_to_overwrite(out, overwrite)
+    converted = convert(mae, out, vqgan, vqgan_config, encoder_heads, decoder_heads)
+    for name in converted.ignored:
+        console.print(f"ignored {name}", highlight=False)
+    console.print(f"the model is in {out}")
+    _write_json(json_file, {"model": str(out), "config": asdict(converted.config), "ignored": converted.ignored})
 
 
 @app.command("info")
