@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taskvec.apply import apply_file, plan
+from taskvec.apply import apply_file, apply_files, plan
 from taskvec.vectors import TaskVectors
 
 
@@ -47,6 +47,16 @@ def test_photographs_are_turned_upright(random_vectors: TaskVectors, tmp_path: P
         apply_file(random_vectors, tmp_path / f"{name}.png", tmp_path / "out" / f"{name}.png")
     results = [np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) for name in ("turned", "upright")]
     assert np.array_equal(results[0], results[1])
+
+
+def test_what_fails_is_told_and_the_rest_is_done(random_vectors: TaskVectors, tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        _save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:20])
+    failures = apply_files(random_vectors, plan(tmp_path, tmp_path / "out"))
+    assert list(failures) == [tmp_path / "b.png"]
+    assert "cannot be read as an image" in failures[tmp_path / "b.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
 
 def test_nothing_is_left_of_an_unreadable_image(random_vectors: TaskVectors, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import taskvec
 from taskvec.cli import main
 from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
@@ -145,6 +146,13 @@ BAD_INPUT = [
     (["search", "--task", "low_light", "--out", "W/vectors"], 1, "exists: results are never merged"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--seed", "-1"], 2, "'--seed'"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--device", "meta"], 1, "--device meta: there is no"),
+    (["search", "--task", "identity", "--out", "W/x", "--stack", "encoder", "--stack", "encoder"], 1, "named twice"),
+    (["search", "--task", "identity", "--out", "W/search.json"], 1, "--out W/search.json is a file, expected a dir"),
+    (["collect", "--out", "W"], 1, "--out W is a directory, expected a file"),
+    (["info", "tiny", "--json", "W"], 1, "--json W is a directory, expected a file"),
+    (["info", "tiny", "--json", "W/search.json/x"], 1, "cannot be written: W/search.json is no directory"),
+    (["convert", "--mae", "W/absent", "--out", "W/x"], 1, "absent does not exist"),
+    (["convert", "--mae", "W/search.json", "--out", "W/x"], 1, "search.json cannot be read as a checkpoint"),
     (["dance"], 2, "No such command 'dance'"),
 ]
 
@@ -157,9 +165,22 @@ def test_bad_input_is_one_sentence(
     assert main(arguments) == status
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("taskvec: ")
-    assert message in error
+    assert message.replace("W", str(workspace)) in error
     assert "Traceback" not in error
     assert not (workspace / "x").exists() or not any((workspace / "x").iterdir())
+
+
+def test_vectors_without_their_values_are_no_model(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "config.json").write_bytes((workspace / "vectors" / "config.json").read_bytes())
+    assert main(["info", str(tmp_path)]) == 1
+    assert "holds no task vectors: there is no vectors.safetensors in it" in capsys.readouterr().err
+
+
+def test_the_version(capsys: pytest.CaptureFixture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == taskvec.__version__
 
 
 def test_no_arguments_are_a_question(capsys: pytest.CaptureFixture) -> None:

@@ -13,6 +13,14 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    with replacing(tmp_path / "file") as temporary:
+        temporary.touch(mode=0o600)
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    assert (tmp_path / "file").stat().st_mode == ordinary.stat().st_mode
+
+
 def test_nothing_is_left_of_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("before")
 

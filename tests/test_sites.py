@@ -92,5 +92,7 @@ def test_unknown_names_are_refused(small_model: MaeVqgan) -> None:
         small_model.sites("pixel")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="there is no stack 'cortex': expected one of encoder, decoder"):
         small_model.sites("head", ["cortex"])
+    with pytest.raises(ValueError, match="a stack was named twice among encoder, encoder"):
+        small_model.sites("head", ["encoder", "encoder"])
     with pytest.raises(ValueError, match="no stack was named"):
         small_model.sites("head", [])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taskvec.heads import Means, Patch
@@ -92,6 +93,23 @@ def test_damaged_files_are_refused(small_model: MaeVqgan, vectors: TaskVectors, 
         TaskVectors.load(tmp_path, small_model)
     (tmp_path / "config.json").write_text(json.dumps({**config, "sites": "many"}))
     with pytest.raises(ValueError, match=r"config.json: sites: input should be a valid tuple"):
+        TaskVectors.load(tmp_path, small_model)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    whole = load_file(tmp_path / "vectors.safetensors")
+    spoilt = {
+        "nan": {**whole, "encoder.values": whole["encoder.values"] * torch.nan},
+        "inf": {**whole, "encoder.values": whole["encoder.values"] + torch.inf},
+        "fewer": {**whole, **{f"encoder.{part}": whole[f"encoder.{part}"][1:] for part in ("positions", "values")}},
+        "narrow": {**whole, "encoder.values": whole["encoder.values"][:, :3].contiguous()},
+        "moved": {**whole, "encoder.positions": whole["encoder.positions"] + 1},
+    }
+    for tensors in spoilt.values():
+        save_file(tensors, tmp_path / "vectors.safetensors")
+        with pytest.raises(ValueError, match=r"vectors.safetensors (does not hold finite|is missing or damaged)"):
+            TaskVectors.load(tmp_path, small_model)
+    other = [{**config["sites"][0], "layer": 77}]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "sites": other}))
+    with pytest.raises(ValueError, match="names a site that the model does not have"):
         TaskVectors.load(tmp_path, small_model)
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "vectors.safetensors").write_bytes((tmp_path / "vectors.safetensors").read_bytes()[:100])

@@ -1,6 +1,7 @@
 """The command: parses, calls, prints. Everything it does is one call of the Python API away."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from taskvec import demo as demonstration
 from taskvec import environment
 from taskvec import evaluate as evaluation
 from taskvec.data import DATA_SETS, load_data
-from taskvec.describe import describe_model, describe_vectors
+from taskvec.describe import describe_model, describe_vectors, holds_vectors
 from taskvec.files import replacing
 from taskvec.finding import FindSettings, find, statistics_prompts
 from taskvec.models import load_model
@@ -45,6 +46,7 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 INTERRUPTED = 130
+SEARCH_LOG = "search.jsonl"
 SEARCH_COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -53,14 +55,34 @@ SEARCH_COLUMNS = (
     TextColumn("{task.fields[status]}"),
 )
 
-ModelOption = Annotated[str, typer.Option("--model", help="A model that ships with the package (tiny) or a directory.")]
-DataOption = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)}.")]
-FoldOption = Annotated[int | None, typer.Option("--fold", help="Only the classes of this fold, 0 to 3.")]
-TaskOption = Annotated[str, typer.Option("--task", help=f"One of {', '.join(TASKS)}.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON to this file.")]
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Find and use visual task vectors."""
+    if version:
+        print(environment.versions()["taskvec"])
+        raise typer.Exit
+
+
+def _file(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuse a destination before hours are spent on what goes there."""
+    if path is not None and path.is_dir():
+        raise ValueError(f"{option.opts[0]} {path} is a directory, expected a file")
+    return _under_a_directory(option, path)
+
+
+def _directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    if path is not None and path.exists() and not path.is_dir():
+        raise ValueError(f"{option.opts[0]} {path} is a file, expected a directory")
+    return _under_a_directory(option, path)
+
+
+def _under_a_directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    if path is not None:
+        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+            raise ValueError(f"{option.opts[0]} {path} cannot be written: {nearest} is no directory to write to")
+    return path
 
 
 def _device(name: str) -> torch.device:
@@ -79,6 +101,18 @@ def _refuse_to_overwrite(path: Path, overwrite: bool) -> None:
         raise ValueError(f"{path} exists: results are never merged; name another place or pass --overwrite")
 
 
+ModelOption = Annotated[str, typer.Option("--model", help="A model that ships with the package (tiny) or a directory.")]
+DataOption = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)}.")]
+FoldOption = Annotated[int | None, typer.Option("--fold", help="Only the classes of this fold, 0 to 3.")]
+TaskOption = Annotated[str, typer.Option("--task", help=f"One of {', '.join(TASKS)}.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same result.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", callback=_file, help="Also write the result as JSON to this file.")
+]
+
+
 def _write_json(path: Path | None, result: object) -> None:
     if path is not None:
         with replacing(path) as temporary:
@@ -86,24 +120,39 @@ def _write_json(path: Path | None, result: object) -> None:
 
 
 def _search_log(progress: Progress, bar: TaskID, log: Path) -> Callable[[dict[str, Any]], None]:
-    """Shows a search's records as a bar with loss, number of sites and time left, and writes them to a JSONL file."""
+    """Shows a search's records as a bar with loss, number of sites and time left, and writes them to LOG.partial.
+
+    The name is for a search that is not over: an earlier log stays until ``_finish_log`` replaces it.
+    """
 
     def on_step(record: dict[str, Any]) -> None:
         status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
         progress.update(bar, completed=record["step"], status=status)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w" if record["step"] == 1 else "a") as lines:
+        with _partial(log).open("w" if record["step"] == 1 else "a") as lines:
             lines.write(json.dumps(record) + "\n")
 
     return on_step
 
 
+def _partial(log: Path) -> Path:
+    return log.with_name(f"{log.name}.partial")
+
+
+def _keep(vectors: TaskVectors, directory: Path) -> None:
+    """Save task vectors and, beside them, the log of their search."""
+    vectors.save_pretrained(directory)
+    _partial(directory / SEARCH_LOG).replace(directory / SEARCH_LOG)
+
+
 @app.command("train")
 def train_command(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/tiny.toml.")],
-    out: Annotated[Path, typer.Option(help="Logs, checkpoints and, in the end, model/. A run found here goes on.")],
+    out: Annotated[
+        Path, typer.Option(callback=_directory, help="Logs, checkpoints, in the end model/. A run found here goes on.")
+    ],
     json_file: JsonOption = None,
-    seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Overrides the recipe's seed.")] = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Train a model from a recipe; Ctrl-C keeps a checkpoint, and the same command goes on from it."""
@@ -117,7 +166,7 @@ def train_command(
 
 @app.command("collect")
 def collect_command(
-    out: Annotated[Path, typer.Option(help="The file of statistics to write (safetensors).")],
+    out: Annotated[Path, typer.Option(callback=_file, help="The file of statistics to write (safetensors).")],
     model: ModelOption = "tiny",
     data: DataOption = "scenes",
     fold: FoldOption = None,
@@ -151,7 +200,9 @@ def collect_command(
 @app.command("search")
 def search_command(
     task: TaskOption,
-    out: Annotated[Path, typer.Option(help="Directory for the task vectors and the log of the search.")],
+    out: Annotated[
+        Path, typer.Option(callback=_directory, help="Directory for the task vectors and the log of the search.")
+    ],
     model: ModelOption = "tiny",
     data: DataOption = "scenes",
     fold: FoldOption = None,
@@ -199,9 +250,9 @@ def search_command(
     network = load_model(model, _device(device))
     collected = None if statistics is None else Statistics.load(statistics)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        on_step = _search_log(progress, progress.add_task(task, total=steps, status=""), out / "search.jsonl")
+        on_step = _search_log(progress, progress.add_task(task, total=steps, status=""), out / SEARCH_LOG)
         vectors = find(network, load_data(data, "train", fold), chosen, settings, collected, on_step)
-    vectors.save_pretrained(out)
+    _keep(vectors, out)
     _write_json(json_file, asdict(vectors.config))
     found = vectors.config.found
     cut = ", interrupted" if found["interrupted"] else ""
@@ -209,6 +260,8 @@ def search_command(
         f"{len(vectors.sites)} of {vectors.config.of} sites{cut}, held-out loss {found['held_out_loss']:.4f} "
         f"at step {found['step']}: {out}"
     )
+    if found["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command("evaluate")
@@ -233,6 +286,7 @@ def evaluate_command(
     name = chosen.metric
     print(f"{task} {method}: {name} {result.mean:.4f} [{result.low:.4f}, {result.high:.4f}] over {pairs} pairs")
     settings = {"model": model, "data": examples.describe(), "pairs": pairs, "seed": seed}
+    settings |= {"model_fingerprint": network.fingerprint(), "versions": environment.versions()}
     _write_json(json_file, {"task": task, "method": method, "metric": name, **asdict(result), **settings})
 
 
@@ -240,7 +294,9 @@ def evaluate_command(
 def apply_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors.")],
     images: Annotated[Path, typer.Argument(help="An image, or a directory of images.")],
-    out: Annotated[Path, typer.Option(help="Directory for the results: PNG files of the same names.")],
+    out: Annotated[
+        Path, typer.Option(callback=_directory, help="Directory for the results: PNG files of the same names.")
+    ],
     model: ModelOption = "tiny",
     json_file: JsonOption = None,
     seed: SeedOption = 0,
@@ -250,15 +306,17 @@ def apply_command(
     found = TaskVectors.load(vectors, load_model(model, _device(device)))
     jobs = application.plan(images, out)
     with Progress(console=console) as progress:
-        for job in progress.track(jobs, description=found.task):
-            application.apply_file(found, *job)
-    _write_json(json_file, {"task": found.task, "files": [str(result) for _, result in jobs]})
+        failures = application.apply_files(found, progress.track(jobs, description=found.task))
+    written = [str(result) for image, result in jobs if image not in failures]
+    _write_json(json_file, {"task": found.task, "files": written, "failed": [str(image) for image in failures]})
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(jobs)} images failed: {'; '.join(failures.values())}")
 
 
 @app.command("demo")
 def demo_command(
     out: Annotated[
-        Path, typer.Option(help="Directory for report.html, overview.png, results.json and vectors/.")
+        Path, typer.Option(callback=_directory, help="For report.html, overview.png, results.json, vectors/.")
     ] = Path("demo"),
     model: ModelOption = "tiny",
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task.")] = demonstration.QUERIES,
@@ -267,19 +325,22 @@ def demo_command(
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
 ) -> None:
-    """All five tasks on scenes never trained on: statistics, search, evaluation, report. Minutes on two cores."""
+    """All five tasks on scenes never trained on: statistics, search, evaluation, report. Two minutes on two cores.
+
+    Replaces an earlier demonstration in the same directory.
+    """
     started = time.monotonic()
     settings = demonstration.SETTINGS
     settings = replace(settings, seed=seed, search=replace(settings.search, seed=seed, steps=steps))
     network = load_model(model, _device(device))
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bars = {name: progress.add_task(name, total=steps, status="") for name in TASKS}
-        logs = {name: _search_log(progress, bars[name], out / "vectors" / name / "search.jsonl") for name in TASKS}
+        logs = {name: _search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG) for name in TASKS}
         # two splits that no model was trained on: one to find the vectors on, one to judge them on
         splits = load_data("scenes", "validation", seed=seed), load_data("scenes", "test", seed=seed)
         outcome, vectors = demonstration.demo(network, *splits, settings, queries, lambda name, r: logs[name](r))
     for found in vectors:
-        found.save_pretrained(out / "vectors" / found.task)
+        _keep(found, out / "vectors" / found.task)
     write_report(outcome, out / "report.html")
     with replacing(out / "overview.png") as temporary:
         temporary.write_bytes(overview(outcome))
@@ -293,7 +354,7 @@ def demo_command(
 @app.command("convert")
 def convert_command(
     mae: Annotated[Path, typer.Option(help="The published MAE-VQGAN file, such as checkpoint-3400.pth.")],
-    out: Annotated[Path, typer.Option(help="The model directory to write.")],
+    out: Annotated[Path, typer.Option(callback=_directory, help="The model directory to write.")],
     vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt.")] = None,
     vqgan_config: Annotated[Path | None, typer.Option(help="The VQGAN's model.yaml, to be checked.")] = None,
     encoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
@@ -320,8 +381,7 @@ def info_command(
     device: DeviceOption = "cpu",
 ) -> None:
     """What a model or task vectors are: architecture, parameters, operations, fingerprint; or task, sites, origin."""
-    is_vectors = (Path(target) / VECTORS_CONFIG).is_file() and (Path(target) / "vectors.safetensors").is_file()
-    facts = describe_vectors(target) if is_vectors else describe_model(load_model(target, _device(device)))
+    facts = describe_vectors(target) if holds_vectors(target) else describe_model(load_model(target, _device(device)))
     for name, value in facts.items():
         print(f"{name}: {value}")
     _write_json(json_file, facts)
@@ -336,8 +396,8 @@ def main(arguments: list[str] | None = None) -> int:
         status = INTERRUPTED
     except KeyError as error:
         return _complain(str(error.args[0]) if error.args else "something is missing", 1)
-    except (ValueError, OSError, torch.OutOfMemoryError) as error:
-        return _complain(str(error), 1)
+    except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        return _complain(str(error) or type(error).__name__, 1)
     except Exception as error:
         # typer's errors of usage have no public class that all its versions share
         if not hasattr(error, "format_message"):

@@ -1,5 +1,6 @@
 """What ``taskvec info`` says."""
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from taskvec.canvas import VIEWS
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.sites import GRANULARITIES
-from taskvec.vectors import read_config
+from taskvec.vectors import CONFIG, TENSORS, read_config
 
 
 def describe_model(model: MaeVqgan) -> dict[str, Any]:
@@ -45,9 +46,20 @@ def gigaflops(model: MaeVqgan) -> dict[str, float]:
     return counted
 
 
+def holds_vectors(directory: str | Path) -> bool:
+    """Whether a directory's configuration is that of task vectors, whatever state they are in."""
+    try:
+        values = json.loads((Path(directory) / CONFIG).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and "model_fingerprint" in values
+
+
 def describe_vectors(directory: str | Path) -> dict[str, Any]:
     """Task, sites by stack and region, the model they belong to, and how they were found, without the model."""
     config = read_config(directory)
+    if not (Path(directory) / TENSORS).is_file():
+        raise ValueError(f"{directory} holds no task vectors: there is no {TENSORS} in it")
     told = ("settings", "step", "held_out_loss", "evaluations", "interrupted", "versions", "combined")
     found = {key: value for key, value in config.found.items() if key in told}
     return {

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from taskvec import environment
-from taskvec.data.examples import DataSet, partition
+from taskvec.data.examples import DataSet, Part, partition
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, draw_prompts
@@ -70,13 +72,13 @@ def find(
         statistics = collect(model, [statistics_prompts(model, data, task, settings)])
     means = statistics.means([task.name])
     own = statistics.tasks[task.name]
-    _check_origin(statistics.model_fingerprint, own.prompts, model, data)
+    _, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
+    _check_origin(statistics.model_fingerprint, own.prompts, model, data, [search_part, held_out_part])
 
     def objective(part: DataSet, items: int) -> tuple[Prompts, Objective]:
         prompts = draw_prompts(part, task, items, model.config.image_size, settings.seed)
         return prompts, Objective(model, sites, means, [prompts], settings.objective, bfloat16=settings.bfloat16)
 
-    _, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
     searched, evaluate = objective(search_part, settings.items)
     held_out, judge = objective(held_out_part, settings.held_out)
     found = reinforce(evaluate, judge.mean_losses, len(sites), settings.items, settings.search, on_step=on_step)
@@ -96,7 +98,7 @@ def find(
     return TaskVectors.select(model, sites, found.mask, one_task, task=task.name, metric=task.metric, found=record)
 
 
-def _check_origin(fingerprint: str, prompts: dict[str, object], model: MaeVqgan, data: DataSet) -> None:
+def _check_origin(fingerprint: str, prompts: dict[str, Any], model: MaeVqgan, data: DataSet, apart: list[Part]) -> None:
     if fingerprint != model.fingerprint():
         raise ValueError(
             f"the statistics belong to the model with fingerprint {fingerprint}, "
@@ -108,3 +110,10 @@ def _check_origin(fingerprint: str, prompts: dict[str, object], model: MaeVqgan,
                 f"the statistics are of data with {name} {prompts.get(name)}, the search is on {name} {value}: "
                 "only parts of the same data are kept apart"
             )
+    used = np.array([*prompts["support"], *prompts["query"]])
+    shared = np.intersect1d(used, np.concatenate([part.members for part in apart]))
+    if len(shared):
+        raise ValueError(
+            f"the statistics were collected on {len(shared)} examples that the search needs for itself, such as number "
+            f"{shared[0]}: collect them on the data's own part for statistics, as `taskvec collect` does"
+        )

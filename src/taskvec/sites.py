@@ -63,6 +63,8 @@ class Sites:
             raise ValueError(f"there is no granularity {granularity!r}: expected one of {', '.join(GRANULARITIES)}")
         if not stacks:
             raise ValueError(f"no stack was named: expected some of {', '.join(shapes)}")
+        if len(set(stacks)) < len(stacks):
+            raise ValueError(f"a stack was named twice among {', '.join(stacks)}")
         names: list[Site] = []
         index = {}
         for stack in stacks:

@@ -11,13 +11,13 @@ from typing import Any, Self, overload
 import numpy as np
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from taskvec.canvas import ViewName, resize
+from taskvec.canvas import ViewName, resize, to_rgb
 from taskvec.files import replacing
 from taskvec.heads import Patch
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -57,12 +57,7 @@ class TaskVectors:
     means: dict[str, Float[Tensor, "layers heads tokens head_dim"]]
 
     def __post_init__(self) -> None:
-        fingerprint = self.model.fingerprint()
-        if fingerprint != self.config.model_fingerprint:
-            raise ValueError(
-                f"these task vectors belong to the model with fingerprint {self.config.model_fingerprint}, "
-                f"not to this one with {fingerprint}"
-            )
+        _check_model(self.model, self.config)
         object.__setattr__(self, "patch", self._patch())
 
     patch: Patch = field(init=False, repr=False)
@@ -132,8 +127,10 @@ class TaskVectors:
         """Do the task on an image or on each of a list; the model sees its own size, results have that of the image."""
         if isinstance(image, Image.Image):
             return self([image])[0]
+        if not image:
+            return []
         size = self.model.config.image_size
-        inputs = np.stack([resize(np.asarray(each.convert("RGB")), size) for each in image])
+        inputs = np.stack([resize(np.asarray(to_rgb(each)), size) for each in image])
         outputs = self.predict(inputs)
         pairs = zip(outputs, image, strict=True)
         return [Image.fromarray(output).resize(each.size, Image.Resampling.BICUBIC) for output, each in pairs]
@@ -171,16 +168,21 @@ class TaskVectors:
     @classmethod
     def load(cls, directory: str | Path, model: MaeVqgan) -> Self:
         """Read a directory; ValueError where it holds no task vectors, or those of another model."""
-        config = read_config(directory)
+        config, path = read_config(directory), Path(directory) / TENSORS
+        _check_model(model, config)
+        chosen = _positions(model, config, Path(directory) / CONFIG)
         try:
-            tensors = load_file(Path(directory) / TENSORS)
+            tensors = load_file(path)
             means = {}
-            for stack, shape in config.shapes.items():
+            for stack, selected in chosen.items():
                 positions, values = tensors[f"{stack}.positions"].long(), tensors[f"{stack}.values"]
-                means[stack] = torch.full((*shape, values.shape[-1]), torch.nan)
+                means[stack] = torch.full((*selected.shape, model.head_width(stack)), torch.nan)
                 means[stack][tuple(positions.T)] = values
         except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
-            raise ValueError(f"{Path(directory) / TENSORS} is missing or damaged: {error}") from error
+            raise ValueError(f"{path} is missing or damaged: {error}") from error
+        for stack, selected in chosen.items():
+            if not torch.equal(means[stack].isfinite().all(-1), selected) or means[stack].isinf().any():
+                raise ValueError(f"{path} does not hold finite values of the {stack}'s sites that {CONFIG} names")
         return cls(model, config, means)
 
     @classmethod
@@ -197,6 +199,26 @@ class TaskVectors:
         with TemporaryDirectory() as directory:
             self.save_pretrained(directory)
             hub.upload_folder(repo_id=repository, folder_path=directory)
+
+
+def _check_model(model: MaeVqgan, config: VectorsConfig) -> None:
+    fingerprint = model.fingerprint()
+    if fingerprint != config.model_fingerprint:
+        raise ValueError(
+            f"these task vectors belong to the model with fingerprint {config.model_fingerprint}, "
+            f"not to this one with {fingerprint}"
+        )
+
+
+def _positions(model: MaeVqgan, config: VectorsConfig, source: Path) -> dict[str, Bool[Tensor, "layers heads tokens"]]:
+    """The positions of the sites that a configuration names."""
+    sites = model.sites(config.granularity, tuple(config.shapes))  # pyright: ignore[reportArgumentType]
+    place = {name: index for index, name in enumerate(sites.names)}
+    unknown = [name for name in config.sites if name not in place]
+    if unknown:
+        raise ValueError(f"{source} names a site that the model does not have: {unknown[0]}")
+    chosen = torch.nn.functional.pad(sites.mask([place[name] for name in config.sites]), (0, 1))
+    return {stack: chosen[index] for stack, index in sites.index.items()}
 
 
 def read_config(directory: str | Path) -> VectorsConfig:

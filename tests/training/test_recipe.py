@@ -108,6 +108,20 @@ def test_a_killed_run_forgets_what_it_logged_after_its_checkpoint(recipe: Path, 
     assert again[0]["loss"] == complete[0]["loss"]
 
 
+def test_damaged_runs_are_one_clear_error(recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(read_recipe(recipe), run, Console(quiet=True))
+    with (run / "mae.jsonl").open("a") as log:
+        log.write('{"step": 7, "los')  # a kill in the middle of a line does no harm
+    train(read_recipe(recipe), run, Console(quiet=True))
+    (run / "mae.checkpoint.pt").write_bytes((run / "mae.checkpoint.pt").read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"mae.checkpoint.pt is damaged; remove it to begin the stage again"):
+        train(read_recipe(recipe), run, Console(quiet=True))
+    (run / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run.json is damaged"):
+        train(read_recipe(recipe), run, Console(quiet=True))
+
+
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     factors = [loop.learning_rate_factor(step, 1000) for step in range(1000)]
     assert factors[0] == pytest.approx(0.01)
@@ -130,6 +144,10 @@ def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
         ("patch_size = 4", "patch_size = 8", r"one code stands for 4 pixels and a patch for 8"),
         ("width = 16, heads = 2", "width = 18, heads = 2", r"a width of 18 does not divide among 2 heads and by 4"),
         ("layers = 1", "layers = 0", r"a stack has 0 layers and 2 heads"),
+        ("codes = 16", "codes = -1", r"sizes must all be positive"),
+        ("local = true", "local = false", r"recipes make models with a local tokenizer"),
+        ("scenes = 96", "scenes = 12", r"scenes is 12, expected at least two of each of the 12 classes"),
+        ("[mae]", "[mae]\nrandom_masks = 7.0", r"are shares, expected between 0 and 1"),
         ("autoencoder_steps = 3", "autoencoder_steps = 6", r"autoencoder_steps is 6, expected 1 or more and fewer"),
     ],
 )

@@ -149,6 +149,8 @@ def infer_config(
             raise ValueError(f"{source}: {name} is missing, the architecture cannot be told without it")
         if len(shapes[name]) != axes:
             raise ValueError(f"{source}: {name} has shape {tuple(shapes[name])}, expected {axes} axes")
+        if 0 in shapes[name]:
+            raise ValueError(f"{source}: {name} of shape {tuple(shapes[name])} is empty")
         return tuple(shapes[name])
 
     def stack(prefix: str, width: int, known: dict[int, int], heads: int | None, option: str) -> StackConfig:

@@ -1,5 +1,6 @@
 """MAE-VQGAN (Bar et al., 2022): a masked autoencoder that predicts the VQGAN codes of a canvas's hidden patches."""
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class StackConfig:
     def __post_init__(self) -> None:
         if self.layers < 1 or self.heads < 1:
             raise ValueError(f"a stack has {self.layers} layers and {self.heads} heads, expected at least one of each")
+        if self.width < 1 or not 0 < self.mlp_ratio < math.inf:
+            raise ValueError(f"a stack has a width of {self.width} and an MLP ratio of {self.mlp_ratio}")
         if self.width % self.heads or self.width % 4:
             raise ValueError(f"a width of {self.width} does not divide among {self.heads} heads and by 4")
 
@@ -50,6 +53,8 @@ class MaeVqganConfig:
     vqgan: VqganConfig = field(default_factory=VqganConfig)
 
     def __post_init__(self) -> None:
+        if min(self.canvas_size, self.image_size, self.patch_size) < 1:
+            raise ValueError("canvas_size, image_size and patch_size must be positive")
         if self.vqgan.patch_size != self.patch_size:
             raise ValueError(
                 f"one code stands for {self.vqgan.patch_size} pixels and a patch for {self.patch_size}: they must agree"
@@ -138,6 +143,11 @@ class MaeVqgan(Pretrained):
 
     def projections(self) -> dict[str, Projections]:
         return {"encoder": self.encoder.projections(), "decoder": self.decoder.projections()}
+
+    def head_width(self, stack: str) -> int:
+        """Dimensions of one head output of a stack."""
+        config = {"encoder": self.config.encoder, "decoder": self.config.decoder}[stack]
+        return config.width // config.heads
 
     def sites(
         self,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -66,7 +66,10 @@ class Pretrained(nn.Module, ModelHubMixin):
             config = json.loads((directory / CONFIG).read_text())
         except ValueError as error:
             raise ValueError(f"{directory / CONFIG} is not JSON: {error}") from error
-        model = cls(parse(cls.config_class, config, directory / CONFIG))
+        try:
+            model = cls(parse(cls.config_class, config, directory / CONFIG))
+        except RuntimeError as error:  # sizes that no memory has
+            raise ValueError(f"{directory / CONFIG} describes a model that cannot be made: {error}") from error
         try:
             state = load_file(directory / WEIGHTS)
         except SafetensorError as error:
@@ -83,6 +86,11 @@ class Pretrained(nn.Module, ModelHubMixin):
         if Path(name).is_dir():
             return cls.load(Path(name))
         return cls.load(Path(snapshot_download(str(name), revision=revision, local_files_only=local_files_only)))
+
+    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
+        """What save_pretrained and push_to_hub write where there is no card yet."""
+        facts = "A model for visual prompting: `taskvec.load_model(DIRECTORY)`, or `from_pretrained` with its name."
+        return ModelCard(f"---\nlibrary_name: taskvec\ntags: [visual-prompting]\n---\n{facts}\n")
 
     def fingerprint(self) -> str:
         """SHA-256 of configuration and weights, 16 hexadecimal digits: the same weights, the same fingerprint."""

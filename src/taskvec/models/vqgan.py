@@ -30,6 +30,13 @@ class VqganConfig:
     resolution: int = 256
     local: bool = False
 
+    def __post_init__(self) -> None:
+        sizes = (self.codes, self.code_channels, self.latent_channels, self.channels, self.residual_blocks)
+        if min(*sizes, *self.multipliers, self.resolution) < 1 or not self.multipliers:
+            raise ValueError("a VQGAN's sizes must all be positive")
+        if not self.local and self.channels % 32:
+            raise ValueError(f"channels is {self.channels}, expected a multiple of the 32 groups of its normalisation")
+
     @property
     def patch_size(self) -> int:
         """Pixels along one side of the square that one code stands for."""

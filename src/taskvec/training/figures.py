@@ -3,27 +3,11 @@
 Every kind of input occurs with several outputs; a query alone never tells which output is wanted.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Int
 
 from taskvec.data.examples import DataSet, Examples
-from taskvec.tasks import (
-    COLORIZATION,
-    IDENTITY,
-    INPAINTING,
-    LOW_LIGHT,
-    SEGMENTATION,
-    Images,
-    Source,
-    Task,
-    dark,
-    grey,
-    hole,
-    image,
-    mask,
-)
+from taskvec.tasks import TASKS, Images, Source, Task, dark, grey, hole, image, mask
 
 
 def negative(source: Source) -> Images:
@@ -74,39 +58,34 @@ def edges(source: Source) -> Images:
     return np.repeat(np.clip(3 * np.hypot(down, right), 0, 255).astype(np.uint8)[..., None], 3, -1)
 
 
-def _task(name: str, input: Callable[[Source], Images], output: Callable[[Source], Images]) -> Task:
-    return Task(name, input, output)
-
-
 # The five tasks of the paper count twice, the others once.
-_FIVE = [SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY]
 _OTHERS = [
-    _task("negative", image, negative),
-    _task("mirror", image, mirrored),
-    _task("upside_down", image, upside_down),
-    _task("edges", image, edges),
-    _task("blur", image, blurred),
-    _task("swap_channels", image, swapped_channels),
-    _task("object_only", image, object_only),
-    _task("background_only", image, background_only),
-    _task("greying", image, grey),
-    _task("darkening", image, dark),
-    _task("inverse_mask", image, inverse_mask),
-    _task("dark_to_dark", dark, dark),
-    _task("dark_to_mask", dark, mask),
-    _task("grey_to_grey", grey, grey),
-    _task("grey_to_mask", grey, mask),
-    _task("hole_to_hole", hole, hole),
-    _task("hole_to_inverse_mask", hole, inverse_mask),
+    Task("negative", image, negative),
+    Task("mirror", image, mirrored),
+    Task("upside_down", image, upside_down),
+    Task("edges", image, edges),
+    Task("blur", image, blurred),
+    Task("swap_channels", image, swapped_channels),
+    Task("object_only", image, object_only),
+    Task("background_only", image, background_only),
+    Task("greying", image, grey),
+    Task("darkening", image, dark),
+    Task("inverse_mask", image, inverse_mask),
+    Task("dark_to_dark", dark, dark),
+    Task("dark_to_mask", dark, mask),
+    Task("grey_to_grey", grey, grey),
+    Task("grey_to_mask", grey, mask),
+    Task("hole_to_hole", hole, hole),
+    Task("hole_to_inverse_mask", hole, inverse_mask),
 ]
-TRAINING_TASKS: list[Task] = [*_FIVE, *_FIVE, *_OTHERS]
+TRAINING_TASKS: list[Task] = [*TASKS.values(), *TASKS.values(), *_OTHERS]
 
 # Never trained on: new pairs of known sides, and one side that never occurs. They measure what a model cannot do.
 UNSEEN_TASKS: list[Task] = [
-    _task("dark_to_negative", dark, negative),
-    _task("grey_to_mirror", grey, mirrored),
+    Task("dark_to_negative", dark, negative),
+    Task("grey_to_mirror", grey, mirrored),
     Task("hole_to_mask", hole, mask, "iou"),
-    _task("rotate", image, rotated),
+    Task("rotate", image, rotated),
 ]
 
 

@@ -61,10 +61,13 @@ def run_stage(
     checkpoint, log = run.directory / f"{name}.checkpoint.pt", run.directory / f"{name}.jsonl"
     first, seconds_before = 0, 0.0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        for key, part in parts.items():
-            part.load_state_dict(saved[key])
-        first, seconds_before = saved["step"], saved["seconds"]
+        try:
+            saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+            for key, part in parts.items():
+                part.load_state_dict(saved[key])
+            first, seconds_before = saved["step"], saved["seconds"]
+        except Exception as error:
+            raise ValueError(f"{checkpoint} is damaged; remove it to begin the stage again: {error}") from error
     _forget_after(log, first)
     started = saved_at = time.monotonic()
 
@@ -117,9 +120,10 @@ def _interrupt_between_steps() -> Iterator[Callable[[], bool]]:
 
 
 def _forget_after(log: Path, step: int) -> None:
-    """Drop what a killed run logged after its last checkpoint: those steps are done again."""
+    """Drop what a killed run logged after its last checkpoint, and half a last line: those steps are done again."""
     if log.exists():
-        kept = [line for line in log.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
+        whole = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
         with replacing(log) as path:
             path.write_text("".join(kept))
 

@@ -39,6 +39,8 @@ class MaeRecipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"steps and batch are {self.steps} and {self.batch}, expected at least 1")
+        if not 0 <= self.random_masks <= 1 or not 0 < self.hidden_at_random < 1:
+            raise ValueError("random_masks and hidden_at_random are shares, expected between 0 and 1")
 
 
 def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, run: Run) -> None:
@@ -81,13 +83,11 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
         return {"loss": float(loss.detach())}
 
     def validate() -> dict[str, float]:
-        model.eval()
         results = {}
         for task in TASKS.values():
             prompts = draw_prompts(held_out, task, 200, model.config.image_size, seed=run.seed)
             scores = evaluate.scores(model, evaluate.run(model, "one_shot"), prompts)
             results[task.name] = round(float(scores.mean()), 4)
-        model.train()
         return results
 
     parts: dict[str, Any] = {"model": model, **{f"optimizer_{i}": o for i, o in enumerate(optimizers)}}

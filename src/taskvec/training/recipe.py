@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from taskvec import environment
-from taskvec.data.scenes import Scenes
+from taskvec.data.scenes import CLASSES, Scenes
 from taskvec.files import replacing
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import parse
@@ -28,6 +28,12 @@ class Recipe:
     mae: MaeRecipe
     scenes: int = 49152
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.model.vqgan.local or 2 * self.model.image_size != self.model.canvas_size:
+            raise ValueError("recipes make models with a local tokenizer and images of half the canvas, without a gap")
+        if self.scenes < 2 * len(CLASSES):
+            raise ValueError(f"scenes is {self.scenes}, expected at least two of each of the {len(CLASSES)} classes")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -62,7 +68,10 @@ def _claim(directory: Path, recipe: Recipe) -> None:
     path = directory / "run.json"
     record = json.loads(json.dumps(asdict(recipe)))
     if path.exists():
-        earlier = json.loads(path.read_text())["recipe"]
+        try:
+            earlier = dict(json.loads(path.read_text())["recipe"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {error}; remove it to go on with the run") from error
         for field in record.keys() | earlier.keys():
             if record.get(field) != earlier.get(field):
                 raise ValueError(

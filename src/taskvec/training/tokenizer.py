@@ -100,7 +100,7 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
         torch.manual_seed(seed * 1_000_003 + index)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * learning_rate_factor(index, recipe.steps)
-        # canvases now and then, so that decoding a whole canvas works as well as decoding one quadrant
+        # canvases now and then, so that decoding a whole canvas, which is not how the model is used, stays possible
         draw = figures.canvases if index % 4 == 3 else figures.images
         images = to_unit(torch.from_numpy(draw(recipe.batch, np.random.default_rng([seed, 1, index]))))
         images = images.to(device).contiguous(memory_format=torch.channels_last)
