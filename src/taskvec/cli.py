@@ -122,7 +122,7 @@ def _write_json(path: Path | None, result: object) -> None:
 def _search_log(progress: Progress, bar: TaskID, log: Path) -> Callable[[dict[str, Any]], None]:
     """Shows a search's records as a bar with loss, number of sites and time left, and writes them to LOG.partial.
 
-    The name is for a search that is not over: an earlier log stays until ``_finish_log`` replaces it.
+    The name is for a search that is not over: an earlier log stays until ``_keep`` replaces it.
     """
 
     def on_step(record: dict[str, Any]) -> None:

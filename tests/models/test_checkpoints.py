@@ -144,6 +144,9 @@ def test_a_configuration_of_another_tokenizer_is_refused(files: dict[str, Path],
     files["vqgan_config"].write_text(YAML.replace("n_embed: 64", "n_embed: 128"))
     with pytest.raises(ValueError, match=r"model.yaml: n_embed is 128, but the weights have 64"):
         _convert(files["mae"], tmp_path / "out", files["vqgan"], files["vqgan_config"])
+    files["vqgan_config"].write_text(YAML.replace("attn_resolutions: [16]", "attn_resolutions: [32]"))
+    with pytest.raises(ValueError, match=r"levels with attention is \[3\], but the weights have \[4\]"):
+        _convert(files["mae"], tmp_path / "out", files["vqgan"], files["vqgan_config"])
     files["vqgan_config"].write_text("- nothing")
     with pytest.raises(ValueError, match=r"model.yaml is not the configuration of a VQGAN"):
         _convert(files["mae"], tmp_path / "out", files["vqgan"], files["vqgan_config"])

@@ -204,6 +204,8 @@ def _check_vqgan_config(config: VqganConfig, path: Path) -> None:
     try:
         parameters = yaml.safe_load(path.read_text())["model"]["params"]
         told = {**parameters["ddconfig"], "embed_dim": parameters["embed_dim"], "n_embed": parameters["n_embed"]}
+        levels = [told["resolution"] // 2**level for level in range(len(config.multipliers))]
+        told["levels with attention"] = [n for n, size in enumerate(levels) if size in told["attn_resolutions"]]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the configuration of a VQGAN: {error}") from error
     found = {
@@ -214,6 +216,9 @@ def _check_vqgan_config(config: VqganConfig, path: Path) -> None:
         "ch_mult": list(config.multipliers),
         "num_res_blocks": config.residual_blocks,
         "double_z": False,
+        "levels with attention": [
+            n for n in range(len(config.multipliers)) if config.resolution // 2**n in config.attention_resolutions
+        ],
     }
     for name, value in found.items():
         if told.get(name) != value:
