@@ -55,12 +55,11 @@ class TaskVectors:
     model: MaeVqgan
     config: VectorsConfig
     means: dict[str, Float[Tensor, "layers heads tokens head_dim"]]
+    patch: Patch = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_model(self.model, self.config)
         object.__setattr__(self, "patch", self._patch())
-
-    patch: Patch = field(init=False, repr=False)
 
     @classmethod
     def select(
