@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/limits.py --model tiny --pairs 500
 
 Prints a Markdown table. `wrong example` is one-shot with the example of another task: it shows whether the example is
-used. `ceiling` is the tokenizer's reconstruction of the truth.
+used. `on canvas` is one-shot decoded as a whole canvas instead of the query output alone.
+`ceiling` is the tokenizer's reconstruction of the truth.
 """
 
 import argparse
@@ -31,6 +32,7 @@ def row(model: MaeVqgan, task: Task, pairs: int, seed: int) -> list[str]:
         (one_shot, prompts),
         (one_shot, with_example_of(prompts, other)),
         (query_only, prompts),
+        (evaluate.run(model, "one_shot", area="canvas"), prompts),
         (evaluate.copy_input(model), prompts),
         (evaluate.ceiling(model), prompts),
     ]
@@ -45,7 +47,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model = load_model(options.model)
-    print("| task | one-shot | wrong example | query-only | copy | ceiling |\n|---|---|---|---|---|---|")
+    print(
+        "| task | one-shot | wrong example | query-only | on canvas | copy | ceiling |\n|---|---|---|---|---|---|---|"
+    )
     for task in [*TASKS.values(), *UNSEEN_TASKS]:
         print("| " + " | ".join(row(model, task, options.pairs, options.seed)) + " |", flush=True)
 

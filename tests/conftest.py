@@ -1,21 +1,16 @@
 """What several tests need: the recorded numbers of the official code, and the small random model they belong to."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from safetensors.torch import load_file
 from torch import Tensor
 
+import recorded
 from taskvec.data.scenes import Scenes
-from taskvec.heads import Means, recording
+from taskvec.heads import Means
 from taskvec.models import load_model
-from taskvec.models.checkpoints import from_official
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
-from taskvec.models.pretrained import parse
 from taskvec.models.vqgan import VqganConfig
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import COLORIZATION, SEGMENTATION
@@ -26,8 +21,6 @@ settings.register_profile(
     "taskvec", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("taskvec")
-
-GOLDEN = Path(__file__).parent / "golden"
 
 # a random model small enough for properties: 4 x 4 patches, two stacks of unequal size
 SMALL_CONFIG = MaeVqganConfig(
@@ -44,30 +37,17 @@ SMALL_CONFIG = MaeVqganConfig(
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN / "golden.safetensors")
+    return recorded.load()[0]
 
 
 @pytest.fixture(scope="session")
-def golden_model(golden: dict[str, Tensor]) -> MaeVqgan:
-    model = MaeVqgan(parse(MaeVqganConfig, json.loads((GOLDEN / "config.json").read_text()), GOLDEN / "config.json"))
-    prefix = "state_dict/"
-    official = {name.removeprefix(prefix): tensor for name, tensor in golden.items() if name.startswith(prefix)}
-    model.load_state_dict(from_official(official), strict=True)
-    return model.eval().requires_grad_(False)
+def golden_model() -> MaeVqgan:
+    return recorded.load()[1]
 
 
 @pytest.fixture(scope="session")
 def golden_means(golden: dict[str, Tensor], golden_model: MaeVqgan) -> Means:
-    """Means of z over the two recorded canvases in one-shot runs, as a patch takes them."""
-    view = golden_model.view("one_shot")
-    with recording(golden_model) as recorded:
-        golden_model(golden["canvas_u8"], view)
-    means = {}
-    for stack, layers in recorded.items():
-        z = torch.stack([layer.mean(0) for layer in layers]).transpose(1, 2)
-        means[stack] = torch.full((1, *z.shape[:2], golden_model.geometry.tokens, z.shape[3]), torch.nan)
-        means[stack][0][:, :, view.tokens(stack)] = z
-    return means
+    return recorded.means(golden, golden_model)
 
 
 @pytest.fixture(scope="session")

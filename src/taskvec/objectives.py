@@ -38,6 +38,7 @@ class Objective:
     area: DecodeArea | None = None
     rows: int = 128
     bfloat16: bool = False
+    tasks: Int[Tensor, " items"] = field(init=False, repr=False)  # the task of every item
     _canvases: Tensor = field(init=False, repr=False)
     _targets: Tensor = field(init=False, repr=False)
 
@@ -48,7 +49,7 @@ class Objective:
             raise ValueError(f"{len(self.prompts)} tasks of items do not fit the means: one task of means for each")
         device = self.model.device
         self._canvases = torch.cat([p.canvases(self.model.geometry) for p in self.prompts]).to(device)
-        self._tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
+        self.tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
         self.means = {stack: mean.to(device) for stack, mean in self.means.items()}
         if self.kind == "token":
             with torch.inference_mode():
@@ -60,11 +61,6 @@ class Objective:
     @property
     def items(self) -> int:
         return len(self._canvases)
-
-    @property
-    def tasks(self) -> Int[Tensor, " items"]:
-        """The task of every item."""
-        return self._tasks
 
     @torch.inference_mode()
     def __call__(self, masks: Bool[Tensor, "rows sites"], items: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
@@ -83,7 +79,7 @@ class Objective:
         return losses.view(len(masks), self.items).mean(1)
 
     def _losses(self, masks: Tensor, items: Tensor) -> Float[Tensor, " rows"]:
-        tasks = self._tasks[items]
+        tasks = self.tasks[items]
         patch = Patch(self.sites, masks, self.means, tasks) if masks.any() else None
         logits = self.model(self._canvases[items], self.view, patch)
         targets = self._targets[items]

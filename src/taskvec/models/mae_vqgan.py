@@ -69,8 +69,8 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        # Spelt out rather than fused: at these lengths it is as fast forward, faster backward on CPUs, and in the same
-        # order of operations as the official code, hence equal to the last bit.
+        # Spelt out rather than fused, in the order of operations of the official code and equal to it to the last bit;
+        # on CPUs and at these lengths that is a little slower forward and faster backward.
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
         z = weights @ v  # [batch, heads, tokens, head_dim]

@@ -1,8 +1,8 @@
-"""The largest differences to what the paper's official code computed, from the numbers recorded in tests/golden.
+"""What was recorded of the paper's official code, and how far ours is from it.
 
-    .venv/bin/python benchmarks/golden.py
+    .venv/bin/python tests/recorded.py
 
-Prints a Markdown table; the tests hold the same comparison to its tolerances.
+prints the largest differences as Markdown tables; the tests hold the same comparison to its tolerances.
 """
 
 import json
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from taskvec import metrics
+from taskvec.canvas import ViewName
 from taskvec.heads import Means, Patch, recording
 from taskvec.models.checkpoints import from_official
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
@@ -20,7 +21,7 @@ from taskvec.models.pretrained import parse
 from taskvec.search.reinforce import advantages, surrogate
 from taskvec.sites import Granularity
 
-FIXTURE = Path(__file__).parents[1] / "tests" / "golden"
+FIXTURE = Path(__file__).parent / "golden"
 GRANULARITIES: tuple[Granularity, ...] = ("head", "quadrant", "token")
 
 
@@ -40,20 +41,29 @@ def load() -> tuple[dict[str, Tensor], MaeVqgan]:
     return golden, model.eval().requires_grad_(False)
 
 
-def runs(golden: dict[str, Tensor], model: MaeVqgan) -> dict[str, tuple[Tensor, str]]:
-    """Logits of every recorded run, and its view."""
-    canvases, view = golden["canvas_u8"], model.view("one_shot")
+def means(golden: dict[str, Tensor], model: MaeVqgan) -> Means:
+    """Means of z over the two recorded canvases in one-shot runs, as a patch takes them."""
+    view = model.view("one_shot")
     with recording(model) as recorded:
-        logits = {"oneshot": (model(canvases, view), "one_shot")}
-    means: Means = {}
+        model(golden["canvas_u8"], view)
+    result: Means = {}
     for stack, layers in recorded.items():
         z = torch.stack([layer.mean(0) for layer in layers]).transpose(1, 2)
-        means[stack] = torch.full((1, *z.shape[:2], model.geometry.tokens, z.shape[3]), torch.nan)
-        means[stack][0][:, :, view.tokens(stack)] = z
-    logits["zs/none"] = (model(canvases, "query_only"), "query_only")
+        result[stack] = torch.full((1, *z.shape[:2], model.geometry.tokens, z.shape[3]), torch.nan)
+        result[stack][0][:, :, view.tokens(stack)] = z
+    return result
+
+
+def runs(golden: dict[str, Tensor], model: MaeVqgan) -> dict[str, tuple[Tensor, ViewName]]:
+    """Logits of every recorded run, and its view."""
+    canvases, own_means = golden["canvas_u8"], means(golden, model)
+    logits: dict[str, tuple[Tensor, ViewName]] = {
+        "oneshot": (model(canvases, "one_shot"), "one_shot"),
+        "zs/none": (model(canvases, "query_only"), "query_only"),
+    }
     for granularity in GRANULARITIES:
         mask = golden[f"zs/{granularity}/sample"].bool()[None]
-        patch = Patch(model.sites(granularity), mask, means)
+        patch = Patch(model.sites(granularity), mask, own_means)
         logits[f"zs/{granularity}"] = (model(canvases, "query_only", patch), "query_only")
     return logits
 
@@ -64,10 +74,10 @@ def main() -> None:
     print("| run | logits | codes that differ | decoded levels | IoU | MSE | NLL |\n|---|---|---|---|---|---|---|")
     for name, (logits, view) in runs(golden, model).items():
         codes = logits.argmax(-1)
-        decoded = model.decode_canvas(codes, view)  # pyright: ignore[reportArgumentType]
+        decoded = model.decode_canvas(codes, view)
         recorded = golden[f"{name}/decoded_u8"]
         images = model.geometry.crop(decoded, "query_output")
-        own = model.query_output_logits(logits, view)  # pyright: ignore[reportArgumentType]
+        own = model.query_output_logits(logits, view)
         nll = metrics.negative_log_likelihood(own, model.target_codes(golden["canvas_u8"]))
         cells = [
             f"{difference(logits, golden[f'{name}/logits']):.1e}",
