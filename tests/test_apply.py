@@ -1,23 +1,25 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from taskvec.apply import apply_file, apply_files, plan
+from taskvec.apply import Job, apply_file, apply_files, left_to_do, plan
+from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 
 
-def _save(path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(path)
+def _save(path: Path, level: int = 0) -> None:
+    Image.new("RGB", (4, 4), (level, level, level)).save(path)
 
 
 def test_files_come_in_order_and_hidden_ones_do_not(tmp_path: Path) -> None:
     for name in ("b.png", "a.jpg", ".hidden.png"):
         _save(tmp_path / name)
     out = tmp_path / "out"
-    assert plan(tmp_path, out) == [(tmp_path / "a.jpg", out / "a.png"), (tmp_path / "b.png", out / "b.png")]
-    assert plan(tmp_path / "b.png", out) == [(tmp_path / "b.png", out / "b.png")]
+    assert plan(tmp_path, out) == [Job(tmp_path / "a.jpg", out / "a.png"), Job(tmp_path / "b.png", out / "b.png")]
+    assert plan(tmp_path / "b.png", out) == [Job(tmp_path / "b.png", out / "b.png")]
 
 
 def test_what_would_be_skipped_or_overwritten_is_refused(tmp_path: Path) -> None:
@@ -33,8 +35,53 @@ def test_what_would_be_skipped_or_overwritten_is_refused(tmp_path: Path) -> None
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(ValueError, match=r"notes.txt is not an image"):
         plan(tmp_path, tmp_path / "out")
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ValueError, match=r"more is a directory, expected an image"):
+        plan(tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match="does not exist"):
         plan(tmp_path / "absent", tmp_path / "out")
+
+
+def test_a_run_is_taken_up_where_it_was_interrupted(random_vectors: TaskVectors, tmp_path: Path) -> None:
+    for level, name in enumerate(("a.png", "b.png", "c.png")):
+        _save(tmp_path / name, level)
+    jobs = plan(tmp_path, tmp_path / "out")
+    assert left_to_do(random_vectors, jobs) == jobs
+    apply_file(random_vectors, jobs[0])
+    apply_file(random_vectors, jobs[1])
+    assert left_to_do(random_vectors, jobs) == jobs[2:]
+    assert left_to_do(random_vectors, jobs, overwrite=True) == jobs
+
+
+def test_a_result_of_something_else_is_never_replaced(
+    random_vectors: TaskVectors, small_model: MaeVqgan, tmp_path: Path
+) -> None:
+    _save(tmp_path / "a.png")
+    jobs = plan(tmp_path, tmp_path / "out")
+    apply_file(random_vectors, jobs[0])
+    result = jobs[0].result.read_bytes()
+
+    other = TaskVectors(small_model, random_vectors.config, {s: 2 * m for s, m in random_vectors.means.items()})
+    with pytest.raises(ValueError, match=r"a.png exists and is not what these vectors make of .*: name another"):
+        left_to_do(other, jobs)
+    _save(tmp_path / "a.png", 9)  # the image has changed
+    with pytest.raises(ValueError, match="exists and is not what these vectors make of"):
+        left_to_do(random_vectors, jobs)
+    _save(tmp_path / "a.png")
+    assert left_to_do(random_vectors, jobs) == []
+    for content in (result[: len(result) // 2], (tmp_path / "a.png").read_bytes(), b"a text"):
+        jobs[0].result.write_bytes(content)
+        with pytest.raises(ValueError, match="exists and is not what these vectors make of"):
+            left_to_do(random_vectors, jobs)
+
+
+def test_a_result_says_what_it_was_made_from(random_vectors: TaskVectors, tmp_path: Path) -> None:
+    _save(tmp_path / "a.png")
+    (job,) = plan(tmp_path / "a.png", tmp_path / "out")
+    apply_file(random_vectors, job)
+    with Image.open(job.result) as result:
+        assert json.loads(result.info["taskvec"])["vectors"] == random_vectors.fingerprint()
 
 
 def test_photographs_are_turned_upright(random_vectors: TaskVectors, tmp_path: Path) -> None:
@@ -44,7 +91,7 @@ def test_photographs_are_turned_upright(random_vectors: TaskVectors, tmp_path: P
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     upright.save(tmp_path / "upright.png")
     for name in ("turned", "upright"):
-        apply_file(random_vectors, tmp_path / f"{name}.png", tmp_path / "out" / f"{name}.png")
+        apply_file(random_vectors, Job(tmp_path / f"{name}.png", tmp_path / "out" / f"{name}.png"))
     results = [np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) for name in ("turned", "upright")]
     assert np.array_equal(results[0], results[1])
 
@@ -62,5 +109,5 @@ def test_what_fails_is_told_and_the_rest_is_done(random_vectors: TaskVectors, tm
 def test_nothing_is_left_of_an_unreadable_image(random_vectors: TaskVectors, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"broken.png cannot be read as an image"):
-        apply_file(random_vectors, tmp_path / "broken.png", tmp_path / "out" / "broken.png")
+        apply_file(random_vectors, Job(tmp_path / "broken.png", tmp_path / "out" / "broken.png"))
     assert not (tmp_path / "out").exists()

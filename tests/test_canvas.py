@@ -3,10 +3,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 
-from taskvec.canvas import QUADRANTS, REGIONS, CanvasGeometry, Region, resize, to_rgb
+from taskvec.canvas import QUADRANTS, REGIONS, CanvasGeometry, Region
 
 OFFICIAL = CanvasGeometry(224, 111, 16)
 
@@ -68,25 +67,3 @@ def test_pasting_changes_the_query_output_alone() -> None:
 def test_sizes_that_do_not_fit_are_refused(sizes: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="pixels"):
         CanvasGeometry(*sizes)
-
-
-def test_images_of_any_kind_become_rgb_bytes() -> None:
-    levels = np.array([[0, 32768, 65535]], np.uint16)
-    assert np.asarray(to_rgb(Image.fromarray(levels)))[0, :, 0].tolist() == [0, 127, 255]
-    assert np.asarray(to_rgb(Image.fromarray(levels.astype(np.int32))))[0, :, 2].tolist() == [0, 127, 255]
-    for mode in ("1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV"):
-        assert to_rgb(Image.new(mode, (2, 3))).mode == "RGB"
-    for mode in ("RGBA", "LA", "PA"):
-        assert to_rgb(Image.new(mode, (1, 1), 0)).getpixel((0, 0)) == (255, 255, 255), mode  # nothing, on white
-    half = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
-    assert to_rgb(half).getpixel((0, 0)) == (255, 127, 127)
-    with pytest.raises(ValueError, match="floating-point levels"):
-        to_rgb(Image.new("F", (1, 1)))
-    with pytest.raises(ValueError, match="levels from 0 to 70000, expected 0 to 65535 at most"):
-        to_rgb(Image.fromarray(np.array([[0, 70000]], np.int32)))
-
-
-def test_resize_keeps_what_has_the_size() -> None:
-    image = np.zeros((7, 7, 3), np.uint8)
-    assert resize(image, 7) is image
-    assert resize(np.zeros((9, 4), np.uint8), 7).shape == (7, 7)

@@ -62,7 +62,9 @@ def test_statistics_of_other_data_are_refused(small_model: MaeVqgan) -> None:
 def test_statistics_on_the_searchs_own_examples_are_refused(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=60)
     everything = collect(small_model, [draw_prompts(data, LOW_LIGHT, 40, 15, seed=0)])
-    with pytest.raises(ValueError, match=r"collected on \d+ examples that the search needs for itself, such as number"):
+    with pytest.raises(
+        ValueError, match=r"collected on \d+ examples that the search needs for itself, such as train/0/"
+    ):
         find(small_model, data, LOW_LIGHT, QUICK, everything)
 
 

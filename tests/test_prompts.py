@@ -71,5 +71,5 @@ def test_canvases_show_all_four_images() -> None:
 
 
 def test_a_class_needs_two_examples() -> None:
-    with pytest.raises(ValueError, match="has two examples, which a prompt needs"):
+    with pytest.raises(ValueError, match="has two examples here, which a prompt needs"):
         draw_prompts(Scenes("test", count=12), SEGMENTATION, 3, 8, seed=0)

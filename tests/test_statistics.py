@@ -36,8 +36,8 @@ def test_collected_statistics_are_those_of_the_head_outputs(
             small_model(prompts.canvases(small_model.geometry), view)
         own = statistics.tasks[prompts.task.name]
         assert own.count == 6
-        assert own.prompts["support"] == prompts.support_indices.tolist()
-        assert own.prompts["query"] == prompts.query_indices.tolist()
+        assert own.prompts["support"] == prompts.support_names
+        assert own.prompts["query"] == prompts.query_names
         assert own.prompts.items() >= {"data": "scenes", "split": "test", "draw_seed": 0}.items()
         for stack, layers in recorded.items():
             z = torch.stack(layers, 1).transpose(2, 3)

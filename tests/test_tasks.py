@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from taskvec.canvas import CanvasGeometry, Region, resize
-from taskvec.data.examples import Examples
+from taskvec.canvas import CanvasGeometry, Region
+from taskvec.images import resize
 from taskvec.tasks import COLORIZATION, SEGMENTATION, TASKS, Source, Task, dark, grey, hole, task_named
 
 GEOMETRY = CanvasGeometry(224, 111, 16)
@@ -34,7 +34,7 @@ def _random_source(size: int, seed: int) -> Source:
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (3, size, size, 3), np.uint8)
     masks = np.where(random.random((3, size, size)) > 0.5, 255, 0).astype(np.uint8)
-    return Source.draw(Examples(images, masks, np.zeros(3, np.int64), np.arange(3)), random)
+    return Source(images, masks, random.random((3, 2)), images[::-1])
 
 
 @given(st.integers(4, 40), st.integers(0, 99))

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
-from PIL import Image
 from torch import Tensor
 
 Region = Literal["cls", "support_input", "support_output", "query_input", "query_output"]
@@ -121,28 +120,3 @@ class CanvasGeometry:
         pasted = canvases.clone()
         pasted[:, middle:, middle:] = decoded[:, middle:, middle:]
         return pasted
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any kind as RGB bytes: 16-bit levels are scaled down, transparency is laid on white.
-
-    Raises ValueError for levels of unknown range (floating point, or more than 16 bits).
-    """
-    if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.int64)
-        if levels.min() < 0 or levels.max() > 65535:
-            raise ValueError(f"it has levels from {levels.min()} to {levels.max()}, expected 0 to 65535 at most")
-        return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("it has floating-point levels, whose range is unknown")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
-
-
-def resize(image: UInt8[np.ndarray, "height width *channels"], size: int) -> UInt8[np.ndarray, "size size *channels"]:
-    """Bicubic resize to a square, as the official code does it (PIL on bytes); the aspect ratio is not kept."""
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))

@@ -16,7 +16,7 @@ from taskvec.vectors import CONFIG, TENSORS, read_config
 
 
 def describe_model(model: MaeVqgan) -> dict[str, Any]:
-    """Architecture, parameters, fingerprint, and operations per canvas in GFLOP as torch counts them."""
+    """Architecture, parameters, operations per canvas in GFLOP as torch counts them, fingerprint and licence."""
     parameters = sum(p.numel() for p in model.parameters())
     tokenizer = sum(p.numel() for p in model.vqgan.parameters())
     return {
@@ -26,6 +26,7 @@ def describe_model(model: MaeVqgan) -> dict[str, Any]:
         "sites": {granularity: len(model.sites(granularity)) for granularity in GRANULARITIES},
         "gflop": gigaflops(model),
         "fingerprint": model.fingerprint(),
+        "licence": model.licence or "not stated",
     }
 
 

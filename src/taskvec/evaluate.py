@@ -1,6 +1,7 @@
 """How well a task is done: a score for every prompt, by whatever way the query output came about."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,28 +14,104 @@ from taskvec.canvas import VIEWS, View, ViewName
 from taskvec.heads import Patch
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.prompts import Prompts
-from taskvec.vectors import TaskVectors
+from taskvec.tasks import Images
+from taskvec.vectors import TaskVectors, VectorsConfig
 
 Pixels = UInt8[Tensor, "n size size 3"]
 Method = Callable[[UInt8[Tensor, "n canvas canvas 3"]], Pixels]
 
 BATCH = 64
+VECTORS = "vectors:"  # before a directory, names the method of the task vectors in it
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % bootstrap interval over prompts."""
+    """A mean and its 95 % bootstrap interval."""
 
     mean: float
     low: float
     high: float
 
 
-def interval(scores: Float[np.ndarray, " n"], resamples: int = 2000, seed: int = 0) -> Interval:
-    """Percentile bootstrap of the mean."""
-    drawn = np.random.default_rng(seed).integers(0, len(scores), (resamples, len(scores)))
-    low, high = np.percentile(scores[drawn].mean(1), [2.5, 97.5])
+def interval(
+    scores: Float[np.ndarray, " n"], queries: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap of the mean. Where ``queries`` repeat, whole queries are resampled with all their pairs."""
+    sums, counts = scores, np.ones(len(scores))
+    if queries is not None:
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(queries))}
+        cluster = np.array([numbers[name] for name in queries])
+        sums, counts = np.bincount(cluster, scores), np.bincount(cluster)
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (resamples, len(sums)))
+    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
     return Interval(float(scores.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a method answered on prompts, the task's metric of each, and the seconds that the method took."""
+
+    prompts: Prompts
+    answers: Images
+    scores: Float[np.ndarray, " n"]
+    seconds: float
+
+    @property
+    def interval(self) -> Interval:
+        return interval(self.scores, self.prompts.query_names)
+
+    @property
+    def both_empty(self) -> int:
+        """Pairs of an answer and a truth without a single white pixel, whose IoU is defined as 1."""
+        if self.prompts.task.metric != "iou":
+            return 0
+        images = torch.from_numpy(np.concatenate([self.answers, self.prompts.query_output], 1))
+        return int((~metrics.is_white(images).flatten(1).any(1)).sum())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Several evaluations together, each of one split.
+
+    ``low`` and ``high`` are a 95 % bootstrap interval over queries. ``std`` is over pairs, ``std_of_splits`` over the
+    means of the splits, None for a single one (both with ddof 1). ``both_empty`` counts pairs whose IoU is 1 because
+    neither answer nor truth has a white pixel.
+    """
+
+    mean: float
+    low: float
+    high: float
+    std: float | None
+    std_of_splits: float | None
+    pairs: int
+    queries: int
+    both_empty: int
+    seconds: float
+    pairs_per_second: float
+
+
+def summarise(evaluations: Sequence[Evaluation]) -> Summary:
+    """All pairs of these evaluations as one."""
+    scores = np.concatenate([each.scores for each in evaluations])
+    queries = [f"{index} {name}" for index, each in enumerate(evaluations) for name in each.prompts.query_names]
+    seconds = sum(each.seconds for each in evaluations)
+    whole = interval(scores, queries)
+    return Summary(
+        mean=whole.mean,
+        low=whole.low,
+        high=whole.high,
+        std=_std(scores),
+        std_of_splits=_std(np.array([each.scores.mean() for each in evaluations])),
+        pairs=len(scores),
+        queries=len(set(queries)),
+        both_empty=sum(each.both_empty for each in evaluations),
+        seconds=seconds,
+        pairs_per_second=len(scores) / seconds,
+    )
+
+
+def _std(values: Float[np.ndarray, " n"]) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
 def run(model: MaeVqgan, view: ViewName | View, patch: Patch | None = None, area: DecodeArea | None = None) -> Method:
@@ -57,24 +134,48 @@ def ceiling(model: MaeVqgan) -> Method:
 
 
 @torch.inference_mode()
-def answers(model: MaeVqgan, method: Method, prompts: Prompts) -> Pixels:
-    """The query outputs that a method gives, in batches."""
-    canvases = prompts.canvases(model.geometry)
-    return torch.cat([method(chunk.to(model.device)).cpu() for chunk in canvases.split(BATCH)])
+def answers(
+    model: MaeVqgan, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
+) -> Pixels:
+    """The query outputs that a method gives, in batches; ``on_batch(prompts in it)`` is called after each."""
+    outputs = []
+    for chunk in prompts.canvases(model.geometry).split(BATCH):
+        outputs.append(method(chunk.to(model.device)).cpu())
+        on_batch(len(chunk))
+    return torch.cat(outputs)
+
+
+def evaluate(
+    model: MaeVqgan, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
+) -> Evaluation:
+    """Run a method on prompts and score its answers by the task's metric."""
+    started = time.perf_counter()
+    images = answers(model, method, prompts, on_batch)
+    seconds = time.perf_counter() - started
+    scores = metrics.score(prompts.task.metric, images, torch.from_numpy(prompts.query_output)).double().numpy()
+    return Evaluation(prompts, images.numpy(), scores, seconds)
 
 
 def scores(model: MaeVqgan, method: Method, prompts: Prompts) -> Float[np.ndarray, " n"]:
     """The task's metric of every prompt."""
-    targets = torch.from_numpy(prompts.query_output)
-    return metrics.score(prompts.task.metric, answers(model, method, prompts), targets).numpy()
+    return evaluate(model, method, prompts).scores
+
+
+def seen(config: VectorsConfig, prompts: Prompts) -> int:
+    """How many of the queries the vectors were found on, which makes their scores worth less."""
+    used: set[str] = set()
+    for record in config.found.values():
+        if isinstance(record, dict) and all(record.get(key) == prompts.origin.get(key) for key in ("data", "root")):
+            used.update(record.get("query", []), record.get("support", []))
+    return sum(name in used for name in prompts.query_names)
 
 
 def method_named(model: MaeVqgan, name: str) -> Method:
     """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another."""
     if name in VIEWS:
         return run(model, name)
-    if name.startswith("vectors:"):
-        return run(model, "query_only", TaskVectors.load(name.removeprefix("vectors:"), model).patch)
+    if name.startswith(VECTORS):
+        return run(model, "query_only", TaskVectors.load(name.removeprefix(VECTORS), model).patch)
     others = {"copy_input": copy_input, "ceiling": ceiling}
     if name not in others:
         raise ValueError(f"there is no method {name!r}: expected {', '.join([*VIEWS, *others])} or vectors:DIRECTORY")

@@ -1,20 +1,20 @@
 """The whole job for one task: statistics, search, choice on held-out items, task vectors."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from taskvec import environment
-from taskvec.data.examples import DataSet, Part, partition
+from taskvec.data.examples import DataSet, Part, partition, task_for
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.search.reinforce import ReinforceSettings, reinforce
 from taskvec.sites import Granularity
 from taskvec.statistics import Statistics, collect
-from taskvec.tasks import Task, task_named
+from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
 
@@ -43,6 +43,19 @@ class FindSettings:
             raise ValueError("prompts, items and held_out must each be at least 1")
 
 
+# The paper's search, made quick: losses are read from the codes without decoding, masks are compared on the same item
+# only, more items are seen with fewer masks each, and steps are fewer and larger. The final set is the best of many
+# samples on held-out items, which matters more than further steps.
+QUICK = FindSettings(
+    prompts=200,
+    items=40,
+    held_out=100,
+    objective="token",
+    search=ReinforceSettings(
+        steps=60, masks_per_item=8, learning_rate=0.3, baseline="per_item", checkpoint_every=30, candidates=31
+    ),
+)
+
 SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and held-out items
 PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
 
@@ -53,19 +66,26 @@ def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: Fin
     return draw_prompts(part, task, settings.prompts, model.config.image_size, settings.seed)
 
 
+def fitted(settings: FindSettings, data: DataSet) -> FindSettings:
+    """The settings with no more items and held-out items than ``data`` has examples for."""
+    _, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
+    items, held_out = min(settings.items, len(search_part)), min(settings.held_out, len(held_out_part))
+    return replace(settings, items=items, held_out=held_out)
+
+
 def find(
     model: MaeVqgan,
     data: DataSet,
-    task: Task | str,
+    task: Task | str | None = None,
     settings: FindSettings | None = None,
     statistics: Statistics | None = None,
     on_step: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> TaskVectors:
-    """Find the task vectors of one task; ``statistics`` collected before are used where given.
+    """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
     Raises ValueError where the statistics belong to another model or other data, KeyError where they lack the task.
     """
-    task = task_named(task) if isinstance(task, str) else task
+    task = task_for(data, task)
     settings = settings or FindSettings()
     sites = model.sites(settings.granularity, settings.stacks)
     if statistics is None:
@@ -85,8 +105,8 @@ def find(
     record = {
         "settings": asdict(settings),
         "statistics": {**own.prompts, "prompts": own.count},
-        "search": {**searched.origin, "query": searched.query_indices.tolist()},
-        "held_out": {**held_out.origin, "query": held_out.query_indices.tolist()},
+        "search": {**searched.origin, "query": searched.query_names},
+        "held_out": {**held_out.origin, "query": held_out.query_names},
         "step": found.step,
         "held_out_loss": found.loss,
         "evaluations": found.evaluations,
@@ -110,10 +130,10 @@ def _check_origin(fingerprint: str, prompts: dict[str, Any], model: MaeVqgan, da
                 f"the statistics are of data with {name} {prompts.get(name)}, the search is on {name} {value}: "
                 "only parts of the same data are kept apart"
             )
-    used = np.array([*prompts["support"], *prompts["query"]])
-    shared = np.intersect1d(used, np.concatenate([part.members for part in apart]))
-    if len(shared):
+    reserved = {name for part in apart for name in part.names(np.arange(len(part)))}
+    shared = sorted(reserved.intersection([*prompts["support"], *prompts["query"]]))
+    if shared:
         raise ValueError(
-            f"the statistics were collected on {len(shared)} examples that the search needs for itself, such as number "
+            f"the statistics were collected on {len(shared)} examples that the search needs for itself, such as "
             f"{shared[0]}: collect them on the data's own part for statistics, as `taskvec collect` does"
         )

@@ -1,6 +1,8 @@
 """Prompts: an example (support) and a query of the same class, both sides of a task, ready for a canvas."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -8,15 +10,19 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from taskvec.canvas import CanvasGeometry
-from taskvec.data.examples import DataSet
+from taskvec.data.examples import DataSet, Examples
 from taskvec.tasks import Images, Source, Task
+
+Sampling = Literal["balanced", "official"]
+SAMPLINGS: tuple[Sampling, ...] = ("balanced", "official")
 
 
 @dataclass(frozen=True)
 class Prompts:
     """A batch of prompts of one task.
 
-    ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of.
+    ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of, names
+    what it calls them.
     """
 
     task: Task
@@ -27,6 +33,8 @@ class Prompts:
     query_output: Images
     support_indices: Int[np.ndarray, " n"]
     query_indices: Int[np.ndarray, " n"]
+    support_names: list[str]
+    query_names: list[str]
 
     def __len__(self) -> int:
         return len(self.query_input)
@@ -48,37 +56,86 @@ class Prompts:
         )
 
 
-def draw_prompts(data: DataSet, task: Task, count: int, size: int, seed: int, *, same_hole: bool = False) -> Prompts:
+def draw_prompts(
+    data: DataSet,
+    task: Task,
+    count: int,
+    size: int,
+    seed: int,
+    *,
+    sampling: Sampling = "balanced",
+    same_hole: bool = False,
+) -> Prompts:
     """``count`` prompts with images of ``size`` pixels, their support and query two different examples of one class.
 
-    Classes are equally frequent, and an example is a query again only when every one of its class has been.
+    ``balanced``: classes are equally frequent, and an example is a query again only when every one of its class has
+    been. ``official``, as the paper's code: queries in the order of the data, from its start again when it ends, so
+    classes are as frequent as they are there, and those late in the data may not occur. Supports are drawn uniformly.
+    Classes of a single example have no pair and are left out; ``origin`` counts them.
+
     The same data, task, count and seed give the same prompts. Holes are at different places in support and query,
     unless ``same_hole``, which is how the official code has it. Raises ValueError where no class has two examples.
     """
     random = np.random.default_rng(seed)
     classes = data.class_of(np.arange(len(data)))
-    groups = [members for members in (np.flatnonzero(classes == c) for c in np.unique(classes)) if len(members) > 1]
-    if not groups:
-        raise ValueError(f"no class of {data.describe()} has two examples, which a prompt needs")
+    groups = [np.flatnonzero(classes == one_class) for one_class in np.unique(classes)]
+    paired = [members for members in groups if len(members) > 1]
+    if not paired:
+        raise ValueError(f"no class of {data.describe()['data']} has two examples here, which a prompt needs")
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"there is no sampling {sampling!r}: expected one of {', '.join(SAMPLINGS)}")
     queries, supports = np.empty(count, np.int64), np.empty(count, np.int64)
-    turns = random.permutation(np.arange(count) % len(groups))
-    for index, members in enumerate(groups):
-        rows = np.flatnonzero(turns == index)
-        rounds = [random.permutation(members) for _ in range(-(-len(rows) // len(members)))]
-        queries[rows] = np.concatenate([*rounds, []])[: len(rows)]
+    for members, rows, own in {"balanced": _balanced, "official": _official}[sampling](paired, count, random):
         others = random.integers(0, len(members) - 1, len(rows))
-        supports[rows] = members[others + (members[others] >= queries[rows])]
+        queries[rows], supports[rows] = own, members[others + (members[others] >= own)]
     support_examples, query_examples = data.load(supports, size), data.load(queries, size)
-    support, query = Source.draw(support_examples, random), Source.draw(query_examples, random)
+    support, query = draw_source(support_examples, random), draw_source(query_examples, random)
     if same_hole:
         query = replace(query, holes=support.holes)
+    origin: dict[str, object] = {**data.describe(), "draw_seed": seed, "sampling": sampling, "same_hole": same_hole}
     return Prompts(
         task,
-        {**data.describe(), "draw_seed": seed, "same_hole": same_hole},
+        {**origin, "classes_of_one": len(groups) - len(paired)},
         support_input=np.ascontiguousarray(task.input(support)),
         support_output=np.ascontiguousarray(task.output(support)),
         query_input=np.ascontiguousarray(task.input(query)),
         query_output=np.ascontiguousarray(task.output(query)),
         support_indices=support_examples.indices,
         query_indices=query_examples.indices,
+        support_names=data.names(supports),
+        query_names=data.names(queries),
     )
+
+
+def pairs_of(data: DataSet) -> int:
+    """How many different prompts there are: ordered pairs of different examples of one class."""
+    counts = np.unique(data.class_of(np.arange(len(data))), return_counts=True)[1]
+    return int((counts * (counts - 1)).sum())
+
+
+Indices = Int[np.ndarray, " n"]
+
+
+def _balanced(
+    classes: list[Indices], count: int, random: np.random.Generator
+) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """For each class: its members, the rows it has among the prompts, and the queries of those rows."""
+    turns = random.permutation(np.arange(count) % len(classes))
+    for index, members in enumerate(classes):
+        rows = np.flatnonzero(turns == index)
+        rounds = [random.permutation(members) for _ in range(-(-len(rows) // len(members)))]
+        yield members, rows, np.concatenate([*rounds, members[:0]])[: len(rows)]
+
+
+def _official(
+    classes: list[Indices], count: int, random: np.random.Generator
+) -> Iterator[tuple[Indices, Indices, Indices]]:
+    ordered = np.resize(np.sort(np.concatenate(classes)), count)
+    for members in classes:
+        rows = np.flatnonzero(np.isin(ordered, members))
+        yield members, rows, ordered[rows]
+
+
+def draw_source(examples: Examples, random: np.random.Generator) -> Source:
+    """The examples, with holes at random places, as the sides of a task see them."""
+    return Source(examples.images, examples.masks, random.random((len(examples), 2)), examples.outputs)

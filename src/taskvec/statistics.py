@@ -152,8 +152,8 @@ def collect(
                 field[stack] = _on_canvas(values, view.tokens(stack), model.geometry.tokens)
         record = {
             **batch_of_task.origin,
-            "support": batch_of_task.support_indices.tolist(),
-            "query": batch_of_task.query_indices.tolist(),
+            "support": batch_of_task.support_names,
+            "query": batch_of_task.query_names,
         }
         tasks[name] = TaskStatistics(done, fields["mean"], fields["variance"], record)
     return Statistics(tasks, model.fingerprint())

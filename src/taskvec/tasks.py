@@ -10,9 +10,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from taskvec.data.examples import Examples
-
 Metric = Literal["iou", "mse"]
+METRICS: tuple[Metric, ...] = ("iou", "mse")
 Images = UInt8[np.ndarray, "n size size 3"]
 
 HOLE_SIDE = 0.25  # of the image side: 1/16 of the area, as the official code has it
@@ -20,15 +19,12 @@ HOLE_SIDE = 0.25  # of the image side: 1/16 of the area, as the official code ha
 
 @dataclass(frozen=True)
 class Source:
-    """What the sides of a task are drawn from: images, their objects' masks and where a hole would be."""
+    """What the sides of a task are drawn from: images, their objects' masks, where a hole would be, their outputs."""
 
     images: Images
-    masks: UInt8[np.ndarray, "n size size"]
+    masks: UInt8[np.ndarray, "n size size"] | None
     holes: Float[np.ndarray, "n 2"]  # top and left of the hole as fractions 0..1 of the room it has
-
-    @classmethod
-    def draw(cls, examples: Examples, random: np.random.Generator) -> "Source":
-        return cls(examples.images, examples.masks, random.random((len(examples), 2)))
+    outputs: Images | None = None
 
 
 Side = Callable[[Source], Images]
@@ -49,8 +45,17 @@ def image(source: Source) -> Images:
 
 
 def mask(source: Source) -> Images:
-    """The object white on black."""
+    """The object white on black; ValueError where the data has no masks."""
+    if source.masks is None:
+        raise ValueError("the images have no masks of objects, which this task needs")
     return np.repeat(source.masks[..., None], 3, -1)
+
+
+def own_output(source: Source) -> Images:
+    """The output that came with the image; ValueError where the data has none."""
+    if source.outputs is None:
+        raise ValueError("the images have no outputs of their own, which this task needs")
+    return source.outputs
 
 
 def dark(source: Source) -> Images:

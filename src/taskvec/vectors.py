@@ -1,9 +1,11 @@
 """Task vectors, the artefact of a search: mean head outputs at the chosen sites, which make a model do one task."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, overload
@@ -17,9 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from taskvec.canvas import ViewName, resize, to_rgb
+from taskvec.canvas import ViewName
 from taskvec.files import replacing
 from taskvec.heads import Patch
+from taskvec.images import resize, to_rgb
+from taskvec.metrics import is_white
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.pretrained import parse
 from taskvec.sites import Site, Sites
@@ -123,7 +127,11 @@ class TaskVectors:
     def __call__(self, image: list[Image.Image]) -> list[Image.Image]: ...
 
     def __call__(self, image: Image.Image | list[Image.Image]) -> Image.Image | list[Image.Image]:
-        """Do the task on an image or on each of a list; the model sees its own size, results have that of the image."""
+        """Do the task on an image or on each of a list.
+
+        The model sees its own size; results have that of the image. A task whose outputs are masks gives masks: mode
+        ``L``, 255 on the object and 0 elsewhere.
+        """
         if isinstance(image, Image.Image):
             return self([image])[0]
         if not image:
@@ -132,7 +140,8 @@ class TaskVectors:
         inputs = np.stack([resize(np.asarray(to_rgb(each)), size) for each in image])
         outputs = self.predict(inputs)
         pairs = zip(outputs, image, strict=True)
-        return [Image.fromarray(output).resize(each.size, Image.Resampling.BICUBIC) for output, each in pairs]
+        results = [Image.fromarray(output).resize(each.size, Image.Resampling.BICUBIC) for output, each in pairs]
+        return [_as_mask(result) for result in results] if self.config.metric == "iou" else results
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
         return self._combine(other, 1.0, "+")
@@ -151,6 +160,18 @@ class TaskVectors:
         means = {stack: mean + sign * other.means[stack] for stack, mean in self.means.items()}
         name = f"{self.task} {symbol} {other.task}"
         return TaskVectors(self.model, replace(self.config, task=name, found={"combined": name}), means)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what they do, 16 hexadecimal digits: the same model and means, the same fingerprint."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.config.model_fingerprint} {self.config.metric}".encode())
+        for stack, mean in sorted(self.means.items()):
+            digest.update(stack.encode())
+            digest.update(mean.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and vectors.safetensors: the chosen positions [n, 3] (layer, head, token) and values."""
@@ -207,6 +228,11 @@ def _check_model(model: MaeVqgan, config: VectorsConfig) -> None:
             f"these task vectors belong to the model with fingerprint {config.model_fingerprint}, "
             f"not to this one with {fingerprint}"
         )
+
+
+def _as_mask(image: Image.Image) -> Image.Image:
+    white = is_white(torch.from_numpy(np.array(image))[None])[0]
+    return Image.fromarray(white.numpy().astype(np.uint8) * 255)
 
 
 def _positions(model: MaeVqgan, config: VectorsConfig, source: Path) -> dict[str, Bool[Tensor, "layers heads tokens"]]:

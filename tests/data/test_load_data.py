@@ -1,9 +1,20 @@
+from pathlib import Path
+
 import pytest
 
 from taskvec.data import Scenes, load_data
 
 
 def test_scenes_by_name() -> None:
-    assert load_data("scenes", "test", 2, 5) == Scenes("test", 2, 5)
-    with pytest.raises(ValueError, match="there is no data set 'imagenet': expected one of scenes"):
+    assert load_data("scenes", "test", fold=2, seed=5) == Scenes("test", 2, 5)
+
+
+def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no data set 'imagenet': expected one of scenes, pascal, folder"):
         load_data("imagenet")
+    with pytest.raises(ValueError, match="scenes has no option root: expected some of split, fold, seed, count"):
+        load_data("scenes", root=tmp_path)
+    with pytest.raises(ValueError, match="folder has no option fold: expected some of root, split, metric"):
+        load_data("folder", root=tmp_path, fold=1)
+    with pytest.raises(ValueError, match=r"pascal needs root \(--root\), the directory that holds it"):
+        load_data("pascal")

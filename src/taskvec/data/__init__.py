@@ -1,19 +1,32 @@
 """Data sets by name."""
 
+from dataclasses import fields
+
 from taskvec.data.examples import DataSet
+from taskvec.data.folder import Folder
+from taskvec.data.pascal import Pascal
 from taskvec.data.scenes import Scenes
 
-DATA_SETS = ("scenes",)
+DATA_SETS = {"scenes": Scenes, "pascal": Pascal, "folder": Folder}
 
 
-def load_data(name: str = "scenes", split: str = "train", fold: int | None = None, seed: int = 0) -> DataSet:
-    """A data set by name: ``scenes`` are drawn by this package.
+def load_data(name: str = "scenes", split: str = "train", **options: object) -> DataSet:
+    """A data set by name: ``scenes`` are drawn by this package, ``pascal`` is Pascal-5i, ``folder`` a user's own task.
 
-    Raises ValueError for a name, split or fold that there is not.
+    ``options`` are those of the classes: ``fold`` and ``seed`` of scenes; ``root``, ``fold``, ``layout`` and
+    ``skip_missing`` of pascal; ``root`` and ``metric`` of a folder. Raises ValueError for a name, split or option that
+    there is not, and as the classes do.
     """
     if name not in DATA_SETS:
         raise ValueError(f"there is no data set {name!r}: expected one of {', '.join(DATA_SETS)}")
-    return Scenes(split, fold, seed)
+    kind = DATA_SETS[name]
+    known = [field.name for field in fields(kind)]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option}: expected some of {', '.join(known)}")
+    if "root" in known and "root" not in options:
+        raise ValueError(f"{name} needs root (--root), the directory that holds it")
+    return kind(split=split, **options)  # pyright: ignore[reportArgumentType]
 
 
-__all__ = ["DATA_SETS", "DataSet", "Scenes", "load_data"]
+__all__ = ["DATA_SETS", "DataSet", "Folder", "Pascal", "Scenes", "load_data"]

@@ -1,35 +1,53 @@
-"""What every data set gives: images with the mask of one object each, at the size that was asked for."""
+"""What every data set gives: images, with the mask of one object or an output of their own, at the size asked for."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
+
+from taskvec.tasks import Task, task_named
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Examples:
     """A batch of examples at one size.
 
-    images: RGB, 0..255. masks: 255 on the object, 0 elsewhere, grey where resizing mixed the two. classes: the object's
-    class. indices: which examples of their data set these are.
+    images: RGB, 0..255. masks: 255 on the object, 0 elsewhere, grey where resizing mixed the two; None where the data
+    has none. classes: the object's class. indices: which examples of their data set these are. outputs: the images'
+    own outputs, RGB, where the data set is a task of its own.
     """
 
     images: UInt8[np.ndarray, "n height width 3"]
-    masks: UInt8[np.ndarray, "n height width"]
+    masks: UInt8[np.ndarray, "n height width"] | None
     classes: Int[np.ndarray, " n"]
     indices: Int[np.ndarray, " n"]
+    outputs: UInt8[np.ndarray, "n height width 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 class DataSet(Protocol):
-    """Examples that can be loaded by index; ``class_of`` is cheap and lets pairs of one class be drawn."""
+    """Examples that can be loaded by index; ``class_of`` is cheap and lets pairs of one class be drawn.
+
+    ``own_task`` is that of a data set which is a task by itself, such as a user's folder, else None.
+    """
+
+    @property
+    def own_task(self) -> Task | None: ...
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples: ...
 
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]: ...
+
+    def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        """What people and records call these examples."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -48,8 +66,15 @@ class Part:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def own_task(self) -> Task | None:
+        return self.whole.own_task
+
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         return self.whole.class_of(self.members[indices])
+
+    def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.whole.names(self.members[indices])
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
         return self.whole.load(self.members[indices], size)
@@ -69,3 +94,22 @@ def partition(data: DataSet, shares: tuple[float, ...], seed: int) -> list[Part]
         for part, piece in zip(parts, np.split(members, ends[:-1]), strict=True):
             part.append(piece)
     return [Part(data, np.sort(np.concatenate(part))) for part in parts]
+
+
+def read_each(read: Callable[[int], T], indices: Int[np.ndarray, " n"]) -> list[T]:
+    """``read`` of every index, in threads, and only once where an index occurs again."""
+    different, place = np.unique(indices, return_inverse=True)
+    with ThreadPoolExecutor() as threads:
+        values = list(threads.map(read, different.tolist()))
+    return [values[index] for index in place]
+
+
+def task_for(data: DataSet, task: Task | str | None) -> Task:
+    """The task itself, the built-in task of this name, or the data's own where none is named; ValueError without."""
+    if isinstance(task, Task):
+        return task
+    if task is not None:
+        return task_named(task)
+    if data.own_task is None:
+        raise ValueError(f"a task is needed: {data.describe()['data']} is no task of its own")
+    return data.own_task

@@ -68,6 +68,16 @@ class Scenes:
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         return self.classes[np.asarray(indices) % len(self.classes)]
 
+    @property
+    def own_task(self) -> None:
+        return None
+
+    def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return [
+            f"{self.split}/{self.seed}/{index}_{CLASSES[c]}"
+            for index, c in zip(indices, self.class_of(indices), strict=True)
+        ]
+
     def describe(self) -> dict[str, object]:
         return {"data": "scenes", **asdict(self)}
 

@@ -4,6 +4,7 @@ What a file describes is told from its shapes, never from its name: widths, laye
 the number of heads leaves no trace in any shape; it is known for the widths of ViT-B, L and H and otherwise asked for.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ from torch import Tensor
 from taskvec.files import replacing
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
 from taskvec.models.pickles import StoredTensor, read_checkpoint
-from taskvec.models.pretrained import CONFIG, WEIGHTS
+from taskvec.models.pretrained import CARD, CONFIG, WEIGHTS
 from taskvec.models.vqgan import VqganConfig
 
 # first match wins; names that no rule touches are the same in both
@@ -79,8 +80,12 @@ def convert(
     vqgan_config: Path | None = None,
     encoder_heads: int | None = None,
     decoder_heads: int | None = None,
+    licence: str | None = None,
 ) -> Converted:
-    """Turn the published files into a model directory, one tensor in memory at a time.
+    """Turn the published files into a model directory with a card, one tensor in memory at a time.
+
+    The files do not say under which licence they are; ``licence`` is what the card shall state, an identifier such as
+    ``mit``, or nothing.
 
     The MAE file may hold the tokenizer as ``vae.*``; if the tokenizer's own file is given too, both must be equal.
     Raises ValueError, which names file, key and shapes, where a key is missing, surplus or of a wrong shape, a value is
@@ -97,9 +102,38 @@ def convert(
     _check_shapes(tensors, config, mae)
     with replacing(out / WEIGHTS) as path:
         _write_safetensors(path, {our_name(name): value for name, value in tensors.items()})
+    with replacing(out / CARD) as path:
+        path.write_text(_card(config, [file for file in (mae, vqgan) if file is not None], ignored, licence))
     with replacing(out / CONFIG) as path:
         path.write_text(json.dumps(asdict(config), indent=2) + "\n")
     return Converted(out, config, ignored)
+
+
+def _card(config: MaeVqganConfig, sources: list[Path], ignored: list[str], licence: str | None) -> str:
+    """A model card: what the model is, the files that it was made from, and what of them was left out."""
+    facts = {"library_name": "taskvec", "tags": ["visual-prompting"]} | ({"license": licence} if licence else {})
+    encoder, decoder, vqgan = config.encoder, config.decoder, config.vqgan
+    lines = [
+        f"---\n{yaml.safe_dump(facts, sort_keys=False)}---",
+        "# MAE-VQGAN\n",
+        "A model for visual prompting, made by `taskvec convert`; `taskvec.load_model(DIRECTORY)` loads it.\n",
+        f"Canvas {config.canvas_size} pixels, images {config.image_size}, patches {config.patch_size}. "
+        f"Encoder {encoder.layers} layers, {encoder.width} wide, {encoder.heads} heads; "
+        f"decoder {decoder.layers} layers, {decoder.width} wide, {decoder.heads} heads; "
+        f"VQGAN of {vqgan.codes} codes.\n",
+        "Made from:\n",
+        *(f"* `{path.name}`, {path.stat().st_size:,} bytes, SHA-256 `{_sha256(path)}`" for path in sources),
+        "\nLeft out:\n",
+        *(f"* {name}" for name in ignored or ["nothing"]),
+    ]
+    if licence is None:
+        lines.append("\nThe files do not state a licence: that of their publisher applies.")
+    return "\n".join(lines) + "\n"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 Tensors = dict[str, tuple[StoredTensor, Path]]

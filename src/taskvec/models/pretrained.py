@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
+import yaml
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from taskvec.files import replacing
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class Pretrained(nn.Module, ModelHubMixin):
 
     config_class: ClassVar[type]
     config: Any
+    licence: str | None = None  # as the model's card states it, where there is one
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.write(save_directory)
@@ -76,6 +78,7 @@ class Pretrained(nn.Module, ModelHubMixin):
             raise ValueError(f"{directory / WEIGHTS} is not a safetensors file: {error}") from error
         check_state(model, state, directory / WEIGHTS)
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+        model.licence = _stated_licence(directory / CARD)
         return model.eval().requires_grad_(False)
 
     @classmethod
@@ -99,6 +102,14 @@ class Pretrained(nn.Module, ModelHubMixin):
             digest.update(name.encode())
             digest.update(cast(Tensor, tensor).detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
+
+
+def _stated_licence(card: Path) -> str | None:
+    """``license`` of the metadata at the head of a model card; a card that cannot be read states none."""
+    try:
+        return ModelCard(card.read_text()).data.to_dict().get("license")
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
 
 
 def check_state(model: nn.Module, state: dict[str, Tensor], source: Path) -> None:

@@ -1,7 +1,7 @@
 """The report's pictures, as the bytes of a PNG or the text of an SVG. Colours are Okabe and Ito's, on white."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO, StringIO
 
@@ -15,9 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from taskvec.evaluate import Evaluation
 from taskvec.objectives import ObjectiveKind
 from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
-from taskvec.report.table import METHOD_LABELS
+from taskvec.report.table import METHOD_LABELS, METRIC_LABELS, number
 from taskvec.sites import Site
 from taskvec.tasks import Images, Metric
 
@@ -34,8 +35,9 @@ STACK_REGIONS = {"encoder": ("cls", "query_input"), "decoder": ("cls", "query_in
 
 # Dividing pixels by a power of two is exact, so a figure made to hold an array has exactly the array's size.
 PIXELS_PER_INCH = 128
-TILE, GAP, GROUP_GAP, MARGIN, HEADING = 192, 10, 44, 12, 88  # pixels
-GROUPS = {
+TILE, GAP, GROUP_GAP, MARGIN, HEADING, LABEL = 192, 10, 44, 12, 88, 120  # pixels
+Groups = dict[str, dict[str, str]]  # the label of each column by its name, by the label of its group
+GROUPS: Groups = {
     "prompt": {"support_input": "input", "support_output": "output"},
     "query": {"query_input": "input"},
     "answers": {method: METHOD_LABELS[method] for method in ("one_shot", "query_only", "task_vectors")},
@@ -45,27 +47,62 @@ GROUPS = {
 
 def example_grid(outcome: TaskOutcome) -> bytes:
     """A PNG: a row for each example, a column for each name of EXAMPLES, every image at least 192 pixels wide."""
-    count, size = outcome.examples["truth"].shape[:2]
+    return _grid(outcome.examples, GROUPS)
+
+
+def ranked_grid(evaluations: Sequence[Evaluation], *, with_example: bool) -> bytes:
+    """A PNG of the two best, the two middle and the two worst answers of all, with their scores, beside the truth.
+
+    ``with_example`` shows the prompt's example too, for methods that see it.
+    """
+    metric = evaluations[0].prompts.task.metric
+    scores = np.concatenate([each.scores for each in evaluations])
+    order = np.argsort(-scores if metric == "iou" else scores, kind="stable")
+    middle = max(0, len(order) // 2 - 1)
+    ranks = {"best": order[:2], "median": order[middle : middle + 2], "worst": order[-2:]}
+    rows = np.concatenate(list(ranks.values()))
+    names = [name for name, some in ranks.items() for _ in some]
+    labels = [
+        f"{name}\n{METRIC_LABELS[metric]} {number(float(scores[row]))}" for name, row in zip(names, rows, strict=True)
+    ]
+    groups: Groups = {"query": {"query_input": "input"}, "answer": {"answer": "output"}, "truth": {"truth": "output"}}
+    if with_example:
+        groups = {"prompt": GROUPS["prompt"], **groups}
+    columns = {
+        "support_input": [each.prompts.support_input for each in evaluations],
+        "support_output": [each.prompts.support_output for each in evaluations],
+        "query_input": [each.prompts.query_input for each in evaluations],
+        "answer": [each.answers for each in evaluations],
+        "truth": [each.prompts.query_output for each in evaluations],
+    }
+    return _grid({name: np.concatenate(images)[rows] for name, images in columns.items()}, groups, labels)
+
+
+def _grid(examples: Mapping[str, Images], groups: Groups, labels: Sequence[str] = ()) -> bytes:
+    """A PNG: a row for each example under the groups' columns, the rows' labels, if there are any, on the left."""
+    count, size = examples["truth"].shape[:2]
     scale = math.ceil(TILE / size)
     side = scale * size
-    lefts, width = _columns(side)
+    lefts, width = _columns(groups, side, LABEL if labels else MARGIN)
     pixels = np.full((HEADING + count * (side + GAP) - GAP + MARGIN, width, 3), 255, np.uint8)
     for name, left in lefts.items():
-        for row, image in enumerate(outcome.examples[name]):
+        for row, image in enumerate(examples[name]):
             top = HEADING + row * (side + GAP)
             pixels[top - 1 : top + side + 1, left - 1 : left + side + 1] = 128  # a border, as white images need one
             pixels[top : top + side, left : left + side] = image.repeat(scale, 0).repeat(scale, 1)
     figure = Figure((width / PIXELS_PER_INCH, len(pixels) / PIXELS_PER_INCH), PIXELS_PER_INCH)
     figure.figimage(pixels)
-    _headings(figure, lefts, side, (width, len(pixels)))
+    _headings(figure, groups, lefts, side, (width, len(pixels)))
+    for row, label in enumerate(labels):
+        centre = 1 - (HEADING + row * (side + GAP) + side / 2) / len(pixels)
+        figure.text(LABEL / 2 / width, centre, label, size=12, color=INK, ha="center", va="center")
     return _png(figure)
 
 
-def _columns(side: int) -> tuple[dict[str, int], int]:
-    """The left edge of every column and the width of the picture, in pixels."""
+def _columns(groups: Groups, side: int, left: int) -> tuple[dict[str, int], int]:
+    """The left edge of every column, the first at ``left``, and the width of the picture, in pixels."""
     lefts: dict[str, int] = {}
-    left = MARGIN
-    for columns in GROUPS.values():
+    for columns in groups.values():
         for name in columns:
             lefts[name] = left
             left += side + GAP
@@ -73,10 +110,10 @@ def _columns(side: int) -> tuple[dict[str, int], int]:
     return lefts, left - GROUP_GAP + MARGIN
 
 
-def _headings(figure: Figure, lefts: dict[str, int], side: int, size: tuple[int, int]) -> None:
+def _headings(figure: Figure, groups: Groups, lefts: dict[str, int], side: int, size: tuple[int, int]) -> None:
     """The groups' names over a line that spans their columns, and the columns' names below it."""
     width, height = size
-    for group, columns in GROUPS.items():
+    for group, columns in groups.items():
         left, right = lefts[next(iter(columns))], lefts[list(columns)[-1]] + side
         figure.text((left + right) / 2 / width, 1 - 30 / height, group, size=14, weight="bold", color=INK, ha="center")
         line = [left / width, right / width], [1 - 42 / height] * 2

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from taskvec.data.examples import DataSet, Examples
+from taskvec.prompts import draw_source
 from taskvec.tasks import TASKS, Images, Source, Task, dark, grey, hole, image, mask
 
 
@@ -32,11 +33,11 @@ def swapped_channels(source: Source) -> Images:
 
 
 def object_only(source: Source) -> Images:
-    return np.where(source.masks[..., None] > 127, source.images, np.uint8(0))
+    return np.where(mask(source) > 127, source.images, np.uint8(0))
 
 
 def background_only(source: Source) -> Images:
-    return np.where(source.masks[..., None] > 127, np.uint8(0), source.images)
+    return np.where(mask(source) > 127, np.uint8(0), source.images)
 
 
 def inverse_mask(source: Source) -> Images:
@@ -99,7 +100,8 @@ class Figures:
 
     def _examples(self, rows: Int[np.ndarray, " n"]) -> Examples:
         pool = self._pool
-        return Examples(pool.images[rows], pool.masks[rows], pool.classes[rows], pool.indices[rows])
+        masks = None if pool.masks is None else pool.masks[rows]
+        return Examples(pool.images[rows], masks, pool.classes[rows], pool.indices[rows])
 
     def quadrants(self, count: int, random: np.random.Generator) -> Images:
         """[count, 4, size, size, 3]: support in and out, query in and out; support and query are of one class."""
@@ -111,7 +113,7 @@ class Figures:
         for index in np.unique(tasks):
             task, members = TRAINING_TASKS[index], np.flatnonzero(tasks == index)
             for place in range(2):
-                source = Source.draw(self._examples(rows[members, place]), random)
+                source = draw_source(self._examples(rows[members, place]), random)
                 figures[members, 2 * place] = task.input(source)
                 figures[members, 2 * place + 1] = task.output(source)
         return figures

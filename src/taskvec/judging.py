@@ -1,39 +1,24 @@
-"""The demonstration: all five tasks on scenes never trained on, from statistics to a report."""
+"""From examples to task vectors that are judged: statistics, search, and scores on examples kept aside."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
 from taskvec.evaluate import Interval, Method, interval
-from taskvec.finding import FindSettings, find, statistics_prompts
+from taskvec.finding import QUICK, FindSettings, find, fitted, statistics_prompts
 from taskvec.heads import Patch
-from taskvec.metrics import score
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.prompts import Prompts, draw_prompts
+from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.report.outcomes import Outcome, TaskOutcome
-from taskvec.search.reinforce import ReinforceSettings
 from taskvec.statistics import Statistics, collect
-from taskvec.tasks import TASKS
+from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
-# The paper's search, made quick: losses are read from the codes without decoding, masks are compared on the same item
-# only, more items are seen with fewer masks each, and steps are fewer and larger. The final set is the best of many
-# samples on held-out items, which matters more than further steps.
-SETTINGS = FindSettings(
-    prompts=200,
-    items=40,
-    held_out=100,
-    objective="token",
-    search=ReinforceSettings(
-        steps=60, masks_per_item=8, learning_rate=0.3, baseline="per_item", checkpoint_every=30, candidates=31
-    ),
-)
 QUERIES = 200
 RANDOM_DRAWS = 5
 EXAMPLES_SHOWN = 6
@@ -41,21 +26,24 @@ EXAMPLES_SHOWN = 6
 Progress = Callable[[str, dict[str, Any]], None]
 
 
-def demo(
+def find_and_judge(
     model: MaeVqgan,
     train: DataSet,
     test: DataSet,
-    settings: FindSettings = SETTINGS,
+    tasks: Sequence[Task],
+    settings: FindSettings = QUICK,
     queries: int = QUERIES,
     on_step: Progress = lambda task, record: None,
 ) -> tuple[Outcome, list[TaskVectors]]:
-    """Find the task vectors of the five tasks on ``train`` and judge them on ``test``, which must share nothing.
+    """Find the task vectors of tasks on ``train`` and judge them on ``test``, which must share nothing.
 
-    ``on_step(task, record)`` sees every step of every search.
+    Where there are fewer examples than items, held-out items or queries, each is used once. ``on_step(task, record)``
+    sees every step of every search.
     """
     started = time.monotonic()
-    tasks = list(TASKS.values())
     settings = replace(settings, bfloat16=settings.bfloat16 or environment.bfloat16_is_fast(model.device))
+    settings = fitted(settings, train)
+    queries = min(queries, pairs_of(test))
     statistics = collect(model, [statistics_prompts(model, train, task, settings) for task in tasks])
     shared = (time.monotonic() - started) / len(tasks)
     outcomes, vectors = [], []
@@ -99,9 +87,8 @@ def _judge(
         "ceiling": evaluate.ceiling(model),
     }
     task = prompts.task
-    targets = torch.from_numpy(prompts.query_output)
-    answers = {name: evaluate.answers(model, method, prompts) for name, method in methods.items()}
-    scores = {name: interval(score(task.metric, images, targets).numpy()) for name, images in answers.items()}
+    evaluated = {name: evaluate.evaluate(model, method, prompts) for name, method in methods.items()}
+    scores = {name: each.interval for name, each in evaluated.items()}
     scores["random"] = _random_sites(model, len(vectors.sites), prompts, statistics, settings)
     shown = slice(EXAMPLES_SHOWN)
     return TaskOutcome(
@@ -115,7 +102,7 @@ def _judge(
             "support_output": prompts.support_output[shown],
             "query_input": prompts.query_input[shown],
             "truth": prompts.query_output[shown],
-            **{name: answers[name][shown].numpy() for name in ("one_shot", "query_only", "task_vectors")},
+            **{name: evaluated[name].answers[shown] for name in ("one_shot", "query_only", "task_vectors")},
         },
         history=vectors.config.found["history"],
         seconds=seconds,
@@ -134,4 +121,4 @@ def _random_sites(
         mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
         method = evaluate.run(model, "query_only", Patch(sites, mask[None], means))
         draws.append(evaluate.scores(model, method, prompts))
-    return interval(np.mean(draws, 0))
+    return interval(np.mean(draws, 0), prompts.query_names)

@@ -64,7 +64,7 @@ def test_evaluate_prints_and_writes_the_same(workspace: Path, tmp_path: Path, ca
         options = ["--task", "low_light", "--pairs", "24", "--json", str(tmp_path / "e.json"), "--seed", "1"]
         assert main(["evaluate", "--method", method, *options]) == 0
         result = json.loads((tmp_path / "e.json").read_text())
-        assert f"low_light {method}: mse {result['mean']:.4f} [" in capsys.readouterr().out
+        assert f"low_light {method}: MSE {result['mean']:.4f} [" in capsys.readouterr().out
         assert result["low"] <= result["mean"] <= result["high"]
         scores[method.split(":")[0]] = result["mean"]
     assert scores["vectors"] < scores["copy_input"]
@@ -122,7 +122,7 @@ BAD_INPUT = [
     (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "huge"], 1, "huge is no model: expected"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "W"], 1, "is not a model: there is no"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--data", "imagenet"], 1, "no data set 'imagenet'"),
-    (["evaluate", "--task", "identity", "--method", "one_shot", "--fold", "9"], 1, "scenes have no fold 9"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--split", "9"], 1, "scenes have no fold 9"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--device", "tpu9"], 1, "--device tpu9: there is no"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--pairs", "0"], 2, "'--pairs'"),
     (["evaluate", "--task", "identity"], 2, "Missing option '--method'"),
@@ -139,7 +139,7 @@ BAD_INPUT = [
     ),
     (["apply", "W/vectors", "W/absent", "--out", "W/x"], 1, "absent does not exist: expected an image or a directory"),
     (["apply", "W/vectors", "W/search.json", "--out", "W/x"], 1, "search.json is not an image"),
-    (["apply", "W/vectors", "W/vectors", "--out", "W/x"], 1, "config.json is not an image: its ending"),
+    (["apply", "W/vectors", "W/vectors", "--out", "W/x"], 1, "config.json is not an image: expected an ending"),
     (["apply", "W/absent", "W/search.json", "--out", "W/x"], 1, "absent holds no task vectors"),
     (["train", "W/absent.toml", "--out", "W/x"], 1, "absent.toml is not a readable recipe"),
     (["train", "W/search.json", "--out", "W/x"], 1, "search.json is not a readable recipe"),
@@ -192,7 +192,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("taskvec.cli.load_model", interrupt)
+    monkeypatch.setattr("taskvec.cli.commands.load_model", interrupt)
     assert main(["info", "tiny"]) == 130
     assert capsys.readouterr().err == "taskvec: interrupted\n"
 

@@ -1,0 +1,89 @@
+"""Image files of any kind as upright RGB bytes, and their resizing."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# what pillow lists but cannot read by itself, and what is no still image
+_NO_STILL_IMAGES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "WMF"}
+# what pillow raises for damaged files
+_DAMAGED = (ValueError, OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.OPEN if name not in _NO_STILL_IMAGES]
+
+
+def image_files(directory: Path) -> list[Path]:
+    """The images of a directory, by name; hidden files are left out.
+
+    Raises ValueError where there is no such directory, nothing in it, or something that is no image by its name.
+    """
+    if not directory.is_dir():
+        raise ValueError(f"{directory} is not a directory, expected a directory of images")
+    paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    if not paths:
+        raise ValueError(f"{directory} has no files: expected images")
+    for path in paths:
+        check_is_image(path)
+    return paths
+
+
+def check_is_image(path: Path) -> None:
+    """ValueError where a path is a directory or its ending is not one of an image that can be read."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory, expected an image")
+    if Image.registered_extensions().get(path.suffix.lower()) not in _formats():
+        raise ValueError(f"{path} is not an image: expected an ending such as .png, .jpg or .tiff")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The file as pillow gives it; inside the block too, ValueError where it turns out not to be one whole image."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            # a phone's MPO file is one photograph with a preview
+            if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+                raise ValueError(f"it holds {frames} images, expected one")
+            yield image
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} cannot be read as an image: its content is of no known format") from error
+    except _DAMAGED as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """An image file as RGB bytes, upright as its EXIF data say; ValueError where it cannot be read."""
+    with opened(path) as image:
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any kind as RGB bytes: 16-bit levels are scaled down, transparency is laid on white.
+
+    Raises ValueError for levels of unknown range (floating point, or more than 16 bits).
+    """
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError(f"it has levels from {levels.min()} to {levels.max()}, expected 0 to 65535 at most")
+        return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("it has floating-point levels, whose range is unknown")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize(image: UInt8[np.ndarray, "height width *channels"], size: int) -> UInt8[np.ndarray, "size size *channels"]:
+    """Bicubic resize to a square, as the official code does it (PIL on bytes); the aspect ratio is not kept."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))

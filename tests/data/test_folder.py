@@ -1,0 +1,142 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taskvec.data.folder import Folder
+from taskvec.prompts import draw_prompts
+from taskvec.tasks import LOW_LIGHT, SEGMENTATION
+
+
+def _noise(seed: int, size: tuple[int, int] = (12, 9)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def _masks(seed: int) -> np.ndarray:
+    return np.where(_noise(seed)[..., 0] > 200, np.uint8(255), np.uint8(0))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Twelve pairs of noise and a negative of it, of several formats and sizes."""
+    for name in ("input", "output"):
+        (tmp_path / "negate" / name).mkdir(parents=True)
+    for index in range(12):
+        image = _noise(index, (10 + index, 16))
+        ending = ("png", "bmp", "tiff")[index % 3]
+        Image.fromarray(image).save(tmp_path / "negate" / "input" / f"{index:02}.{ending}")
+        Image.fromarray(255 - image).save(tmp_path / "negate" / "output" / f"{index:02}.png")
+    return tmp_path / "negate"
+
+
+def _write_outputs(root: Path, outputs: list[np.ndarray]) -> None:
+    shutil.rmtree(root / "output")
+    (root / "output").mkdir()
+    for index, output in enumerate(outputs):
+        Image.fromarray(output).save(root / "output" / f"{index:02}.png")
+
+
+def test_a_directory_is_a_task_of_its_own(root: Path) -> None:
+    data = Folder(root, "all")
+    assert data.own_task is not None
+    assert (data.own_task.name, data.own_task.metric) == ("negate", "mse")
+    prompts = draw_prompts(data, data.own_task, 20, 8, seed=0)
+    difference = 255 - prompts.query_input.astype(int) - prompts.query_output
+    assert np.abs(difference).max() <= 1  # bicubic rounding
+    assert set(prompts.query_names) == {f"{index:02}.{('png', 'bmp', 'tiff')[index % 3]}" for index in range(12)}
+
+
+def test_what_is_kept_aside_is_always_the_same(root: Path) -> None:
+    train, test, every = (set(Folder(root, split).names(np.arange(len(Folder(root, split))))) for split in _SPLITS)
+    assert (len(train), len(test)) == (10, 2)
+    assert train | test == every
+    assert not train & test
+    assert Folder(root, "test").names(np.arange(2)) == Folder(root, "test").names(np.arange(2))
+
+
+_SPLITS = ("train", "test", "all")
+
+
+@pytest.mark.parametrize("levels", [(0, 255), (0, 1), (30, 200)])
+def test_outputs_of_two_levels_are_masks(root: Path, levels: tuple[int, int]) -> None:
+    masks = [_masks(index) > 0 for index in range(12)]
+    _write_outputs(root, [np.where(mask, *(np.uint8(level) for level in levels[::-1])) for mask in masks])
+    data = Folder(root, "all")
+    assert data.own_task is not None
+    assert data.own_task.metric == "iou"
+    outputs = data.load(np.arange(12), 12).outputs
+    assert outputs is not None
+    assert outputs.min() == 0
+    assert outputs.max() == 255
+    assert np.abs((outputs > 127).mean() - np.mean(masks)) < 0.1
+
+
+def test_masks_in_colour_have_two_levels_too(root: Path) -> None:
+    colours = np.array([[0, 0, 0], [128, 0, 0]], np.uint8)
+    _write_outputs(root, [colours[(_masks(index) > 0).astype(int)] for index in range(12)])
+    task = Folder(root, "all").own_task
+    assert task is not None
+    assert task.metric == "iou"
+
+
+def test_the_metric_can_be_chosen(root: Path) -> None:
+    _write_outputs(root, [np.arange(0, 256, 16, dtype=np.uint8)[None].repeat(16, 0)] * 12)
+    data = Folder(root, "all", "iou")
+    assert data.own_task is not None
+    assert data.own_task.metric == "iou"
+    outputs = data.load(np.arange(12), 16).outputs
+    assert outputs is not None
+    assert not outputs[:, :, :8].any()
+    assert (outputs[:, :, 8:] == 255).all()
+    with pytest.raises(ValueError, match="there is no metric 'psnr': expected one of iou, mse"):
+        Folder(root, "all", "psnr")  # pyright: ignore[reportArgumentType]
+
+
+def test_inputs_alone_serve_the_built_in_tasks(root: Path) -> None:
+    shutil.rmtree(root / "output")
+    data = Folder(root)
+    assert data.own_task is None
+    assert len(draw_prompts(data, LOW_LIGHT, 3, 8, seed=0)) == 3
+    with pytest.raises(ValueError, match="the images have no masks of objects, which this task needs"):
+        draw_prompts(data, SEGMENTATION, 3, 8, seed=0)
+    with pytest.raises(ValueError, match="has no output/ that the metric mse could compare with"):
+        Folder(root, metric="mse")
+
+
+def test_pairs_that_do_not_fit_are_refused(root: Path) -> None:
+    (root / "output" / "03.png").rename(root / "output" / "three.png")
+    with pytest.raises(ValueError, match=r"input/03.png has no partner of the same name .*, one of 2 such files"):
+        Folder(root, "all").load(np.arange(1), 8)
+    (root / "output" / "three.png").rename(root / "output" / "03.png")
+    shutil.copy(root / "input" / "03.png", root / "input" / "03.bmp")
+    with pytest.raises(ValueError, match=r"03.bmp and .*03.png share a name"):
+        Folder(root, "all").load(np.arange(1), 8)
+
+
+def test_directories_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="folders have no split 'val': expected one of train, test, all"):
+        Folder(root, "val")
+    with pytest.raises(ValueError, match=r"absent is not a directory, expected one with input/ and output/"):
+        Folder(tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"input is not a directory, expected a directory of images"):
+        Folder(tmp_path)
+    (root / "input" / "film.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"film.mp4 is not an image"):
+        Folder(root)
+
+
+def test_fewer_than_ten_pairs_are_not_divided(root: Path) -> None:
+    for index in range(3):
+        for name in ("input", "output"):
+            next((root / name).glob(f"{index:02}.*")).unlink()
+    assert len(Folder(root, "all")) == 9
+    with pytest.raises(ValueError, match=r"has 9 images in input/, expected 10 or more: some are kept aside"):
+        Folder(root)
+
+
+def test_outputs_of_one_level_are_no_task(root: Path) -> None:
+    _write_outputs(root, [np.full((8, 8), 7, np.uint8)] * 12)
+    with pytest.raises(ValueError, match=r"all of .*output is of one grey level, 7"):
+        _ = Folder(root).own_task

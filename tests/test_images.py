@@ -1,0 +1,119 @@
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taskvec.images import image_files, read_rgb, resize, to_rgb
+
+
+def _noise(width: int = 24, height: int = 16) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_images_of_any_kind_become_rgb_bytes() -> None:
+    levels = np.array([[0, 32768, 65535]], np.uint16)
+    assert np.asarray(to_rgb(Image.fromarray(levels)))[0, :, 0].tolist() == [0, 127, 255]
+    assert np.asarray(to_rgb(Image.fromarray(levels.astype(np.int32))))[0, :, 2].tolist() == [0, 127, 255]
+    for mode in ("1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV"):
+        assert to_rgb(Image.new(mode, (2, 3))).mode == "RGB"
+    for mode in ("RGBA", "LA", "PA"):
+        assert to_rgb(Image.new(mode, (1, 1), 0)).getpixel((0, 0)) == (255, 255, 255), mode  # nothing, on white
+    half = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
+    assert to_rgb(half).getpixel((0, 0)) == (255, 127, 127)
+    with pytest.raises(ValueError, match="floating-point levels"):
+        to_rgb(Image.new("F", (1, 1)))
+    with pytest.raises(ValueError, match="levels from 0 to 70000, expected 0 to 65535 at most"):
+        to_rgb(Image.fromarray(np.array([[0, 70000]], np.int32)))
+
+
+def test_resize_keeps_what_has_the_size() -> None:
+    image = np.zeros((7, 7, 3), np.uint8)
+    assert resize(image, 7) is image
+    assert resize(np.zeros((9, 4), np.uint8), 7).shape == (7, 7)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tiff", "bmp", "gif", "jp2", "ppm", "tga", "ico"])
+def test_formats_are_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"image.{ending}"
+    _noise(16, 16).save(path)
+    image = read_rgb(path)
+    assert (image.mode, image.size) == ("RGB", (16, 16))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tiff"])
+def test_photographs_are_turned_upright(tmp_path: Path, ending: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    upright = Image.fromarray(np.repeat(np.arange(24, dtype=np.uint8)[:, None, None] * 10, 16, 1).repeat(3, 2))
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"turned.{ending}", exif=exif)
+    image = np.asarray(read_rgb(tmp_path / f"turned.{ending}")).astype(int)
+    assert image.shape == (24, 16, 3)
+    assert np.abs(image - np.asarray(upright)).max() < 12  # two of the formats are lossy
+
+
+def test_a_phones_photograph_with_a_preview_is_one_image(tmp_path: Path) -> None:
+    _noise().save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[_noise()])
+    assert read_rgb(tmp_path / "phone.jpg").size == (24, 16)
+
+
+def test_several_images_in_a_file_are_refused(tmp_path: Path) -> None:
+    for name in ("moving.gif", "pages.tiff"):
+        others = [Image.new("RGB", (24, 16), colour) for colour in ("red", "blue")]
+        _noise().save(tmp_path / name, save_all=True, append_images=others)
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as an image: it holds 3 images, expected one"):
+            read_rgb(tmp_path / name)
+
+
+def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a directory, expected a directory of images"):
+        image_files(tmp_path / "absent")
+    with pytest.raises(ValueError, match="has no files: expected images"):
+        image_files(tmp_path)
+    for name in ("a.mp4", "b.mpg", "c.txt", "d", "e.pdf", "f.eps", "g.csv"):
+        path = tmp_path / name
+        path.write_bytes(b"")
+        with pytest.raises(ValueError, match=rf"{name} is not an image: expected an ending such as .png"):
+            image_files(tmp_path)
+        path.unlink()
+    (tmp_path / "h.png").mkdir()
+    with pytest.raises(ValueError, match=r"h.png is a directory, expected an image"):
+        image_files(tmp_path)
+
+
+def test_images_come_by_name_without_hidden_files(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in image_files(tmp_path)] == ["a.jpg", "b.PNG"]
+
+
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    for content in (b"", b"<html></html>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
+        (tmp_path / "image.png").write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"image.png cannot be read as an image: its content is of no known format"
+        ):
+            read_rgb(tmp_path / "image.png")
+
+
+@pytest.mark.parametrize(
+    "ending", ["png", "jpg", "webp", "tiff", "bmp", "gif", "jp2", "ppm", "tga", "ico", "dds", "psd"]
+)
+@pytest.mark.filterwarnings("ignore")  # pillow's, of what it reads in spite of the damage
+def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"image.{ending}"
+    if ending == "psd":
+        path.write_bytes(struct.pack(">4sH6sHIIHH", b"8BPS", 1, b"", 3, 16, 16, 8, 3) + bytes(12 + 2) + bytes(768))
+    else:
+        _noise(16, 16).save(path)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(whole[: random.integers(1, len(whole))] if random.random() < 0.5 else whole)
+        for place in random.integers(0, len(damaged), 4):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        with suppress(ValueError):
+            assert read_rgb(path).mode == "RGB"
