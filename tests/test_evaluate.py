@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import IDENTITY, SEGMENTATION
+from taskvec.vectors import TaskVectors
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=50))
@@ -22,6 +25,63 @@ def test_an_interval_is_as_wide_as_the_normal_one_for_many_values(random: np.ran
     values = random.normal(size=1000)
     result = evaluate.interval(values)
     assert result.high - result.low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
+def test_queries_that_do_not_repeat_change_nothing(values: list[float]) -> None:
+    plain, named = (
+        evaluate.interval(np.array(values), names) for names in (None, [str(i) for i in range(len(values))])
+    )
+    assert (plain.mean, plain.low, plain.high) == pytest.approx((named.mean, named.low, named.high))
+
+
+def test_repeating_every_pair_makes_nothing_surer(random: np.random.Generator) -> None:
+    values = random.normal(size=40)
+    names = [str(index) for index in range(40)]
+    once, often = evaluate.interval(values, names), evaluate.interval(np.tile(values, 9), names * 9)
+    assert (once.low, once.high) == pytest.approx((often.low, often.high))
+    blind = evaluate.interval(np.tile(values, 9))
+    assert blind.high - blind.low < 0.5 * (once.high - once.low)
+
+
+def test_a_summary_of_several_splits(small_model: MaeVqgan) -> None:
+    method = evaluate.run(small_model, "query_only")
+    splits = [draw_prompts(Scenes("test", fold), IDENTITY, 5, 15, seed=fold) for fold in (0, 1)]
+    done: list[int] = []
+    each = [evaluate.evaluate(small_model, method, prompts, done.append) for prompts in splits]
+    assert done == [5, 5]
+    summary = evaluate.summarise(each)
+    scores = np.concatenate([one.scores for one in each])
+    assert summary.mean == pytest.approx(scores.mean())
+    assert summary.std == pytest.approx(scores.std(ddof=1))
+    assert summary.std_of_splits == pytest.approx(abs(each[0].scores.mean() - each[1].scores.mean()) / np.sqrt(2))
+    assert (summary.pairs, summary.queries) == (10, 10)
+    assert summary.pairs_per_second == pytest.approx(10 / sum(one.seconds for one in each))
+    single = evaluate.summarise(each[:1])
+    assert single.std_of_splits is None
+    assert single.low <= single.mean <= single.high
+
+
+def test_pairs_without_any_white_are_counted(small_model: MaeVqgan) -> None:
+    prompts = draw_prompts(Scenes("test"), SEGMENTATION, 3, 15, seed=0)
+    black = replace(prompts, query_input=0 * prompts.query_input, query_output=0 * prompts.query_output)
+    black.query_output[0] = 255
+    result = evaluate.evaluate(small_model, evaluate.copy_input(small_model), black)
+    assert result.both_empty == 2
+    assert result.scores.tolist() == [0, 1, 1]
+    assert replace(result, prompts=replace(black, task=IDENTITY)).both_empty == 0
+
+
+def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVectors) -> None:
+    prompts = draw_prompts(Scenes("test"), IDENTITY, 6, 15, seed=0)
+    record = {"data": "scenes", "query": prompts.query_names[:2], "support": prompts.query_names[2:3]}
+    for found, count in (
+        ({"search": record}, 3),
+        ({"search": record, "held_out": record, "step": 3}, 3),
+        ({"search": {**record, "data": "folder", "root": "/photographs"}}, 0),
+        ({}, 0),
+    ):
+        assert evaluate.seen(replace(random_vectors.config, found=found), prompts) == count
 
 
 def test_copying_is_perfect_at_identity(small_model: MaeVqgan) -> None:

@@ -70,6 +70,77 @@ def test_evaluate_prints_and_writes_the_same(workspace: Path, tmp_path: Path, ca
     assert scores["vectors"] < scores["copy_input"]
 
 
+def test_all_splits_are_evaluated_each_and_together(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for fold in range(4):
+        (tmp_path / f"v{fold}").symlink_to(workspace / "vectors")
+    options = ["--task", "low_light", "--pairs", "6", "--split", "all", "--json", str(tmp_path / "e.json")]
+    assert main(["evaluate", "--method", f"vectors:{tmp_path}/v{{split}}", *options]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1].split(", ")[-1] for line in told[:4]] == [f"split {fold}" for fold in range(4)]
+    assert "over pairs, 0." in told[4]
+    result = json.loads((tmp_path / "e.json").read_text())
+    means = [result["splits"][str(fold)]["mean"] for fold in range(4)]
+    assert result["mean"] == pytest.approx(np.mean(means))
+    assert result["std_of_splits"] == pytest.approx(np.std(means, ddof=1))
+    assert [result["splits"][str(fold)]["prompts"]["fold"] for fold in range(4)] == [0, 1, 2, 3]
+    assert len((tmp_path / "e.pairs.jsonl").read_text().splitlines()) == 24
+    with Image.open(tmp_path / "e.png") as picture:
+        assert picture.height > 6 * 192
+
+
+def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Brightening, in files of several formats and sizes: find, judge, apply, apply again."""
+    scenes = Scenes("test").load(np.arange(10), 48).images
+    for name, images in (("input", scenes // 2), ("output", scenes)):
+        (tmp_path / "brighten" / name).mkdir(parents=True)
+        for index, image in enumerate(images):
+            ending = "bmp" if index % 2 and name == "input" else "png"
+            Image.fromarray(image).resize((40 + index, 48)).save(tmp_path / "brighten" / name / f"{index}.{ending}")
+    root, out = str(tmp_path / "brighten"), tmp_path / "found"
+    assert main(["find", "--root", root, "--out", str(out), "--steps", "20"]) == 0
+    assert "metric mse, told from the outputs in" in capsys.readouterr().err
+    results = json.loads((out / "results.json").read_text())
+    scores = results["tasks"]["brighten"]
+    assert results["queries"] == 2
+    assert scores["task_vectors"]["mean"] < 0.5 * scores["query_only"]["mean"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(FOUND)
+    config = json.loads((out / "config.json").read_text())
+    parts = [set(config["found"][name]["query"]) for name in ("statistics", "search", "held_out")]
+    assert [len(part) for part in parts] == [4, 2, 2]
+    assert len(set.union(*parts)) == 8
+
+    method = ["--method", f"vectors:{out}", "--json", str(tmp_path / "e.json")]
+    assert main(["evaluate", "--data", "folder", "--root", root, *method]) == 0
+    assert json.loads((tmp_path / "e.json").read_text())["mean"] == pytest.approx(scores["task_vectors"]["mean"])
+    assert "that the task vectors were found on" not in capsys.readouterr().err
+    assert main(["evaluate", "--data", "folder", "--root", root, "--part", "train", *method]) == 0
+    assert "56 of 56 queries are examples that the task vectors were found on" in capsys.readouterr().err
+
+    apply = ["apply", str(out), f"{root}/input", "--out", str(tmp_path / "applied")]
+    assert main(apply) == 0
+    first = {path.name: path.read_bytes() for path in (tmp_path / "applied").iterdir()}
+    assert sorted(first) == [f"{index}.png" for index in range(10)]
+    (tmp_path / "applied" / "3.png").unlink()
+    capsys.readouterr()
+    assert main(apply) == 0
+    assert "9 of 10 results are there already" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "applied").iterdir()} == first
+    assert main(["find", "--root", root, "--out", str(out)]) == 1
+    assert "exists: results are never merged" in capsys.readouterr().err
+
+
+FOUND = (
+    "config.json",
+    "vectors.safetensors",
+    "search.jsonl",
+    "report.html",
+    "examples.png",
+    "results.json",
+)
+
+
 def test_apply_works_on_a_directory_and_on_a_file(workspace: Path, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -123,6 +194,16 @@ BAD_INPUT = [
     (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "W"], 1, "is not a model: there is no"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--data", "imagenet"], 1, "no data set 'imagenet'"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--split", "9"], 1, "scenes have no fold 9"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--split", "none"], 1, "--split none: expected a num"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--part", "dev"], 1, "scenes have no split 'dev'"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--sampling", "odd"], 1, "there is no sampling 'odd'"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--metric", "mse"], 1, "scenes has no option metric"),
+    (
+        ["evaluate", "--task", "identity", "--method", "one_shot", "--json", "W/r"],
+        1,
+        "expected a name that ends in .json",
+    ),
+    (["evaluate", "--method", "one_shot"], 1, "a task is needed: scenes is no task of its own"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--device", "tpu9"], 1, "--device tpu9: there is no"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--pairs", "0"], 2, "'--pairs'"),
     (["evaluate", "--task", "identity"], 2, "Missing option '--method'"),
@@ -220,5 +301,5 @@ def test_the_installed_command(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "taskvec: nowhere is no model: expected tiny or a directory that holds one\n"
     usage = subprocess.run([command, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
-    for name in ("train", "collect", "search", "evaluate", "apply", "demo", "info"):
+    for name in ("train", "collect", "search", "find", "evaluate", "apply", "demo", "convert", "info"):
         assert name in usage

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 import published
+from taskvec.describe import describe_model
 from taskvec.heads import Means, Patch
 from taskvec.models import load_model
 from taskvec.models.checkpoints import Converted, convert, from_official, infer_config
@@ -192,3 +194,23 @@ def test_names_and_shapes_are_ours() -> None:
         "vqgan.quant_conv.bias": (2,),
     }
     assert {tensor.dtype for tensor in converted.values()} == {torch.float32}
+
+
+def test_a_card_says_where_a_model_comes_from(files: dict[str, Path], tmp_path: Path) -> None:
+    _convert(files["mae"], tmp_path / "out", files["vqgan"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    for path in (files["mae"], files["vqgan"]):
+        digest = sha256(path.read_bytes()).hexdigest()
+        assert f"`{path.name}`, {path.stat().st_size:,} bytes, SHA-256 `{digest}`" in card
+    assert "Encoder 3 layers, 64 wide, 4 heads; decoder 2 layers, 32 wide, 4 heads; VQGAN of 64 codes" in card
+    assert "* mae.pth: optimizer" in card
+    assert "The files do not state a licence" in card
+    assert load_model(tmp_path / "out").licence is None
+
+
+def test_a_licence_is_stated_and_read(files: dict[str, Path], tmp_path: Path) -> None:
+    convert(files["mae"], tmp_path / "out", encoder_heads=4, decoder_heads=4, licence="cc-by-nc-4.0")
+    assert describe_model(load_model(tmp_path / "out"))["licence"] == "cc-by-nc-4.0"
+    assert "do not state a licence" not in (tmp_path / "out" / "README.md").read_text()
+    (tmp_path / "out" / "README.md").write_text("---\nlicense: [\n---\n")
+    assert describe_model(load_model(tmp_path / "out"))["licence"] == "not stated"

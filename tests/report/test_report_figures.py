@@ -65,7 +65,7 @@ def test_the_grid_enlarges_by_repeating_pixels(task: TaskOutcome):
 
 
 def test_groups_of_columns_are_set_apart(task: TaskOutcome):
-    lefts, _ = figures._columns(100)
+    lefts, _ = figures._columns(figures.GROUPS, 100, 5)
     gaps = {name: left - 100 for name, left in zip(list(lefts)[1:], np.diff(list(lefts.values())), strict=True)}
     assert tuple(lefts) == EXAMPLES
     assert {name for name, gap in gaps.items() if gap == figures.GROUP_GAP} == {"query_input", "one_shot", "truth"}

@@ -1,0 +1,154 @@
+"""A model on photographs and x-rays: the numbers of docs/real-images.md.
+
+    .venv/bin/python benchmarks/real_images.py --pascal VOCdevkit --xrays xrays --out real-images.jsonl
+
+`--pascal` is a directory that `taskvec evaluate --data pascal` reads. `--xrays` holds `images/`, chest x-rays, and
+`lungs/input/` and `lungs/output/`, x-rays with masks of the lungs. Every cell is a line of the output as soon as it is
+there; the same command goes on where it was interrupted, and prints the tables in the end.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskvec import environment, evaluate, load_data, load_model
+from taskvec.data.examples import DataSet, Part, task_for
+from taskvec.data.pascal import FOLDS
+from taskvec.evaluate import Evaluation, interval
+from taskvec.finding import QUICK, find, fitted
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.prompts import draw_prompts, pairs_of
+from taskvec.tasks import INPAINTING, LOW_LIGHT, TASKS, Task
+from taskvec.vectors import TaskVectors
+
+METHODS = ("one_shot", "query_only", "task_vectors", "scene_vectors", "copy_input", "ceiling")
+Cells = dict[str, dict[str, Any]]
+
+
+class Bench:
+    """A model, the cells measured so far, and the task vectors found on the way."""
+
+    def __init__(self, model: MaeVqgan, out: Path, pairs: int, seed: int):
+        self._model, self._out, self._pairs, self._seed = model, out, pairs, seed
+        lines = out.read_text().splitlines() if out.exists() else []
+        self.cells: Cells = {record["cell"]: record for record in map(json.loads, lines)}
+        bfloat16 = environment.bfloat16_is_fast(model.device)
+        self._settings = replace(QUICK, seed=seed, bfloat16=bfloat16)
+        self._on_scenes: dict[str, TaskVectors] = {}
+
+    def measure(self, name: str, task: Task, test: DataSet, train: DataSet | None) -> None:
+        """Every method on pairs of ``test``; task vectors are found on ``train`` if there is one."""
+        if f"{name} {task.name} one_shot" in self.cells:
+            return
+        count = min(self._pairs, pairs_of(test))
+        prompts = draw_prompts(test, task, count, self._model.config.image_size, self._seed)
+        methods: dict[str, evaluate.Method] = {
+            method: evaluate.method_named(self._model, method)
+            for method in ("one_shot", "query_only", "copy_input", "ceiling")
+        }
+        seconds = 0.0
+        if train is not None:
+            started = time.perf_counter()
+            vectors = find(self._model, train, task, fitted(self._settings, train))
+            seconds = time.perf_counter() - started
+            methods["task_vectors"] = evaluate.run(self._model, "query_only", vectors.patch)
+        if task.name in TASKS:
+            methods["scene_vectors"] = evaluate.run(self._model, "query_only", self._scene_vectors(task).patch)
+        results = {method: evaluate.evaluate(self._model, run, prompts) for method, run in methods.items()}
+        with self._out.open("a") as lines:
+            for method, result in results.items():
+                record = _record(f"{name} {task.name} {method}", result)
+                record["find_seconds"] = seconds if method == "task_vectors" else 0.0
+                self.cells[record["cell"]] = record
+                lines.write(json.dumps(record) + "\n")
+
+    def _scene_vectors(self, task: Task) -> TaskVectors:
+        """Found on drawn scenes, which are all that the shipped model was trained on."""
+        if task.name not in self._on_scenes:
+            self._on_scenes[task.name] = find(self._model, load_data("scenes", "validation"), task, self._settings)
+        return self._on_scenes[task.name]
+
+
+def _record(cell: str, result: Evaluation) -> dict[str, Any]:
+    summary = asdict(evaluate.summarise([result]))
+    return {"cell": cell, **summary, "scores": result.scores.tolist(), "queries_of": result.prompts.query_names}
+
+
+def over_splits(cells: Cells, task: str, method: str) -> str:
+    """Mean over the four splits, its interval over queries, and the standard deviation over splits."""
+    splits = [cells[f"split {fold} {task} {method}"] for fold in range(FOLDS)]
+    scores = np.concatenate([split["scores"] for split in splits])
+    queries = [f"{fold} {name}" for fold, split in enumerate(splits) for name in split["queries_of"]]
+    whole = interval(scores, queries)
+    spread = np.std([split["mean"] for split in splits], ddof=1)
+    return f"{whole.mean:.3f} [{whole.low:.3f}, {whole.high:.3f}] ± {spread:.3f}"
+
+
+def one(cells: Cells, place: str, task: str, method: str) -> str:
+    """One cell with its interval; a dash where the method has none."""
+    cell = cells.get(f"{place} {task} {method}")
+    return "-" if cell is None else f"{cell['mean']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
+
+
+def table(rows: dict[str, Callable[[str], str]], methods: tuple[str, ...] = METHODS) -> None:
+    """A Markdown table: a row for each label, a column for each method."""
+    print("\n| | " + " | ".join(method.replace("_", " ") for method in methods) + " |")
+    print("|---" * (len(methods) + 1) + "|")
+    for label, cell in rows.items():
+        print(f"| {label} | " + " | ".join(cell(method) for method in methods) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--pascal", type=Path, required=True)
+    parser.add_argument("--xrays", type=Path)
+    parser.add_argument("--pairs", type=int, default=1000, help="in each split")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("real-images.jsonl"))
+    options = parser.parse_args()
+    bench = Bench(load_model(options.model), options.out, options.pairs, options.seed)
+    for fold in range(FOLDS):
+        train, test = (load_data("pascal", part, root=options.pascal, fold=fold) for part in ("train", "test"))
+        for task in TASKS.values():
+            bench.measure(f"split {fold}", task, test, train)
+    cells = bench.cells
+    table({task: lambda method, task=task: over_splits(cells, task, method) for task in TASKS})
+    for fold in range(FOLDS):
+        print(f"\nSplit {fold}")
+        table({task: lambda method, task=task, fold=fold: one(cells, f"split {fold}", task, method) for task in TASKS})
+    if options.xrays is not None:
+        xrays(bench, options.xrays, load_data("pascal", "train", root=options.pascal))
+    speed(cells)
+
+
+def xrays(bench: Bench, root: Path, photographs: DataSet) -> None:
+    """In-painting and low light with vectors from elsewhere (Figure 6), lungs with vectors of their own."""
+    for task in (LOW_LIGHT, INPAINTING):
+        bench.measure("x-rays", task, load_data("folder", "all", root=root / "images"), photographs)
+    train, test = (load_data("folder", part, root=root / "lungs") for part in ("train", "test"))
+    task = task_for(train, None)
+    bench.measure("48 pairs", task, test, train)
+    bench.measure("8 pairs", task, test, Part(train, np.arange(8)))
+    rows = {"low light": ("x-rays", "low_light"), "in-painting": ("x-rays", "inpainting")}
+    rows |= {f"lungs, {count} pairs": (f"{count} pairs", task.name) for count in (48, 8)}
+    table({label: lambda method, place=place: one(bench.cells, *place, method) for label, place in rows.items()})
+
+
+def speed(cells: Cells) -> None:
+    """Pairs a second of each method, and the seconds that a search took: medians over all cells."""
+    for method in METHODS:
+        rates = [cell["pairs_per_second"] for cell in cells.values() if cell["cell"].endswith(f" {method}")]
+        print(f"{method}: {np.median(rates):.0f} pairs/s (median of {len(rates)})")
+    seconds = [cell["find_seconds"] for cell in cells.values() if cell["find_seconds"]]
+    print(f"statistics and search: {np.median(seconds):.0f} s (median of {len(seconds)})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taskvec.data.scenes import Scenes
+from taskvec.evaluate import Evaluation, summarise
+from taskvec.prompts import draw_prompts
+from taskvec.report.evaluations import told, write_evaluations
+from taskvec.report.figures import ranked_grid
+from taskvec.tasks import IDENTITY, SEGMENTATION, Task
+
+
+def _evaluation(task: Task, scores: list[float], fold: int | None = None) -> Evaluation:
+    """Answers of flat colour: 10 times the score's index."""
+    prompts = draw_prompts(Scenes("test", fold), task, len(scores), 8, seed=0)
+    answers = np.stack([np.full((8, 8, 3), 10 * index, np.uint8) for index in range(len(scores))])
+    return Evaluation(prompts, answers, np.array(scores), 2.0)
+
+
+def test_a_summary_is_told_in_a_line() -> None:
+    splits = [_evaluation(SEGMENTATION, [0.25, 0.75], fold) for fold in (0, 1)]
+    line = told(summarise(splits), "iou")
+    assert line.startswith("IoU 0.5000 [0.")
+    assert "std 0.2887 over pairs, 0.0000 over splits, 4 pairs of 4 queries, 1 pairs/s" in line
+    assert "over splits" not in told(summarise(splits[:1]), "iou")
+
+
+def test_three_files_are_written(tmp_path: Path) -> None:
+    splits = {str(fold): _evaluation(IDENTITY, [0.1, 0.2, 0.3], fold) for fold in (0, 1)}
+    write_evaluations(tmp_path / "r.json", splits, {"task": "identity"}, with_example=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", "r.pairs.jsonl", "r.png"]
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["mean"] == pytest.approx(0.2)
+    assert result["task"] == "identity"
+    assert result["splits"]["1"]["prompts"]["fold"] == 1
+    pairs = [json.loads(line) for line in (tmp_path / "r.pairs.jsonl").read_text().splitlines()]
+    assert [pair["score"] for pair in pairs] == [0.1, 0.2, 0.3] * 2
+    assert [pair["query"] for pair in pairs[3:]] == splits["1"].prompts.query_names
+    assert [pair["support"] for pair in pairs[3:]] == splits["1"].prompts.support_names
+    assert [pair["split"] for pair in pairs] == ["0"] * 3 + ["1"] * 3
+
+
+@pytest.mark.parametrize(("task", "order"), [(SEGMENTATION, [5, 4, 3, 2, 1, 0]), (IDENTITY, [0, 1, 2, 3, 4, 5])])
+def test_examples_are_ranked_from_best_to_worst(task: Task, order: list[int], tmp_path: Path) -> None:
+    (tmp_path / "grid.png").write_bytes(
+        ranked_grid([_evaluation(task, [0, 0.1, 0.2, 0.3, 0.4, 0.5])], with_example=False)
+    )
+    picture = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB"))
+    seen = []
+    for row in range(6):
+        top, left = 88 + row * 202 + 96, 120 + 192 + 44 + 96  # the middle of the answer's tile
+        seen.append(int(picture[top, left, 0]) // 10)
+    assert seen == order
+
+
+def test_the_prompts_example_is_shown_to_those_who_saw_it(tmp_path: Path) -> None:
+    widths = []
+    for with_example in (False, True):
+        (tmp_path / "grid.png").write_bytes(ranked_grid([_evaluation(IDENTITY, [0.5])], with_example=with_example))
+        widths.append(Image.open(tmp_path / "grid.png").width)
+    assert widths[1] - widths[0] == 2 * 192 + 10 + 44
