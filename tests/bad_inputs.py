@@ -76,8 +76,10 @@ def _nothing(_: Path) -> None:
 
 
 def _write(name: str, content: bytes | str) -> Callable[[Path], None]:
-    data = content if isinstance(content, bytes) else content.encode()
-    return lambda directory: (directory / name).write_bytes(data) and None
+    def write(directory: Path) -> None:
+        (directory / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return write
 
 
 def _half(name: str) -> Callable[[Path], None]:
@@ -102,7 +104,7 @@ def _palette_photograph(directory: Path) -> None:
     Image.fromarray(Scenes("test").load(np.array([0]), 32).images[0]).quantize(64).save(path)
 
 
-def _weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Path], None]:
+def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
     def rewrite(directory: Path) -> None:
         path = directory / "model" / "model.safetensors"
         state = load_file(path)

@@ -139,7 +139,7 @@ def test_wrong_places_and_choices_are_refused(root: Path, tmp_path: Path) -> Non
         ({"layout": "own"}, "pascal has no layout 'own': expected one of few_shot, official"),
     ):
         with pytest.raises(ValueError, match=message):
-            Pascal(root, **options)
+            Pascal(root, **options)  # pyright: ignore[reportArgumentType]
     (root / "VOC2012" / "splits" / "val" / "fold2.txt").unlink()
     with pytest.raises(ValueError, match=r"fold2.txt is not a readable list"):
         Pascal(root, "test", 2)

@@ -51,8 +51,12 @@ class Folder:
     def __len__(self) -> int:
         return len(self._members)
 
-    @cached_property
+    @property
     def own_task(self) -> Task | None:
+        return self._task
+
+    @cached_property
+    def _task(self) -> Task | None:
         if self._outputs is None:
             return None
         return Task(self.root.absolute().name, image, own_output, self.metric or self._told_metric())
@@ -65,7 +69,7 @@ class Folder:
         return [self._inputs[self._members[index]].name for index in indices]
 
     def describe(self) -> dict[str, object]:
-        metric = None if self.own_task is None else self.own_task.metric
+        metric = None if self._task is None else self._task.metric
         return {
             "data": "folder",
             "root": str(self.root.absolute()),
@@ -129,7 +133,7 @@ class Folder:
 
     def _read_output(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
         output = read_rgb(path)
-        if self.own_task is None or self.own_task.metric == "mse":
+        if self._task is None or self._task.metric == "mse":
             return np.asarray(output)
         middle = self._levels.mean() if len(self._levels) == 2 else 127.5
         inside = np.asarray(output.convert("L")) > middle
