@@ -21,7 +21,7 @@ from taskvec import environment, evaluate, load_data, load_model
 from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.data.pascal import FOLDS
 from taskvec.evaluate import Evaluation, interval
-from taskvec.finding import QUICK, find, fitted
+from taskvec.finding import QUICK, find
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts, pairs_of
 from taskvec.tasks import INPAINTING, LOW_LIGHT, TASKS, Task
@@ -55,7 +55,7 @@ class Bench:
         seconds = 0.0
         if train is not None:
             started = time.perf_counter()
-            vectors = find(self._model, train, task, fitted(self._settings, train))
+            vectors = find(self._model, train, task, self._settings)
             seconds = time.perf_counter() - started
             methods["task_vectors"] = evaluate.run(self._model, "query_only", vectors.patch)
         if task.name in TASKS:

@@ -21,6 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from taskvec.cli import main
+from taskvec.data.folder import Folder
 from taskvec.data.pascal import FOLDS
 from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
@@ -150,6 +151,19 @@ def _foreign_result(directory: Path) -> None:
     Image.new("RGB", (4, 4)).save(directory / "results" / "0.png")
 
 
+def _half_of_the_kept_aside(directory: Path) -> None:
+    name = Folder(directory / "pairs", "test").names(np.arange(1))[0]
+    _half(f"pairs/input/{name}")(directory)
+
+
+def _twelve_bits(directory: Path) -> None:
+    Image.fromarray(np.array([[0, 4000]], np.uint16)).save(directory / "images" / "scan.png")
+
+
+def _directory_beside(directory: Path) -> None:
+    (directory / "beside" / "r.examples.png").mkdir(parents=True)
+
+
 def _damaged_vectors(directory: Path) -> None:
     path = directory / "vectors" / "config.json"
     config = json.loads(path.read_text())
@@ -169,7 +183,7 @@ CASES = [
     Case(
         "HTML that is called PNG", _write("images/1.png", "<html></html>"), APPLY, "its content is of no known format"
     ),
-    Case("an unreadable file", _unreadable, APPLY, "1.png cannot be read as an image: [Errno"),
+    Case("an unreadable file", _unreadable, APPLY, "1.png cannot be read: Too many levels"),
     Case(
         "a video among the images", _write("images/film.mp4", b"0"), APPLY, "film.mp4 is not an image: expected an end"
     ),
@@ -189,7 +203,12 @@ CASES = [
         "exists and is not what these vec",
     ),
     Case("no such directory", _nothing, f"apply vectors nowhere --out {OUT}", "nowhere does not exist: expected an im"),
-    Case("results would replace images", _nothing, "apply vectors images --out images", "would replace the image"),
+    Case(
+        "results among the images",
+        _nothing,
+        "apply vectors images --out images",
+        "images is in the directory of the images",
+    ),
     Case("a photograph as class mask", _palette_photograph, PASCAL, "2007_000000.png holds class"),
     Case(
         "a mask of another size",
@@ -201,7 +220,7 @@ CASES = [
         "a mask in colour",
         _image("voc/SegmentationClass/2007_000002.png", np.ones((32, 32, 3), np.uint8)),
         PASCAL,
-        "its mode is RGB, expected a byte a pixel, the class",
+        "has mode RGB, expected a byte a pixel, the class",
     ),
     Case(
         "a mask without its class",
@@ -235,6 +254,19 @@ CASES = [
     Case("fewer than ten pairs", _few_pairs, FIND, "pairs has 6 images in input/, expected 10 or more"),
     Case("a directory without input/", _nothing, FIND.replace("pairs", "images"), "input is not a directory, expected"),
     Case("a corrupt output", _half("pairs/output/04.png"), FIND, "04.png cannot be read as an image"),
+    Case("a corrupt input kept aside", _half_of_the_kept_aside, FIND, "cannot be read as an image"),
+    Case("levels of 12 bits in 16", _twelve_bits, APPLY, "its 16-bit levels end at 4000, expected a range to 65535"),
+    Case(
+        "a split that is not said",
+        _nothing,
+        PASCAL.replace("--split 0", "").replace("query_only", "vectors:v{split}"),
+        "which split {split} stands for is not said, expected --split",
+    ),
+    Case("a directory beside the result", _directory_beside, PASCAL.replace(f"{OUT}/r", "beside/r"), "is a directory"),
+    Case("a name of another task", _nothing, f"{FOLDER} --task paris", "there is no task 'paris': expected one of"),
+    Case(
+        "a metric for a built-in task", _nothing, f"{FOLDER} --task identity --metric mse", "only a folder's own task"
+    ),
     Case("a task without masks", _nothing, f"{FIND} --task segmentation", "the images have no masks of objects, which"),
     Case(
         "a metric that is none", _nothing, f"{FOLDER} --metric psnr", "there is no metric 'psnr': expected one of iou,"

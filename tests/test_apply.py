@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taskvec.apply import Job, apply_file, apply_files, left_to_do, plan
+from taskvec.apply import Job, apply_files, left_to_do, plan
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 
@@ -15,41 +15,44 @@ def _save(path: Path, level: int = 0) -> None:
 
 
 def test_files_come_in_order_and_hidden_ones_do_not(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
     for name in ("b.png", "a.jpg", ".hidden.png"):
-        _save(tmp_path / name)
-    out = tmp_path / "out"
-    assert plan(tmp_path, out) == [Job(tmp_path / "a.jpg", out / "a.png"), Job(tmp_path / "b.png", out / "b.png")]
-    assert plan(tmp_path / "b.png", out) == [Job(tmp_path / "b.png", out / "b.png")]
+        _save(images / name)
+    assert plan(images, out) == [Job(images / "a.jpg", out / "a.png"), Job(images / "b.png", out / "b.png")]
+    assert plan(images / "b.png", out) == [Job(images / "b.png", out / "b.png")]
 
 
 def test_what_would_be_skipped_or_overwritten_is_refused(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
     with pytest.raises(ValueError, match="has no files: expected images"):
-        plan(tmp_path, tmp_path / "out")
-    _save(tmp_path / "a.png")
+        plan(images, out)
+    _save(images / "a.png")
     with pytest.raises(ValueError, match=r"would replace the image .*a.png: name another directory"):
-        plan(tmp_path, tmp_path)
-    _save(tmp_path / "a.jpg")
+        plan(images / "a.png", images)
+    _save(images / "a.jpg")
     with pytest.raises(ValueError, match=r"a.jpg and .*a.png share a name"):
-        plan(tmp_path, tmp_path / "out")
-    (tmp_path / "a.jpg").unlink()
-    (tmp_path / "notes.txt").write_text("no picture")
+        plan(images, out)
+    (images / "a.jpg").unlink()
+    (images / "notes.txt").write_text("no picture")
     with pytest.raises(ValueError, match=r"notes.txt is not an image"):
-        plan(tmp_path, tmp_path / "out")
-    (tmp_path / "notes.txt").unlink()
-    (tmp_path / "more").mkdir()
+        plan(images, out)
+    (images / "notes.txt").unlink()
+    (images / "more").mkdir()
     with pytest.raises(ValueError, match=r"more is a directory, expected an image"):
-        plan(tmp_path, tmp_path / "out")
+        plan(images, out)
     with pytest.raises(ValueError, match="does not exist"):
-        plan(tmp_path / "absent", tmp_path / "out")
+        plan(tmp_path / "absent", out)
 
 
 def test_a_run_is_taken_up_where_it_was_interrupted(random_vectors: TaskVectors, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
     for level, name in enumerate(("a.png", "b.png", "c.png")):
-        _save(tmp_path / name, level)
-    jobs = plan(tmp_path, tmp_path / "out")
+        _save(tmp_path / "images" / name, level)
+    jobs = plan(tmp_path / "images", tmp_path / "out")
     assert left_to_do(random_vectors, jobs) == jobs
-    apply_file(random_vectors, jobs[0])
-    apply_file(random_vectors, jobs[1])
+    assert apply_files(random_vectors, jobs[:2]) == {}
     assert left_to_do(random_vectors, jobs) == jobs[2:]
     assert left_to_do(random_vectors, jobs, overwrite=True) == jobs
 
@@ -58,8 +61,8 @@ def test_a_result_of_something_else_is_never_replaced(
     random_vectors: TaskVectors, small_model: MaeVqgan, tmp_path: Path
 ) -> None:
     _save(tmp_path / "a.png")
-    jobs = plan(tmp_path, tmp_path / "out")
-    apply_file(random_vectors, jobs[0])
+    jobs = plan(tmp_path / "a.png", tmp_path / "out")
+    apply_files(random_vectors, jobs)
     result = jobs[0].result.read_bytes()
 
     other = TaskVectors(small_model, random_vectors.config, {s: 2 * m for s, m in random_vectors.means.items()})
@@ -79,7 +82,7 @@ def test_a_result_of_something_else_is_never_replaced(
 def test_a_result_says_what_it_was_made_from(random_vectors: TaskVectors, tmp_path: Path) -> None:
     _save(tmp_path / "a.png")
     (job,) = plan(tmp_path / "a.png", tmp_path / "out")
-    apply_file(random_vectors, job)
+    apply_files(random_vectors, [job])
     with Image.open(job.result) as result:
         assert json.loads(result.info["taskvec"])["vectors"] == random_vectors.fingerprint()
 
@@ -91,23 +94,54 @@ def test_photographs_are_turned_upright(random_vectors: TaskVectors, tmp_path: P
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     upright.save(tmp_path / "upright.png")
     for name in ("turned", "upright"):
-        apply_file(random_vectors, Job(tmp_path / f"{name}.png", tmp_path / "out" / f"{name}.png"))
+        apply_files(random_vectors, plan(tmp_path / f"{name}.png", tmp_path / "out"))
     results = [np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) for name in ("turned", "upright")]
     assert np.array_equal(results[0], results[1])
 
 
 def test_what_fails_is_told_and_the_rest_is_done(random_vectors: TaskVectors, tmp_path: Path) -> None:
-    for name in ("a.png", "c.png"):
+    for name in ("a.png", "c.png", "d.png"):
         _save(tmp_path / name)
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:20])
-    failures = apply_files(random_vectors, plan(tmp_path, tmp_path / "out"))
-    assert list(failures) == [tmp_path / "b.png"]
-    assert "cannot be read as an image" in failures[tmp_path / "b.png"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    (tmp_path / "e.png").write_bytes(b"not a picture")
+    (tmp_path / "out" / "d.png").mkdir(parents=True)  # where a result should be
+    done: list[Job] = []
+    jobs = plan(tmp_path / "a.png", tmp_path / "out")
+    jobs += [Job(tmp_path / f"{name}.png", tmp_path / "out" / f"{name}.png") for name in "bcde"]
+    failures = apply_files(random_vectors, jobs, done.append)
+    assert [path.name for path in failures] == ["b.png", "d.png", "e.png"]
+    assert "b.png cannot be read as an image" in failures[tmp_path / "b.png"]
+    assert "d.png cannot be written: " in failures[tmp_path / "d.png"]
+    assert done == jobs
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png", "d.png"]
 
 
-def test_nothing_is_left_of_an_unreadable_image(random_vectors: TaskVectors, tmp_path: Path) -> None:
-    (tmp_path / "broken.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"broken.png cannot be read as an image"):
-        apply_file(random_vectors, Job(tmp_path / "broken.png", tmp_path / "out" / "broken.png"))
-    assert not (tmp_path / "out").exists()
+def test_batches_are_those_of_single_images(
+    random_vectors: TaskVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(5):
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (9, 7 + index, 3), np.uint8)).save(
+            tmp_path / f"{index}.png"
+        )
+    for batch in (1, 3):
+        monkeypatch.setattr("taskvec.apply.BATCH", batch)
+        jobs = [Job(tmp_path / f"{i}.png", tmp_path / f"out{batch}" / f"{i}.png") for i in range(5)]
+        assert apply_files(random_vectors, jobs) == {}
+    for index in range(5):
+        one, three = (np.asarray(Image.open(tmp_path / f"out{batch}" / f"{index}.png")) for batch in (1, 3))
+        assert one.shape == (9, 7 + index, 3)
+        assert np.abs(one.astype(int) - three).max() <= 1  # sums in another order may round otherwise
+
+
+def test_a_name_as_long_as_can_be(random_vectors: TaskVectors, tmp_path: Path) -> None:
+    name = "\N{GREEK SMALL LETTER PI}" * 125 + ".png"
+    _save(tmp_path / name)
+    assert apply_files(random_vectors, [Job(tmp_path / name, tmp_path / "out" / name)]) == {}
+
+
+def test_results_among_the_images_are_refused(tmp_path: Path) -> None:
+    """They would be images of the next run."""
+    _save(tmp_path / "a.jpg")
+    for out in (tmp_path / "out", tmp_path):
+        with pytest.raises(ValueError, match="is in the directory of the images"):
+            plan(tmp_path, out)

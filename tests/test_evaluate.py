@@ -55,7 +55,7 @@ def test_a_summary_of_several_splits(small_model: MaeVqgan) -> None:
     assert summary.mean == pytest.approx(scores.mean())
     assert summary.std == pytest.approx(scores.std(ddof=1))
     assert summary.std_of_splits == pytest.approx(abs(each[0].scores.mean() - each[1].scores.mean()) / np.sqrt(2))
-    assert (summary.pairs, summary.queries) == (10, 10)
+    assert (summary.pairs, summary.images) == (10, 10)
     assert summary.pairs_per_second == pytest.approx(10 / sum(one.seconds for one in each))
     single = evaluate.summarise(each[:1])
     assert single.std_of_splits is None
@@ -74,10 +74,11 @@ def test_pairs_without_any_white_are_counted(small_model: MaeVqgan) -> None:
 
 def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVectors) -> None:
     prompts = draw_prompts(Scenes("test"), IDENTITY, 6, 15, seed=0)
-    record = {"data": "scenes", "query": prompts.query_names[:2], "support": prompts.query_names[2:3]}
+    record = {"data": "scenes", "images": prompts.query_images[:3]}
     for found, count in (
         ({"search": record}, 3),
         ({"search": record, "held_out": record, "step": 3}, 3),
+        ({"combined": "a + b", "first": {}, "second": {"search": record}}, 3),
         ({"search": {**record, "data": "folder", "root": "/photographs"}}, 0),
         ({}, 0),
     ):

@@ -10,7 +10,7 @@ from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
 from taskvec.search.reinforce import ReinforceSettings
 from taskvec.statistics import collect
-from taskvec.tasks import LOW_LIGHT, SEGMENTATION
+from taskvec.tasks import LOW_LIGHT, SEGMENTATION, Task, image, mask
 
 QUICK = FindSettings(
     prompts=16,
@@ -62,9 +62,7 @@ def test_statistics_of_other_data_are_refused(small_model: MaeVqgan) -> None:
 def test_statistics_on_the_searchs_own_examples_are_refused(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=60)
     everything = collect(small_model, [draw_prompts(data, LOW_LIGHT, 40, 15, seed=0)])
-    with pytest.raises(
-        ValueError, match=r"collected on \d+ examples that the search needs for itself, such as train/0/"
-    ):
+    with pytest.raises(ValueError, match=r"collected on \d+ images that the search needs for itself, such as train/0/"):
         find(small_model, data, LOW_LIGHT, QUICK, everything)
 
 
@@ -90,3 +88,18 @@ def test_found_vectors_do_the_task_without_an_example(tiny: MaeVqgan) -> None:
     with_vectors = evaluate.scores(tiny, evaluate.run(tiny, "query_only", vectors.patch), prompts).mean()
     without = evaluate.scores(tiny, evaluate.run(tiny, "query_only"), prompts).mean()
     assert with_vectors > without + 0.2
+
+
+def test_statistics_of_another_task_of_the_same_name_are_refused(small_model: MaeVqgan) -> None:
+    """A user's folder may be called as a built-in task is."""
+    own = Task("low_light", image, mask)
+    statistics = collect(small_model, [statistics_prompts(small_model, Scenes("train"), LOW_LIGHT, QUICK)])
+    with pytest.raises(ValueError, match="the statistics of low_light are of dark to image, the search is of image"):
+        find(small_model, Scenes("train"), own, QUICK, statistics)
+
+
+def test_small_data_is_used_once_and_smaller_refused(small_model: MaeVqgan) -> None:
+    found = find(small_model, Scenes("train", fold=0, count=30), SEGMENTATION, replace(QUICK, held_out=99)).config.found
+    assert len(found["held_out"]["query"]) == len(set(found["held_out"]["query"])) == 9
+    with pytest.raises(ValueError, match="3 examples are too few: 0 fall to the statistics, 3 to the search and 0 to"):
+        find(small_model, Scenes("train", fold=0, count=3), SEGMENTATION, QUICK)

@@ -23,6 +23,9 @@ def test_images_of_any_kind_become_rgb_bytes() -> None:
         assert to_rgb(Image.new(mode, (1, 1), 0)).getpixel((0, 0)) == (255, 255, 255), mode  # nothing, on white
     half = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
     assert to_rgb(half).getpixel((0, 0)) == (255, 127, 127)
+    with pytest.raises(ValueError, match="its 16-bit levels end at 4000, expected a range to 65535: scale them first"):
+        to_rgb(Image.fromarray(np.array([[0, 4000]], np.uint16)))
+    assert to_rgb(Image.fromarray(np.zeros((1, 2), np.uint16))).getpixel((0, 0)) == (0, 0, 0)
     with pytest.raises(ValueError, match="floating-point levels"):
         to_rgb(Image.new("F", (1, 1)))
     with pytest.raises(ValueError, match="levels from 0 to 70000, expected 0 to 65535 at most"):
@@ -41,6 +44,23 @@ def test_formats_are_read(tmp_path: Path, ending: str) -> None:
     _noise(16, 16).save(path)
     image = read_rgb(path)
     assert (image.mode, image.size) == ("RGB", (16, 16))
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_plain_tiffs_are_turned_upright_too(tmp_path: Path, mode: str, orientation: int) -> None:
+    """Scanners write them; pillow maps such files into memory in a way of its own."""
+    upright = np.random.default_rng(0).integers(0, 256, (24, 16), np.uint8)
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # numbers of pillow's transpositions that undo the turning
+    stored = Image.fromarray(upright)
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose(undo[orientation]))
+    pixels = np.asarray(stored)
+    image = Image.fromarray(pixels.astype(np.uint16) * 257) if mode == "I;16" else stored.convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "scan.tiff", exif=exif)
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "scan.tiff"))[..., 0], upright)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tiff"])
@@ -99,7 +119,7 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "ending", ["png", "jpg", "webp", "tiff", "bmp", "gif", "jp2", "ppm", "tga", "ico", "dds", "psd"]
+    "ending", ["png", "jpg", "webp", "tiff", "bmp", "gif", "jp2", "ppm", "tga", "ico", "dds", "psd", "avif"]
 )
 @pytest.mark.filterwarnings("ignore")  # pillow's, of what it reads in spite of the damage
 def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path: Path, ending: str) -> None:
@@ -110,7 +130,7 @@ def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path: Path, endi
         _noise(16, 16).save(path)
     whole = path.read_bytes()
     random = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(120):
         damaged = bytearray(whole[: random.integers(1, len(whole))] if random.random() < 0.5 else whole)
         for place in random.integers(0, len(damaged), 4):
             damaged[place] = random.integers(256)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from taskvec.canvas import CanvasGeometry
 from taskvec.data.examples import Part
 from taskvec.data.scenes import Scenes
-from taskvec.prompts import draw_prompts
+from taskvec.prompts import SAMPLINGS, Sampling, draw_prompts, pairs_of
 from taskvec.tasks import INPAINTING, SEGMENTATION
 
 
@@ -27,6 +27,15 @@ def test_queries_repeat_only_when_their_class_is_used_up() -> None:
     data = Scenes("test", count=24)  # two of each class
     queries = draw_prompts(data, SEGMENTATION, 48, 8, seed=0).query_indices
     assert np.unique(queries, return_counts=True)[1].tolist() == [2] * 24
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 7), st.integers(0, 99), st.sampled_from(SAMPLINGS))
+def test_as_many_prompts_as_pairs_are_all_the_pairs(examples: int, seed: int, sampling: Sampling) -> None:
+    data = Scenes("test", fold=0, count=3 * examples)
+    prompts = draw_prompts(data, SEGMENTATION, pairs_of(data), 8, seed, sampling=sampling)
+    pairs = set(zip(prompts.support_names, prompts.query_names, strict=True))
+    assert len(pairs) == len(prompts) == 3 * examples * (examples - 1)
 
 
 def test_the_same_seed_draws_the_same_prompts() -> None:

@@ -8,7 +8,7 @@ vectors.save_pretrained("vectors/segmentation")
 """
 
 from taskvec.data import load_data
-from taskvec.finding import FindSettings, find
+from taskvec.finding import QUICK, FindSettings, find
 from taskvec.heads import Patch
 from taskvec.models import load_model
 from taskvec.prompts import draw_prompts
@@ -20,6 +20,7 @@ from taskvec.vectors import TaskVectors
 __version__ = "0.1.0"
 
 __all__ = [
+    "QUICK",
     "TASKS",
     "FindSettings",
     "Patch",

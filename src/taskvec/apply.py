@@ -1,20 +1,26 @@
 """Task vectors on image files. Every result says what it was made from, so that a run can be taken up again."""
 
+import errno
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from taskvec.files import replacing
 from taskvec.images import check_is_image, image_files, read_rgb
-from taskvec.vectors import TaskVectors
+from taskvec.vectors import BATCH, TaskVectors
 
 _KEY = "taskvec"  # of the text in a result's PNG
+_END_OF_PNG = bytes.fromhex("0000000049454e44ae426082")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of no image in particular
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,26 @@ class Job:
     result: Path
 
 
+@dataclass(frozen=True)
+class _Input:
+    """What is kept of an image between reading and writing: pixels at the model's size, its own size, its digest."""
+
+    pixels: UInt8[np.ndarray, "side side 3"]
+    size: tuple[int, int]
+    digest: str
+
+
 def plan(source: Path, out: Path) -> list[Job]:
     """A job for every image of a directory, by name, or for the one file; results are OUT/NAME.png.
 
     Raises ValueError where there is nothing, something that is no image, or a result that would replace an input or
-    another result.
+    another result, or would be among the images the next time.
     """
     if not source.exists():
         raise ValueError(f"{source} does not exist: expected an image or a directory of images")
     if source.is_dir():
+        if Path(realpath(out)).is_relative_to(realpath(source)):
+            raise ValueError(f"{out} is in the directory of the images, {source}: name another directory")
         images = image_files(source)
     else:
         check_is_image(source)
@@ -53,52 +70,87 @@ def plan(source: Path, out: Path) -> list[Job]:
 def left_to_do(vectors: TaskVectors, jobs: list[Job], *, overwrite: bool = False) -> list[Job]:
     """The jobs whose results are not there yet, all of them with ``overwrite``.
 
-    Raises ValueError where a result's name is taken by anything else than this image's result with these vectors.
+    Raises ValueError where results' names are taken by anything else than these images' results with these vectors.
     """
     if overwrite:
         return jobs
-    left = []
-    for job in jobs:
-        if not job.result.exists():
-            left.append(job)
-        elif _origin_of(job.result) != _origin(vectors, job.image):
-            raise ValueError(
-                f"{job.result} exists and is not what these vectors make of {job.image} as it is now: "
-                "name another directory or pass --overwrite"
-            )
-    return left
+    there = [job for job in jobs if job.result.exists()]
+    others = [job for job in there if _origin_of(job.result) != _origin(vectors, _digest(job.image.read_bytes()))]
+    if others:
+        raise ValueError(
+            f"{others[0].result} exists and is not what these vectors make of {others[0].image} as it is now, one of "
+            f"{len(others)} such files: name another directory or pass --overwrite"
+        )
+    done = set(there)
+    return [job for job in jobs if job not in done]
 
 
-def apply_files(vectors: TaskVectors, jobs: Iterable[Job]) -> dict[Path, str]:
-    """Do the task on every image; the images that could not be read, with the reason, in the end."""
-    failures = {}
-    for job in jobs:
-        try:
-            apply_file(vectors, job)
-        except ValueError as error:
-            failures[job.image] = str(error)
+def apply_files(
+    vectors: TaskVectors, jobs: Sequence[Job], on_done: Callable[[Job], None] = lambda job: None
+) -> dict[Path, str]:
+    """Do the task on every image, many in a pass; in the end the images that could not be done, with the reason.
+
+    ``on_done`` is called after every image. Raises OSError where there is no space left or no writing at all.
+    """
+    failures: dict[Path, str] = {}
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(jobs), BATCH):
+            batch = jobs[start : start + BATCH]
+            inputs = list(threads.map(lambda job: _read(vectors, job.image), batch))
+            readable = [each.pixels for each in inputs if isinstance(each, _Input)]
+            outputs = iter(vectors.predict(np.stack(readable)) if readable else ())
+            for job, each in zip(batch, inputs, strict=True):
+                done = isinstance(each, _Input)
+                reason = _write(vectors, next(outputs), each, job.result) if done else each
+                if reason:
+                    failures[job.image] = reason
+                on_done(job)
     return failures
 
 
-def apply_file(vectors: TaskVectors, job: Job) -> None:
-    """Do the task on one image; ValueError where the file cannot be read as one, and nothing is written then."""
-    answer = vectors(read_rgb(job.image))
+def _read(vectors: TaskVectors, path: Path) -> _Input | str:
+    """The image, or why it could not be read."""
+    try:
+        content = path.read_bytes()
+        image = read_rgb(path, content)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    except ValueError as error:
+        return str(error)
+    return _Input(vectors.to_input(image), image.size, _digest(content))
+
+
+def _write(vectors: TaskVectors, output: UInt8[np.ndarray, "side side 3"], image: _Input, result: Path) -> str | None:
+    """Write the result; says why where it could not be written."""
     origin = PngInfo()
-    origin.add_text(_KEY, json.dumps(_origin(vectors, job.image)))
-    with replacing(job.result) as temporary:
-        answer.save(temporary, "PNG", pnginfo=origin)
+    origin.add_text(_KEY, json.dumps(_origin(vectors, image.digest)))
+    try:
+        with replacing(result) as temporary:
+            vectors.to_result(output, image.size).save(temporary, "PNG", pnginfo=origin)
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            raise
+        return f"{result} cannot be written: {error}"
+    return None
 
 
-def _origin(vectors: TaskVectors, image: Path) -> dict[str, str]:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _origin(vectors: TaskVectors, digest: str) -> dict[str, str]:
     """What a result is a function of."""
-    return {"vectors": vectors.fingerprint(), "image": hashlib.sha256(image.read_bytes()).hexdigest()[:16]}
+    return {"vectors": vectors.fingerprint(), "image": digest}
 
 
 def _origin_of(result: Path) -> object:
-    """What an existing file says that it was made from; None where it is no result of ours."""
+    """What an existing file says that it was made from; None where it is no whole result of ours."""
     try:
-        with Image.open(result, formats=["PNG"]) as opened:
-            opened.load()  # half a file has a whole header
-            return json.loads(opened.info.get(_KEY, "null"))
-    except (OSError, ValueError, SyntaxError):
+        with result.open("rb") as file:
+            file.seek(-len(_END_OF_PNG), 2)
+            if file.read() != _END_OF_PNG:
+                return None
+        with Image.open(result, formats=["PNG"]) as image:
+            return json.loads(image.info.get(_KEY, "null"))
+    except Exception:  # whatever it is, it is not ours
         return None

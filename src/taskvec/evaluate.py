@@ -21,6 +21,7 @@ Pixels = UInt8[Tensor, "n size size 3"]
 Method = Callable[[UInt8[Tensor, "n canvas canvas 3"]], Pixels]
 
 BATCH = 64
+_BOOTSTRAP_CELLS = 20_000_000  # drawn at once: what fits a few hundred megabytes
 VECTORS = "vectors:"  # before a directory, names the method of the task vectors in it
 
 
@@ -34,16 +35,21 @@ class Interval:
 
 
 def interval(
-    scores: Float[np.ndarray, " n"], queries: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0
+    scores: Float[np.ndarray, " n"], images: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap of the mean. Where ``queries`` repeat, whole queries are resampled with all their pairs."""
+    """Percentile bootstrap of the mean. Where ``images`` repeat, an image is resampled with all the pairs it is in."""
     sums, counts = scores, np.ones(len(scores))
-    if queries is not None:
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(queries))}
-        cluster = np.array([numbers[name] for name in queries])
+    if images is not None:
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
+        cluster = np.array([numbers[name] for name in images])
         sums, counts = np.bincount(cluster, scores), np.bincount(cluster)
-    drawn = np.random.default_rng(seed).integers(0, len(sums), (resamples, len(sums)))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
+    random = np.random.default_rng(seed)
+    at_once = max(1, _BOOTSTRAP_CELLS // len(sums))
+    means = []
+    for first in range(0, resamples, at_once):
+        drawn = random.integers(0, len(sums), (min(at_once, resamples - first), len(sums)))
+        means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return Interval(float(scores.mean()), float(low), float(high))
 
 
@@ -58,7 +64,7 @@ class Evaluation:
 
     @property
     def interval(self) -> Interval:
-        return interval(self.scores, self.prompts.query_names)
+        return interval(self.scores, self.prompts.query_images)
 
     @property
     def both_empty(self) -> int:
@@ -73,9 +79,9 @@ class Evaluation:
 class Summary:
     """Several evaluations together, each of one split.
 
-    ``low`` and ``high`` are a 95 % bootstrap interval over queries. ``std`` is over pairs, ``std_of_splits`` over the
-    means of the splits, None for a single one (both with ddof 1). ``both_empty`` counts pairs whose IoU is 1 because
-    neither answer nor truth has a white pixel.
+    ``low`` and ``high`` are a 95 % bootstrap interval over the queries' images, of which there are ``images``. ``std``
+    is over pairs, ``std_of_splits`` over the means of the splits, None for a single one (both with ddof 1).
+    ``both_empty`` counts pairs whose IoU is 1 because neither answer nor truth has a white pixel.
     """
 
     mean: float
@@ -84,7 +90,7 @@ class Summary:
     std: float | None
     std_of_splits: float | None
     pairs: int
-    queries: int
+    images: int
     both_empty: int
     seconds: float
     pairs_per_second: float
@@ -93,9 +99,9 @@ class Summary:
 def summarise(evaluations: Sequence[Evaluation]) -> Summary:
     """All pairs of these evaluations as one."""
     scores = np.concatenate([each.scores for each in evaluations])
-    queries = [f"{index} {name}" for index, each in enumerate(evaluations) for name in each.prompts.query_names]
+    images = [name for each in evaluations for name in each.prompts.query_images]
     seconds = sum(each.seconds for each in evaluations)
-    whole = interval(scores, queries)
+    whole = interval(scores, images)
     return Summary(
         mean=whole.mean,
         low=whole.low,
@@ -103,7 +109,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> Summary:
         std=_std(scores),
         std_of_splits=_std(np.array([each.scores.mean() for each in evaluations])),
         pairs=len(scores),
-        queries=len(set(queries)),
+        images=len(set(images)),
         both_empty=sum(each.both_empty for each in evaluations),
         seconds=seconds,
         pairs_per_second=len(scores) / seconds,
@@ -162,12 +168,15 @@ def scores(model: MaeVqgan, method: Method, prompts: Prompts) -> Float[np.ndarra
 
 
 def seen(config: VectorsConfig, prompts: Prompts) -> int:
-    """How many of the queries the vectors were found on, which makes their scores worth less."""
+    """How many of the queries are in images that the vectors were found on, which makes their scores worth less."""
     used: set[str] = set()
-    for record in config.found.values():
-        if isinstance(record, dict) and all(record.get(key) == prompts.origin.get(key) for key in ("data", "root")):
-            used.update(record.get("query", []), record.get("support", []))
-    return sum(name in used for name in prompts.query_names)
+    left = [config.found]
+    while left:
+        record = left.pop()
+        left += [inner for inner in record.values() if isinstance(inner, dict)]
+        if "images" in record and all(record.get(key) == prompts.origin.get(key) for key in ("data", "root")):
+            used.update(record["images"])
+    return sum(name in used for name in prompts.query_images)
 
 
 def method_named(model: MaeVqgan, name: str) -> Method:

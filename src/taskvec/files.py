@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 
 def _umask() -> int:
@@ -14,12 +15,22 @@ def _umask() -> int:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, renamed to it when the block ends well and removed when it does not."""
+    """A temporary name beside ``path``, renamed to it when the block ends well and removed when it does not.
+
+    Raises ValueError where ``path`` is a directory.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory, expected a name for a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}-{token_hex(4)}.tmp")  # short: names may be as long as they can be
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner may read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def printable(name: str | Path) -> str:
+    """A name of the file system as text that can be written: what is no UTF-8 is replaced."""
+    return os.fsencode(name).decode(errors="replace")

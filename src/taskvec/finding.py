@@ -1,7 +1,7 @@
 """The whole job for one task: statistics, search, choice on held-out items, task vectors."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from taskvec import environment
 from taskvec.data.examples import DataSet, Part, partition, task_for
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
-from taskvec.prompts import Prompts, draw_prompts
+from taskvec.prompts import Prompts, draw_prompts, pairs_of, sides
 from taskvec.search.reinforce import ReinforceSettings, reinforce
 from taskvec.sites import Granularity
 from taskvec.statistics import Statistics, collect
@@ -63,14 +63,8 @@ PARTITION_SEED = 0  # never the user's: statistics collected with one seed must 
 def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
     """The prompts behind the means."""
     part = partition(data, SHARES, PARTITION_SEED)[0]
-    return draw_prompts(part, task, settings.prompts, model.config.image_size, settings.seed)
-
-
-def fitted(settings: FindSettings, data: DataSet) -> FindSettings:
-    """The settings with no more items and held-out items than ``data`` has examples for."""
-    _, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
-    items, held_out = min(settings.items, len(search_part)), min(settings.held_out, len(held_out_part))
-    return replace(settings, items=items, held_out=held_out)
+    count = min(settings.prompts, pairs_of(part))
+    return draw_prompts(part, task, count, model.config.image_size, settings.seed)
 
 
 def find(
@@ -83,30 +77,37 @@ def find(
 ) -> TaskVectors:
     """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
-    Raises ValueError where the statistics belong to another model or other data, KeyError where they lack the task.
+    Where there are fewer examples than prompts, items or held-out items, each is used once. Raises ValueError where
+    they are too few, or the statistics belong to another model or other data, KeyError where they lack the task.
     """
     task = task_for(data, task)
     settings = settings or FindSettings()
     sites = model.sites(settings.granularity, settings.stacks)
+    statistics_part, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
+    sizes = [len(part) for part in (statistics_part, search_part, held_out_part)]
+    if not all(sizes):
+        raise ValueError(
+            f"{len(data)} examples are too few: {sizes[0]} fall to the statistics, {sizes[1]} to the search and "
+            f"{sizes[2]} to the choice among its results"
+        )
     if statistics is None:
         statistics = collect(model, [statistics_prompts(model, data, task, settings)])
     means = statistics.means([task.name])
     own = statistics.tasks[task.name]
-    _, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
-    _check_origin(statistics.model_fingerprint, own.prompts, model, data, [search_part, held_out_part])
+    _check_origin(statistics.model_fingerprint, own.prompts, model, data, task, [search_part, held_out_part])
 
     def objective(part: DataSet, items: int) -> tuple[Prompts, Objective]:
-        prompts = draw_prompts(part, task, items, model.config.image_size, settings.seed)
+        prompts = draw_prompts(part, task, min(items, len(part)), model.config.image_size, settings.seed)
         return prompts, Objective(model, sites, means, [prompts], settings.objective, bfloat16=settings.bfloat16)
 
     searched, evaluate = objective(search_part, settings.items)
     held_out, judge = objective(held_out_part, settings.held_out)
-    found = reinforce(evaluate, judge.mean_losses, len(sites), settings.items, settings.search, on_step=on_step)
+    found = reinforce(evaluate, judge.mean_losses, len(sites), len(searched), settings.search, on_step=on_step)
     record = {
         "settings": asdict(settings),
         "statistics": {**own.prompts, "prompts": own.count},
-        "search": {**searched.origin, "query": searched.query_names},
-        "held_out": {**held_out.origin, "query": held_out.query_names},
+        "search": _record(searched),
+        "held_out": _record(held_out),
         "step": found.step,
         "held_out_loss": found.loss,
         "evaluations": found.evaluations,
@@ -118,7 +119,14 @@ def find(
     return TaskVectors.select(model, sites, found.mask, one_task, task=task.name, metric=task.metric, found=record)
 
 
-def _check_origin(fingerprint: str, prompts: dict[str, Any], model: MaeVqgan, data: DataSet, apart: list[Part]) -> None:
+def _record(prompts: Prompts) -> dict[str, object]:
+    """Which queries a search saw; it never sees supports."""
+    return {**prompts.origin, "query": prompts.query_names, "images": sorted(set(prompts.query_images))}
+
+
+def _check_origin(
+    fingerprint: str, prompts: dict[str, Any], model: MaeVqgan, data: DataSet, task: Task, apart: list[Part]
+) -> None:
     if fingerprint != model.fingerprint():
         raise ValueError(
             f"the statistics belong to the model with fingerprint {fingerprint}, "
@@ -130,10 +138,12 @@ def _check_origin(fingerprint: str, prompts: dict[str, Any], model: MaeVqgan, da
                 f"the statistics are of data with {name} {prompts.get(name)}, the search is on {name} {value}: "
                 "only parts of the same data are kept apart"
             )
-    reserved = {name for part in apart for name in part.names(np.arange(len(part)))}
-    shared = sorted(reserved.intersection([*prompts["support"], *prompts["query"]]))
+    if prompts.get("sides") != sides(task):
+        raise ValueError(f"the statistics of {task.name} are of {prompts.get('sides')}, the search is of {sides(task)}")
+    reserved = {name for part in apart for name in part.images_of(np.arange(len(part)))}
+    shared = sorted(reserved.intersection(prompts["images"]))
     if shared:
         raise ValueError(
-            f"the statistics were collected on {len(shared)} examples that the search needs for itself, such as "
+            f"the statistics were collected on {len(shared)} images that the search needs for itself, such as "
             f"{shared[0]}: collect them on the data's own part for statistics, as `taskvec collect` does"
         )

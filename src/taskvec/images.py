@@ -1,8 +1,6 @@
 """Image files of any kind as upright RGB bytes, and their resizing."""
 
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # what pillow lists but cannot read by itself, and what is no still image
 _NO_STILL_IMAGES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "WMF"}
-# what pillow raises for damaged files
-_DAMAGED = (ValueError, OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+_FULL_RANGE = 4096  # 16-bit images that stay below are of 12 bits or fewer: to scale them would blacken them
 
 
 def _formats() -> list[str]:
@@ -43,36 +40,48 @@ def check_is_image(path: Path) -> None:
         raise ValueError(f"{path} is not an image: expected an ending such as .png, .jpg or .tiff")
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """The file as pillow gives it; inside the block too, ValueError where it turns out not to be one whole image."""
+def read_image(path: Path, content: bytes | None = None) -> Image.Image:
+    """The image in a file of one (or in its ``content``, read before), upright as its EXIF data say.
+
+    Raises ValueError where it cannot be read as one whole image.
+    """
+    # from memory: pillow would map a plain TIFF from the file with the width and height of its turned state
+    data = path.read_bytes() if content is None else content
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(BytesIO(data), formats=_formats()) as image:
             # a phone's MPO file is one photograph with a preview
-            if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-                raise ValueError(f"it holds {frames} images, expected one")
-            yield image
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            upright = ImageOps.exif_transpose(image) if frames == 1 else None
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} cannot be read as an image: its content is of no known format") from error
-    except _DAMAGED as error:
+    except Exception as error:  # pillow's plugins raise anything for damaged data
+        raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
+    if upright is None:
+        raise ValueError(f"{path} cannot be read as an image: it holds {frames} images, expected one")
+    return upright
+
+
+def read_rgb(path: Path, content: bytes | None = None) -> Image.Image:
+    """``read_image`` as RGB bytes; ValueError where it cannot be."""
+    image = read_image(path, content)
+    try:
+        return to_rgb(image)
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """An image file as RGB bytes, upright as its EXIF data say; ValueError where it cannot be read."""
-    with opened(path) as image:
-        return to_rgb(ImageOps.exif_transpose(image))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any kind as RGB bytes: 16-bit levels are scaled down, transparency is laid on white.
 
-    Raises ValueError for levels of unknown range (floating point, or more than 16 bits).
+    Raises ValueError for levels of unknown range: floating point, more than 16 bits, or 16 bits of which a small part
+    is used, as of 12-bit x-rays.
     """
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError(f"it has levels from {levels.min()} to {levels.max()}, expected 0 to 65535 at most")
+        if 0 < levels.max() < _FULL_RANGE:
+            raise ValueError(f"its 16-bit levels end at {levels.max()}, expected a range to 65535: scale them first")
         return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("it has floating-point levels, whose range is unknown")

@@ -10,7 +10,7 @@ import numpy as np
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
 from taskvec.evaluate import Interval, Method, interval
-from taskvec.finding import QUICK, FindSettings, find, fitted, statistics_prompts
+from taskvec.finding import QUICK, FindSettings, find, statistics_prompts
 from taskvec.heads import Patch
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
@@ -34,32 +34,36 @@ def find_and_judge(
     settings: FindSettings = QUICK,
     queries: int = QUERIES,
     on_step: Progress = lambda task, record: None,
+    on_found: Callable[[TaskVectors], None] = lambda vectors: None,
 ) -> tuple[Outcome, list[TaskVectors]]:
     """Find the task vectors of tasks on ``train`` and judge them on ``test``, which must share nothing.
 
-    Where there are fewer examples than items, held-out items or queries, each is used once. ``on_step(task, record)``
-    sees every step of every search.
+    ``test`` gives ``queries`` prompts of each task, or as many as there are pairs. ``on_step(task, record)`` sees every
+    step of every search. Ctrl-C raises KeyboardInterrupt, but the best sites of a search reach ``on_found`` first, as
+    does every search's result.
     """
     started = time.monotonic()
     settings = replace(settings, bfloat16=settings.bfloat16 or environment.bfloat16_is_fast(model.device))
-    settings = fitted(settings, train)
-    queries = min(queries, pairs_of(test))
+    # first of all: a file that cannot be read shall not cost a search
+    size, count = model.config.image_size, min(queries, pairs_of(test))
+    judged = [draw_prompts(test, task, count, size, settings.seed) for task in tasks]
     statistics = collect(model, [statistics_prompts(model, train, task, settings) for task in tasks])
     shared = (time.monotonic() - started) / len(tasks)
     outcomes, vectors = [], []
-    for task in tasks:
+    for task, prompts in zip(tasks, judged, strict=True):
         begun = time.monotonic()
         found = find(model, train, task, settings, statistics, lambda record, task=task: on_step(task.name, record))
+        on_found(found)
         if found.config.found["interrupted"]:
             raise KeyboardInterrupt
         seconds = shared + time.monotonic() - begun
-        prompts = draw_prompts(test, task, queries, model.config.image_size, settings.seed)
         outcomes.append(_judge(model, found, prompts, statistics, settings, seconds))
         vectors.append(found)
     config = model.config
     outcome = Outcome(
         tasks=outcomes,
-        queries=queries,
+        pairs=count,
+        queries=len(set(judged[0].query_images)),
         layers={"encoder": config.encoder.layers, "decoder": config.decoder.layers},
         heads={"encoder": config.encoder.heads, "decoder": config.decoder.heads},
         model={"fingerprint": model.fingerprint(), "parameters": sum(p.numel() for p in model.parameters())},
@@ -104,6 +108,10 @@ def _judge(
             "truth": prompts.query_output[shown],
             **{name: evaluated[name].answers[shown] for name in ("one_shot", "query_only", "task_vectors")},
         },
+        pairs=[
+            {"support": support, "query": query, **{name: float(each.scores[row]) for name, each in evaluated.items()}}
+            for row, (support, query) in enumerate(zip(prompts.support_names, prompts.query_names, strict=True))
+        ],
         history=vectors.config.found["history"],
         seconds=seconds,
     )
@@ -121,4 +129,4 @@ def _random_sites(
         mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
         method = evaluate.run(model, "query_only", Patch(sites, mask[None], means))
         draws.append(evaluate.scores(model, method, prompts))
-    return interval(np.mean(draws, 0), prompts.query_names)
+    return interval(np.mean(draws, 0), prompts.query_images)

@@ -22,7 +22,7 @@ class Prompts:
     """A batch of prompts of one task.
 
     ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of, names
-    what it calls them.
+    what it calls them, images which of its images they are in.
     """
 
     task: Task
@@ -35,6 +35,8 @@ class Prompts:
     query_indices: Int[np.ndarray, " n"]
     support_names: list[str]
     query_names: list[str]
+    support_images: list[str]
+    query_images: list[str]
 
     def __len__(self) -> int:
         return len(self.query_input)
@@ -70,7 +72,8 @@ def draw_prompts(
 
     ``balanced``: classes are equally frequent, and an example is a query again only when every one of its class has
     been. ``official``, as the paper's code: queries in the order of the data, from its start again when it ends, so
-    classes are as frequent as they are there, and those late in the data may not occur. Supports are drawn uniformly.
+    classes are as frequent as they are there, and those late in the data may not occur. The support is drawn uniformly;
+    a query that comes again gets another one, so that ``pairs_of`` prompts of balanced classes are all the pairs.
     Classes of a single example have no pair and are left out; ``origin`` counts them.
 
     The same data, task, count and seed give the same prompts. Holes are at different places in support and query,
@@ -86,13 +89,14 @@ def draw_prompts(
         raise ValueError(f"there is no sampling {sampling!r}: expected one of {', '.join(SAMPLINGS)}")
     queries, supports = np.empty(count, np.int64), np.empty(count, np.int64)
     for members, rows, own in {"balanced": _balanced, "official": _official}[sampling](paired, count, random):
-        others = random.integers(0, len(members) - 1, len(rows))
+        others = _partners(own, random.integers(0, len(members) - 1, len(rows)), len(members) - 1)
         queries[rows], supports[rows] = own, members[others + (members[others] >= own)]
     support_examples, query_examples = data.load(supports, size), data.load(queries, size)
     support, query = draw_source(support_examples, random), draw_source(query_examples, random)
     if same_hole:
         query = replace(query, holes=support.holes)
     origin: dict[str, object] = {**data.describe(), "draw_seed": seed, "sampling": sampling, "same_hole": same_hole}
+    origin["sides"] = sides(task)
     return Prompts(
         task,
         {**origin, "classes_of_one": len(groups) - len(paired)},
@@ -104,7 +108,14 @@ def draw_prompts(
         query_indices=query_examples.indices,
         support_names=data.names(supports),
         query_names=data.names(queries),
+        support_images=data.images_of(supports),
+        query_images=data.images_of(queries),
     )
+
+
+def sides(task: Task) -> str:
+    """What a task turns into what; tasks of one name may differ in it."""
+    return f"{task.input.__name__} to {task.output.__name__}"
 
 
 def pairs_of(data: DataSet) -> int:
@@ -114,6 +125,15 @@ def pairs_of(data: DataSet) -> int:
 
 
 Indices = Int[np.ndarray, " n"]
+
+
+def _partners(queries: Indices, drawn: Indices, others: int) -> Indices:
+    """Of each query the number of its support among the ``others`` of its class: as drawn, one further each time."""
+    first: dict[int, int] = {}
+    partners = np.empty_like(drawn)
+    for row, (query, number) in enumerate(zip(queries.tolist(), drawn.tolist(), strict=True)):
+        partners[row] = first[query] = (first[query] + 1) % others if query in first else number
+    return partners
 
 
 def _balanced(

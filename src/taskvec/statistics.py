@@ -154,6 +154,7 @@ def collect(
             **batch_of_task.origin,
             "support": batch_of_task.support_names,
             "query": batch_of_task.query_names,
+            "images": sorted({*batch_of_task.support_images, *batch_of_task.query_images}),
         }
         tasks[name] = TaskStatistics(done, fields["mean"], fields["variance"], record)
     return Statistics(tasks, model.fingerprint())

@@ -136,12 +136,17 @@ class TaskVectors:
             return self([image])[0]
         if not image:
             return []
-        size = self.model.config.image_size
-        inputs = np.stack([resize(np.asarray(to_rgb(each)), size) for each in image])
-        outputs = self.predict(inputs)
-        pairs = zip(outputs, image, strict=True)
-        results = [Image.fromarray(output).resize(each.size, Image.Resampling.BICUBIC) for output, each in pairs]
-        return [_as_mask(result) for result in results] if self.config.metric == "iou" else results
+        outputs = self.predict(np.stack([self.to_input(each) for each in image]))
+        return [self.to_result(output, each.size) for output, each in zip(outputs, image, strict=True)]
+
+    def to_input(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
+        """An image as the model sees it."""
+        return resize(np.asarray(to_rgb(image)), self.model.config.image_size)
+
+    def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
+        """What the model gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
+        result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
+        return _as_mask(result) if self.config.metric == "iou" else result
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
         return self._combine(other, 1.0, "+")
@@ -159,7 +164,8 @@ class TaskVectors:
             )
         means = {stack: mean + sign * other.means[stack] for stack, mean in self.means.items()}
         name = f"{self.task} {symbol} {other.task}"
-        return TaskVectors(self.model, replace(self.config, task=name, found={"combined": name}), means)
+        found = {"combined": name, "first": self.config.found, "second": other.config.found}
+        return TaskVectors(self.model, replace(self.config, task=name, found=found), means)
 
     def fingerprint(self) -> str:
         """SHA-256 of what they do, 16 hexadecimal digits: the same model and means, the same fingerprint."""

@@ -86,7 +86,7 @@ def test_all_splits_are_evaluated_each_and_together(
     assert result["std_of_splits"] == pytest.approx(np.std(means, ddof=1))
     assert [result["splits"][str(fold)]["prompts"]["fold"] for fold in range(4)] == [0, 1, 2, 3]
     assert len((tmp_path / "e.pairs.jsonl").read_text().splitlines()) == 24
-    with Image.open(tmp_path / "e.png") as picture:
+    with Image.open(tmp_path / "e.examples.png") as picture:
         assert picture.height > 6 * 192
 
 
@@ -100,10 +100,11 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
             Image.fromarray(image).resize((40 + index, 48)).save(tmp_path / "brighten" / name / f"{index}.{ending}")
     root, out = str(tmp_path / "brighten"), tmp_path / "found"
     assert main(["find", "--root", root, "--out", str(out), "--steps", "20"]) == 0
-    assert "metric mse, told from the outputs in" in capsys.readouterr().err
+    assert "metric mse, told from the outputs of brighten" in capsys.readouterr().err
     results = json.loads((out / "results.json").read_text())
     scores = results["tasks"]["brighten"]
-    assert results["queries"] == 2
+    assert (results["pairs"], results["queries"]) == (2, 2)
+    assert len((out / "pairs.jsonl").read_text().splitlines()) == 2
     assert scores["task_vectors"]["mean"] < 0.5 * scores["query_only"]["mean"]
     assert sorted(path.name for path in out.iterdir()) == sorted(FOUND)
     config = json.loads((out / "config.json").read_text())
@@ -116,7 +117,7 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
     assert json.loads((tmp_path / "e.json").read_text())["mean"] == pytest.approx(scores["task_vectors"]["mean"])
     assert "that the task vectors were found on" not in capsys.readouterr().err
     assert main(["evaluate", "--data", "folder", "--root", root, "--part", "train", *method]) == 0
-    assert "56 of 56 queries are examples that the task vectors were found on" in capsys.readouterr().err
+    assert "56 of 56 queries are images that the task vectors were found on" in capsys.readouterr().err
 
     apply = ["apply", str(out), f"{root}/input", "--out", str(tmp_path / "applied")]
     assert main(apply) == 0
@@ -138,6 +139,7 @@ FOUND = (
     "report.html",
     "examples.png",
     "results.json",
+    "pairs.jsonl",
 )
 
 
@@ -197,13 +199,13 @@ BAD_INPUT = [
     (["evaluate", "--task", "identity", "--method", "one_shot", "--split", "none"], 1, "--split none: expected a num"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--part", "dev"], 1, "scenes have no split 'dev'"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--sampling", "odd"], 1, "there is no sampling 'odd'"),
-    (["evaluate", "--task", "identity", "--method", "one_shot", "--metric", "mse"], 1, "scenes has no option metric"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--metric", "mse"], 1, "scenes has no metric"),
     (
         ["evaluate", "--task", "identity", "--method", "one_shot", "--json", "W/r"],
         1,
         "expected a name that ends in .json",
     ),
-    (["evaluate", "--method", "one_shot"], 1, "a task is needed: scenes is no task of its own"),
+    (["evaluate", "--method", "one_shot"], 1, "a task is needed (--task): only a folder"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--device", "tpu9"], 1, "--device tpu9: there is no"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--pairs", "0"], 2, "'--pairs'"),
     (["evaluate", "--task", "identity"], 2, "Missing option '--method'"),
@@ -293,6 +295,35 @@ def test_an_interrupted_demo_leaves_no_results(monkeypatch: pytest.MonkeyPatch, 
     assert main(["demo", "--out", str(tmp_path), "--queries", "2", "--steps", "40"]) == 130
     assert not (tmp_path / "results.json").exists()
     assert not (tmp_path / "report.html").exists()
+
+
+def test_an_interrupted_find_keeps_the_best_sites(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = importlib.import_module("taskvec.search.reinforce")
+    original, steps = module._candidates, []
+
+    def interrupt_after(*arguments: object) -> object:
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_candidates", interrupt_after)
+    options = ["--data", "scenes", "--task", "identity", "--queries", "2", "--steps", "40"]
+    assert main(["find", *options, "--out", str(tmp_path / "found")]) == 130
+    assert json.loads((tmp_path / "found" / "config.json").read_text())["found"]["interrupted"]
+    assert not (tmp_path / "found" / "results.json").exists()
+
+
+def test_names_of_files_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = tmp_path / "a[red]b"
+    for name in ("input", "output"):
+        (root / name).mkdir(parents=True)
+        for index in range(10):
+            Image.new("RGB", (8, 8), (25 * index, 0, 0)).save(root / name / f"{index}.png")
+    assert main(["evaluate", "--data", "folder", "--root", str(root), "--method", "copy_input"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("a[red]b copy_input: MSE 0.0000 [0.0000, 0.0000]")
+    assert "metric mse, told from the outputs of a[red]b" in printed.err
 
 
 def test_the_installed_command(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -53,7 +54,11 @@ def test_what_is_kept_aside_is_always_the_same(root: Path) -> None:
     assert (len(train), len(test)) == (10, 2)
     assert train | test == every
     assert not train & test
-    assert Folder(root, "test").names(np.arange(2)) == Folder(root, "test").names(np.arange(2))
+    for index in range(12, 14):  # new pairs move at most as many as there are more kept aside
+        for name in ("input", "output"):
+            shutil.copy(root / name / "00.png", root / name / f"{index}.png")
+        more = set(Folder(root, "test").names(np.arange(len(Folder(root, "test")))))
+        assert len((more - {f"{index}.png"}) - test) <= len(more) - len(test)
 
 
 _SPLITS = ("train", "test", "all")
@@ -134,6 +139,28 @@ def test_fewer_than_ten_pairs_are_not_divided(root: Path) -> None:
     assert len(Folder(root, "all")) == 9
     with pytest.raises(ValueError, match=r"has 9 images in input/, expected 10 or more: some are kept aside"):
         Folder(root)
+
+
+def test_objects_darker_than_grey_are_not_guessed(root: Path) -> None:
+    _write_outputs(root, [np.arange(256, dtype=np.uint8).reshape(16, 16) % 3] * 12)
+    with pytest.raises(ValueError, match=r"output has grey levels from 0 to 2: what is object and what is not"):
+        _ = Folder(root, metric="iou").own_task
+    task = Folder(root).own_task
+    assert task is not None
+    assert task.metric == "mse"
+
+
+def test_a_name_that_is_no_text_can_be_told(root: Path) -> None:
+    renamed = root.parent / os.fsdecode(b"n\xffgate")
+    root.rename(renamed)
+    task = Folder(renamed).own_task
+    assert task is not None
+    assert task.name == "n\N{REPLACEMENT CHARACTER}gate"
+
+
+def test_outputs_of_one_level_serve_other_tasks(root: Path) -> None:
+    _write_outputs(root, [np.full((8, 8), 7, np.uint8)] * 12)
+    assert len(draw_prompts(Folder(root), LOW_LIGHT, 3, 8, seed=0)) == 3
 
 
 def test_outputs_of_one_level_are_no_task(root: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taskvec.data.examples import partition
 from taskvec.data.pascal import CLASSES, FOLDS, Pascal
 from taskvec.prompts import draw_prompts
 from taskvec.tasks import SEGMENTATION
@@ -103,6 +104,16 @@ def test_augmented_masks_go_first(root: Path) -> None:
     assert not (masks[1] == 255).all()
 
 
+def test_parts_share_no_image(root: Path) -> None:
+    """An image of several classes is in several lines."""
+    several = [f"2007_{index:06}__{c:02}" for index in range(10) for c in (index // 2 + 1, index % 5 + 1)]
+    _write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", list(dict.fromkeys(several)))
+    data = Pascal(root, "test", 0)
+    parts = [set(part.images_of(np.arange(len(part)))) for part in partition(data, (0.5, 0.2, 0.3), 0)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 10
+    assert all(parts)
+
+
 def test_official_sampling_goes_through_the_list_and_begins_again(root: Path) -> None:
     data = Pascal(root, "test", 0)
     prompts = draw_prompts(data, SEGMENTATION, 13, 8, seed=0, sampling="official")
@@ -170,7 +181,7 @@ def test_a_list_of_another_fold_is_refused(root: Path) -> None:
         (np.full((20, 31), 1, np.uint8), "is of 31 x 20 pixels, expected 30 x 20 as its image"),
         (np.full((20, 30), 37, np.uint8), "holds class 37, expected 0 to 20, or 255 for ignored"),
         (np.full((20, 30), 2, np.uint8), r"has no pixel of class 01 \(aeroplane\), which a list names"),
-        (np.full((20, 30, 3), 1, np.uint8), r"its mode is RGB, expected a byte a pixel"),
+        (np.full((20, 30, 3), 1, np.uint8), r"has mode RGB, expected a byte a pixel"),
         (None, "cannot be read as an image: its content is of no known format"),
     ],
 )

@@ -28,7 +28,7 @@ def make_task(name: str, metric: Metric, means: list[float]) -> TaskOutcome:
         for index, column in enumerate(EXAMPLES)
     }
     scores = {method: Interval(mean, mean - 0.011, mean + 0.012) for method, mean in zip(METHODS, means, strict=True)}
-    return TaskOutcome(name, metric, scores, SITES, 24, examples, HISTORY, 75.0)
+    return TaskOutcome(name, metric, scores, SITES, 24, examples, HISTORY, [], 75.0)
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ def outcome() -> Outcome:
             make_task("segmentation", "iou", [0.511, 0.122, 0.533, 0.144, 0.255, 0.966]),
             make_task("<b>&_blur", "mse", [0.311, 0.922, 0.333, 0.944, 0.755, 0.066]),
         ],
+        pairs=123,
         queries=123,
         layers={"encoder": 3, "decoder": 2},
         heads={"encoder": 2, "decoder": 2},

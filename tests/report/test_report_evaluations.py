@@ -8,7 +8,7 @@ from PIL import Image
 from taskvec.data.scenes import Scenes
 from taskvec.evaluate import Evaluation, summarise
 from taskvec.prompts import draw_prompts
-from taskvec.report.evaluations import told, write_evaluations
+from taskvec.report.evaluations import as_line, write_evaluations
 from taskvec.report.figures import ranked_grid
 from taskvec.tasks import IDENTITY, SEGMENTATION, Task
 
@@ -22,16 +22,18 @@ def _evaluation(task: Task, scores: list[float], fold: int | None = None) -> Eva
 
 def test_a_summary_is_told_in_a_line() -> None:
     splits = [_evaluation(SEGMENTATION, [0.25, 0.75], fold) for fold in (0, 1)]
-    line = told(summarise(splits), "iou")
+    line = as_line(summarise(splits), "iou")
     assert line.startswith("IoU 0.5000 [0.")
-    assert "std 0.2887 over pairs, 0.0000 over splits, 4 pairs of 4 queries, 1 pairs/s" in line
-    assert "over splits" not in told(summarise(splits[:1]), "iou")
+    assert "std 0.2887 over pairs, 0.0000 over splits, 4 pairs of 4 images, 1 pairs/s" in line
+    assert "over splits" not in as_line(summarise(splits[:1]), "iou")
 
 
 def test_three_files_are_written(tmp_path: Path) -> None:
     splits = {str(fold): _evaluation(IDENTITY, [0.1, 0.2, 0.3], fold) for fold in (0, 1)}
-    write_evaluations(tmp_path / "r.json", splits, {"task": "identity"}, with_example=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", "r.pairs.jsonl", "r.png"]
+    summaries = {name: summarise([each]) for name, each in splits.items()}
+    whole = summarise(list(splits.values()))
+    write_evaluations(tmp_path / "r.json", splits, whole, summaries, {"task": "identity"}, with_example=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.examples.png", "r.json", "r.pairs.jsonl"]
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["mean"] == pytest.approx(0.2)
     assert result["task"] == "identity"

@@ -79,6 +79,7 @@ def test_the_json_is_exactly_this(outcome: Outcome):
     }
     expected = {
         "tasks": tasks,
+        "pairs": 123,
         "queries": 123,
         "seconds": 200.4,
         "machine": {"processor": "abacus", "cores": 2},

@@ -30,7 +30,7 @@ from taskvec.models import load_model
 from taskvec.models.checkpoints import convert
 from taskvec.objectives import OBJECTIVES
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
-from taskvec.report.evaluations import told, write_evaluations
+from taskvec.report.evaluations import as_line, companions, write_evaluations
 from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
@@ -38,7 +38,7 @@ from taskvec.report.table import TABLE_WIDTH, results_json, results_table
 from taskvec.search.reinforce import BASELINES, ReinforceSettings
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
-from taskvec.tasks import TASKS, task_named
+from taskvec.tasks import TASKS, Task
 from taskvec.training.recipe import read_recipe, train
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TaskVectors, read_config
@@ -49,19 +49,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False, highlight=False)  # names of files are no markup
 
 INTERRUPTED = 130
 PAIRS = 1000
 ALL = "all"
 SEARCH_LOG = "search.jsonl"
-SEARCH_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeRemainingColumn(),
-    TextColumn("{task.fields[status]}"),
-)
+COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
 
 
 @app.callback(invoke_without_command=True)
@@ -75,17 +70,23 @@ def version_option(
 
 
 def _load(name: str, part: str, **given: object) -> DataSet:
-    """The data set with the options that were given; says how a folder's metric came about."""
-    data = _load_silently(name, part, **given)
-    if data.own_task is not None and given.get("metric") is None:
-        console.print(f"metric {data.own_task.metric}, told from the outputs in {given['root']}", highlight=False)
+    """The data set with the options that were given; says what was left out of it."""
+    chosen = {key: value for key, value in given.items() if value is not None and value is not False}  # fold 0 is given
+    data = load_data(name, part, **chosen)
+    if missing := data.describe().get("missing"):
+        console.print(f"{missing} examples of {part} are left out, as their files are missing")
     return data
 
 
-def _load_silently(name: str, part: str, **given: object) -> DataSet:
-    # by identity: fold 0 is given
-    chosen = {option: value for option, value in given.items() if value is not None and value is not False}
-    return load_data(name, part, **chosen)
+def _choose_task(data: DataSet, name: str | None, metric: str | None) -> Task:
+    """The task of this name or the data's own; says how the metric of an own task came about."""
+    task = task_for(data, name)
+    if task.name in TASKS and TASKS[task.name] is task:
+        if metric is not None:
+            raise ValueError(f"--metric {metric}: only a folder's own task is scored by choice, not {task.name}")
+    elif metric is None:
+        console.print(f"metric {task.metric}, told from the outputs of {task.name}")
+    return task
 
 
 def _write_json(path: Path | None, result: object) -> None:
@@ -165,10 +166,12 @@ def collect_command(
     options.refuse_to_overwrite(out, overwrite)
     network = load_model(model, options.device_named(device))
     examples = _load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
-    own = list(TASKS.values()) if examples.own_task is None else [examples.own_task]
-    tasks = [task_named(name) for name in task] if task else own
+    if task:
+        tasks = [_choose_task(examples, name, metric) for name in task]
+    else:
+        tasks = list(TASKS.values()) if examples.own_task is None else [_choose_task(examples, None, metric)]
     settings = FindSettings(prompts=prompts, seed=seed)
-    with Progress(console=console) as progress:
+    with Progress(*COLUMNS, console=console) as progress:
         bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
         batches = (statistics_prompts(network, examples, each, settings) for each in tasks)
         result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
@@ -237,7 +240,7 @@ def search_command(
     )
     network = load_model(model, options.device_named(device))
     examples = _load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
-    chosen = task_for(examples, task)
+    chosen = _choose_task(examples, task, metric)
     collected = None if statistics is None else Statistics.load(statistics)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         on_step = _search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG)
@@ -258,9 +261,7 @@ def search_command(
 def find_command(
     out: Annotated[
         Path,
-        typer.Option(
-            callback=options.directory, help="For the task vectors, report.html, examples.png and results.json."
-        ),
+        typer.Option(callback=options.directory, help="For the task vectors, report, pictures, results and pairs."),
     ],
     data: options.Data = "folder",
     root: options.Root = None,
@@ -271,7 +272,7 @@ def find_command(
     task: options.Task = None,
     model: options.Model = "tiny",
     queries: Annotated[
-        int, typer.Option(min=2, help="Prompts to judge by, from examples kept aside, or as many as there are.")
+        int, typer.Option(min=2, help="Pairs to judge by, of examples kept aside, or all that there are.")
     ] = QUERIES,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = QUICK.search.steps,
     overwrite: options.Overwrite = False,
@@ -281,6 +282,8 @@ def find_command(
 ) -> None:
     """The whole job for one task: statistics, a quick search, scores on examples kept aside, pictures.
 
+    Ctrl-C keeps the best sites so far, once there are any.
+
     A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search, and the
     paper's own, see `taskvec search`.
     """
@@ -289,15 +292,22 @@ def find_command(
     network = load_model(model, options.device_named(device))
     given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing, "metric": metric}
     examples = _load(data, "train", **given)
-    chosen = task_for(examples, task)
+    chosen = _choose_task(examples, task, metric)
     settings = _quick(steps, seed)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         on_step = _search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG)
-        test = _load_silently(data, "test", **given)
-        outcome, (vectors,) = find_and_judge(
-            network, examples, test, [chosen], settings, queries, lambda _, record: on_step(record)
+        outcome, _ = find_and_judge(
+            network,
+            examples,
+            _load(data, "test", **given),
+            [chosen],
+            settings,
+            queries,
+            lambda _, record: on_step(record),
+            lambda vectors: _keep(vectors, out),
         )
-    _keep(vectors, out)
+    with replacing(out / "pairs.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(pair) + "\n" for pair in outcome.tasks[0].pairs))
     with replacing(out / "examples.png") as temporary:
         temporary.write_bytes(example_grid(outcome.tasks[0]))
     _write_outcome(outcome, out, json_file, time.monotonic() - started)
@@ -331,43 +341,55 @@ def evaluate_command(
         typer.Option(
             "--json",
             callback=options.file,
-            help="Write the result to this file, every pair to NAME.pairs.jsonl, examples to NAME.png.",
+            help="Write the result to NAME.json, every pair to NAME.pairs.jsonl, a picture to NAME.examples.png.",
         ),
     ] = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
     """Score one way of doing a task on data kept aside: mean, 95 % bootstrap interval, spreads, speed."""
-    if json_file is not None and json_file.suffix != ".json":
-        raise ValueError(f"--json {json_file}: expected a name that ends in .json, as two more files go beside it")
+    if json_file is not None:
+        _check_companions(json_file)
+    if "{split}" in method and split is None:
+        raise ValueError(f"--method {method}: which split {{split}} stands for is not said, expected --split")
     network = load_model(model, options.device_named(device))
     evaluations: dict[str, evaluation.Evaluation] = {}
-    with Progress(console=console, transient=True) as progress:
+    with Progress(*COLUMNS, console=console, transient=True) as progress:
         for fold in _folds(split):
             method_of_split = method.replace("{split}", str(fold))
             run = evaluation.method_named(network, method_of_split)
             examples = _load(data, part, root=root, fold=fold, layout=layout, skip_missing=skip_missing, metric=metric)
-            chosen = task_for(examples, task)
+            chosen = _choose_task(examples, task, metric)
             count = pairs or min(PAIRS, pairs_of(examples))
             size = network.config.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
-            _tell_seen(method_of_split, prompts)
+            _tell(method_of_split, prompts)
             bar = progress.add_task(f"{chosen.name} {method_of_split}", total=count)
             evaluations[ALL if fold is None else str(fold)] = evaluation.evaluate(
                 network, run, prompts, lambda done, bar=bar: progress.advance(bar, done)
             )
     chosen = next(iter(evaluations.values())).prompts.task
+    summaries = {name: evaluation.summarise([each]) for name, each in evaluations.items()}
+    whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
     if split is not None:
-        for name, each in evaluations.items():
-            print(f"{chosen.name} {method}, split {name}: {told(evaluation.summarise([each]), chosen.metric)}")
+        for name, each in summaries.items():
+            print(f"{chosen.name} {method}, split {name}: {as_line(each, chosen.metric)}")
     if len(evaluations) > 1 or split is None:
-        whole = evaluation.summarise(list(evaluations.values()))
-        print(f"{chosen.name} {method}: {told(whole, chosen.metric)}")
+        print(f"{chosen.name} {method}: {as_line(whole, chosen.metric)}")
     if json_file is not None:
         facts = {"task": chosen.name, "method": method, "metric": chosen.metric, "model": model, "seed": seed}
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
         facts |= {"versions": environment.versions()}
-        write_evaluations(json_file, evaluations, facts, with_example=method == "one_shot")
+        write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method == "one_shot")
+
+
+def _check_companions(path: Path) -> None:
+    """Refuse what the files beside NAME.json could not be written to."""
+    if path.suffix != ".json":
+        raise ValueError(f"--json {path}: expected a name that ends in .json, as two more files go beside it")
+    for companion in companions(path):
+        if companion.is_dir():
+            raise ValueError(f"--json {path}: {companion}, which would be written beside it, is a directory")
 
 
 def _folds(split: str | None) -> list[int] | list[None]:
@@ -381,12 +403,16 @@ def _folds(split: str | None) -> list[int] | list[None]:
     return [int(split)]
 
 
-def _tell_seen(method: str, prompts: Prompts) -> None:
-    """A word of warning where task vectors are judged on what they were found on."""
+def _tell(method: str, prompts: Prompts) -> None:
+    """What a reader of the scores should know: what was left out, and what the task vectors have seen or are for."""
+    if alone := prompts.origin["classes_of_one"]:
+        console.print(f"{alone} classes are left out, as they have one example each and no pair")
     if method.startswith(VECTORS):
-        count = evaluation.seen(read_config(method.removeprefix(VECTORS)), prompts)
-        if count:
-            console.print(f"{count} of {len(prompts)} queries are examples that the task vectors were found on")
+        config = read_config(method.removeprefix(VECTORS))
+        if count := evaluation.seen(config, prompts):
+            console.print(f"{count} of {len(prompts)} queries are images that the task vectors were found on")
+        if config.task != prompts.task.name:
+            console.print(f"these task vectors are of {config.task}, judged by {prompts.task.name}")
 
 
 @app.command("apply")
@@ -410,9 +436,10 @@ def apply_command(
     jobs = application.plan(images, out)
     left = application.left_to_do(found, jobs, overwrite=overwrite)
     if len(left) < len(jobs):
-        console.print(f"{len(jobs) - len(left)} of {len(jobs)} results are there already", highlight=False)
-    with Progress(console=console) as progress:
-        failures = application.apply_files(found, progress.track(left, description=found.task))
+        console.print(f"{len(jobs) - len(left)} of {len(jobs)} results are there already")
+    with Progress(*COLUMNS, console=console) as progress:
+        bar = progress.add_task(found.task, total=len(left))
+        failures = application.apply_files(found, left, lambda _: progress.advance(bar))
     written = [str(job.result) for job in jobs if job.image not in failures]
     _write_json(json_file, {"task": found.task, "files": written, "failed": [str(image) for image in failures]})
     if failures:
@@ -487,7 +514,7 @@ def convert_command(
     options.refuse_to_overwrite(out, overwrite)
     converted = convert(mae, out, vqgan, vqgan_config, encoder_heads, decoder_heads, licence)
     for name in converted.ignored:
-        console.print(f"ignored {name}", highlight=False)
+        console.print(f"ignored {name}")
     console.print(f"the model is in {out}")
     _write_json(json_file, {"model": str(out), "config": asdict(converted.config), "ignored": converted.ignored})
 

@@ -23,7 +23,8 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
     known = [field.name for field in fields(kind)]
     for option in options:
         if option not in known:
-            raise ValueError(f"{name} has no option {option}: expected some of {', '.join(known)}")
+            named = "folds (--split)" if option == "fold" else option.replace("_", "-")
+            raise ValueError(f"{name} has no {named}: it takes {', '.join(known)}")
     if "root" in known and "root" not in options:
         raise ValueError(f"{name} needs root (--root), the directory that holds it")
     return kind(split=split, **options)  # pyright: ignore[reportArgumentType]

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from taskvec.tasks import Task, task_named
+from taskvec.tasks import TASKS, Task, task_named
 
 T = TypeVar("T")
 
@@ -49,6 +49,10 @@ class DataSet(Protocol):
         """What people and records call these examples."""
         ...
 
+    def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        """Names of the images that these examples are in; several examples may share one."""
+        ...
+
     def __len__(self) -> int: ...
 
     def describe(self) -> dict[str, object]:
@@ -76,6 +80,9 @@ class Part:
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.whole.names(self.members[indices])
 
+    def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.whole.images_of(self.members[indices])
+
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
         return self.whole.load(self.members[indices], size)
 
@@ -84,16 +91,19 @@ class Part:
 
 
 def partition(data: DataSet, shares: tuple[float, ...], seed: int) -> list[Part]:
-    """Disjoint random parts of these shares (which sum to 1), each with its share of every class."""
+    """Random parts of these shares (which sum to 1), each with its share of every class; no image is in two of them."""
     random = np.random.default_rng(seed)
-    classes = data.class_of(np.arange(len(data)))
-    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    every = np.arange(len(data))
+    classes = data.class_of(every)
+    images = np.unique(data.images_of(every), return_inverse=True)[1]
+    part_of_image = np.full(len(every), -1)
     for one_class in np.unique(classes):
-        members = random.permutation(np.flatnonzero(classes == one_class))
+        members = np.flatnonzero(classes == one_class)
+        members = random.permutation(members[part_of_image[images[members]] < 0])  # others followed another class
         ends = np.round(np.cumsum(shares) * len(members)).astype(int)
-        for part, piece in zip(parts, np.split(members, ends[:-1]), strict=True):
-            part.append(piece)
-    return [Part(data, np.sort(np.concatenate(part))) for part in parts]
+        for part, piece in enumerate(np.split(members, ends[:-1])):
+            part_of_image[images[piece]] = part
+    return [Part(data, np.flatnonzero(part_of_image[images] == part)) for part in range(len(shares))]
 
 
 def read_each(read: Callable[[int], T], indices: Int[np.ndarray, " n"]) -> list[T]:
@@ -108,8 +118,11 @@ def task_for(data: DataSet, task: Task | str | None) -> Task:
     """The task itself, the built-in task of this name, or the data's own where none is named; ValueError without."""
     if isinstance(task, Task):
         return task
-    if task is not None:
-        return task_named(task)
-    if data.own_task is None:
-        raise ValueError(f"a task is needed: {data.describe()['data']} is no task of its own")
-    return data.own_task
+    if task in TASKS:
+        return TASKS[task]
+    own = data.own_task
+    if own is not None and task in (None, own.name):
+        return own
+    if task is None:
+        raise ValueError("a task is needed (--task): only a folder with input/ and output/ is one of its own")
+    return task_named(task)

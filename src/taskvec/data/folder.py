@@ -1,5 +1,7 @@
 """A user's own task as a directory: ``input/`` with images and ``output/`` with what they should become."""
 
+import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,23 +10,23 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from taskvec.data.examples import Examples, read_each
+from taskvec.files import printable
 from taskvec.images import image_files, read_rgb, resize
 from taskvec.tasks import METRICS, Metric, Task, image, own_output
 
 SPLITS = ("train", "test", "all")
 TEST_SHARE = 0.2
 FEWEST = 10  # of which two are kept aside and four are behind the means
-_SHUFFLE_SEED = 0  # never the user's: which pairs are kept aside must not change between finding and judging
 
 
 @dataclass(frozen=True)
 class Folder:
     """The pairs ``input/NAME.*``, ``output/NAME.*`` of a directory, or its inputs alone where there is no ``output/``.
 
-    A fifth of the pairs, chosen by chance once and for all, is ``split`` ``test``, the rest ``train``; ``all`` is every
-    pair. Files may be of any format that pillow reads and of any size. The directory is a task of its own, called as it
-    is, with ``metric`` ``iou`` where the outputs are masks, which is told from their having two grey levels in all,
-    else ``mse``. The brighter level is the object.
+    A fifth of the pairs, chosen by their names alone, is ``split`` ``test``, the rest ``train``; ``all`` is every pair.
+    Files may be of any format that pillow reads and of any size. The directory is a task of its own, called as it is,
+    with ``metric`` ``iou`` where the outputs are masks, which is told from their having two grey levels in all, else
+    ``mse``. The brighter level is the object.
 
     Raises ValueError for a split or metric that there is not, a directory that is missing, names without a partner or
     twice, files that are no images, and fewer than ten pairs, unless all are asked for.
@@ -59,23 +61,25 @@ class Folder:
     def _task(self) -> Task | None:
         if self._outputs is None:
             return None
-        return Task(self.root.absolute().name, image, own_output, self.metric or self._told_metric())
+        return Task(printable(self.root.resolve().name), image, own_output, self._choose_metric())
 
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """All are of one class."""
         return np.zeros(len(indices), np.int64)
 
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        return [self._inputs[self._members[index]].name for index in indices]
+        return [printable(self._inputs[self._members[index]].name) for index in indices]
+
+    def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.names(indices)
 
     def describe(self) -> dict[str, object]:
-        metric = None if self._task is None else self._task.metric
         return {
             "data": "folder",
-            "root": str(self.root.absolute()),
+            "root": printable(self.root.resolve()),
             "split": self.split,
-            "images": len(self),
-            "metric": metric,
+            "examples": len(self),
+            "metric": self.metric,
         }
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
@@ -111,29 +115,38 @@ class Folder:
 
     @cached_property
     def _members(self) -> Int[np.ndarray, " n"]:
-        count = len(self._inputs)
-        order = np.random.default_rng(_SHUFFLE_SEED).permutation(count)
-        aside = round(TEST_SHARE * count)
+        digests = [hashlib.sha256(os.fsencode(path.stem)).hexdigest() for path in self._inputs]
+        order = np.argsort(digests)
+        aside = round(TEST_SHARE * len(order))
         return np.sort({"test": order[:aside], "train": order[aside:], "all": order}[self.split])
 
     @cached_property
     def _levels(self) -> UInt8[np.ndarray, " levels"]:
-        """The grey levels of the outputs, all of them if they are at most two, otherwise some."""
+        """The grey levels of the outputs, all of them if they are at most two, otherwise of some outputs."""
         levels = np.array([], np.uint8)
         for path in self._outputs or []:
             levels = np.union1d(levels, np.unique(np.asarray(read_rgb(path).convert("L"))))
-            if len(levels) > 2:
+            if len(levels) > 2 and levels[-1] > 127:
                 break
         return levels
 
-    def _told_metric(self) -> Metric:
-        if len(self._levels) == 1:
-            raise ValueError(f"all of {self.root / 'output'} is of one grey level, {self._levels[0]}")
-        return "iou" if len(self._levels) == 2 else "mse"
+    def _choose_metric(self) -> Metric:
+        """The metric that was asked for, or the one that the outputs' levels tell."""
+        levels = self._levels
+        if len(levels) == 1:
+            raise ValueError(
+                f"all of {self.root / 'output'} is of one grey level, {levels[0]} (transparency is laid on white)"
+            )
+        if self.metric == "iou" and len(levels) > 2 and levels[-1] <= 127:
+            raise ValueError(
+                f"{self.root / 'output'} has grey levels from {levels[0]} to {levels[-1]}: what is object and what is "
+                "not cannot be told, expected two levels, or brighter objects"
+            )
+        return self.metric or ("iou" if len(levels) == 2 else "mse")
 
     def _read_output(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
         output = read_rgb(path)
-        if self._task is None or self._task.metric == "mse":
+        if (self.metric or ("iou" if len(self._levels) == 2 else "mse")) == "mse":
             return np.asarray(output)
         middle = self._levels.mean() if len(self._levels) == 2 else 127.5
         inside = np.asarray(output.convert("L")) > middle

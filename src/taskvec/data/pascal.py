@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from taskvec.data.examples import Examples, read_each
-from taskvec.images import opened, read_rgb, resize
+from taskvec.files import printable
+from taskvec.images import read_image, read_rgb, resize
 
 CLASSES = (
     "aeroplane",
@@ -107,10 +108,13 @@ class Pascal:
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return [str(self._lines[index]) for index in indices]
 
+    def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return [self._lines[index].id for index in indices]
+
     def describe(self) -> dict[str, object]:
         return {
             "data": "pascal",
-            "root": str(self.root.absolute()),
+            "root": printable(self.root.resolve()),
             "split": self.split,
             "fold": self.fold,
             "layout": self.layout,
@@ -159,7 +163,8 @@ class Pascal:
         lines = [line for line in self._listed if self._image(line).is_file() and self._mask(line).is_file()]
         missing = len(self._listed) - len(lines)
         if missing and not self.skip_missing:
-            first = next(line for line in self._listed if line not in lines)
+            there = set(lines)
+            first = next(line for line in self._listed if line not in there)
             paths = (self._image(first), self._mask(first))
             raise ValueError(
                 f"{next(path for path in paths if not path.is_file())} is missing, of {missing} incomplete examples in "
@@ -186,7 +191,7 @@ class Pascal:
             return (line.fold == fold) == (self.layout == "official")
 
         own = self._read_list(fold)
-        if all(belongs(line) for line in own):
+        if own and all(belongs(line) for line in own):
             return own
         others = [line for other in range(FOLDS) if other != fold for line in self._read_list(other)]
         return [line for line in dict.fromkeys(others) if belongs(line)]
@@ -219,10 +224,10 @@ class Pascal:
 
     def _read_mask(self, line: Line, shape: tuple[int, ...]) -> UInt8[np.ndarray, "height width"]:
         path = self._mask(line)
-        with opened(path) as image:
-            if image.mode not in ("P", "L"):
-                raise ValueError(f"its mode is {image.mode}, expected a byte a pixel, the class (P or L)")
-            labels = np.asarray(image)
+        mask = read_image(path)
+        if mask.mode not in ("P", "L"):
+            raise ValueError(f"{path} has mode {mask.mode}, expected a byte a pixel, the class (P or L)")
+        labels = np.asarray(mask)
         if labels.shape != shape:
             sizes = [f"{width} x {height}" for height, width in (labels.shape, shape)]
             raise ValueError(f"{path} is of {sizes[0]} pixels, expected {sizes[1]} as its image")

@@ -78,6 +78,9 @@ class Scenes:
             for index, c in zip(indices, self.class_of(indices), strict=True)
         ]
 
+    def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.names(indices)
+
     def describe(self) -> dict[str, object]:
         return {"data": "scenes", **asdict(self)}
 

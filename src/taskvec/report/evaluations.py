@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from taskvec.evaluate import Evaluation, Summary, summarise
+from taskvec.evaluate import Evaluation, Summary
 from taskvec.files import replacing
 from taskvec.report.figures import ranked_grid
 from taskvec.report.table import METRIC_LABELS
 from taskvec.tasks import Metric
 
 
-def told(summary: Summary, metric: Metric) -> str:
+def as_line(summary: Summary, metric: Metric) -> str:
     """A summary in a line: mean, interval, spreads, numbers, speed."""
     spreads = [f"std {summary.std:.4f} over pairs"] if summary.std is not None else []
     if summary.std_of_splits is not None:
@@ -21,7 +21,7 @@ def told(summary: Summary, metric: Metric) -> str:
     parts = [
         f"{METRIC_LABELS[metric]} {summary.mean:.4f} [{summary.low:.4f}, {summary.high:.4f}]",
         *spreads,
-        f"{summary.pairs} pairs of {summary.queries} queries",
+        f"{summary.pairs} pairs of {summary.images} images",
         f"{summary.pairs_per_second:.3g} pairs/s",
     ]
     if summary.both_empty:
@@ -29,29 +29,41 @@ def told(summary: Summary, metric: Metric) -> str:
     return ", ".join(parts)
 
 
+def companions(path: Path) -> tuple[Path, Path]:
+    """What is written beside NAME.json: NAME.pairs.jsonl and NAME.examples.png."""
+    return path.with_suffix(".pairs.jsonl"), path.with_suffix(".examples.png")
+
+
 def write_evaluations(
-    path: Path, evaluations: Mapping[str, Evaluation], facts: Mapping[str, Any], *, with_example: bool
+    path: Path,
+    evaluations: Mapping[str, Evaluation],
+    whole: Summary,
+    summaries: Mapping[str, Summary],
+    facts: Mapping[str, Any],
+    *,
+    with_example: bool,
 ) -> None:
-    """Write the evaluations of some splits to ``path``, PATH.pairs.jsonl and PATH.png (PATH without its ending).
+    """Write evaluations by split, with their summaries, to ``path`` and the ``companions`` beside it.
 
     ``facts`` are added to the JSON. ``with_example`` says whether the method saw the prompt's example, which is then
     shown.
     """
     results = {
         **facts,
-        **asdict(summarise(list(evaluations.values()))),
+        **asdict(whole),
         "splits": {
-            split: {**asdict(summarise([each])), "prompts": each.prompts.origin} for split, each in evaluations.items()
+            split: {**asdict(summaries[split]), "prompts": each.prompts.origin} for split, each in evaluations.items()
         },
     }
     picture = ranked_grid(list(evaluations.values()), with_example=with_example)
-    with replacing(path.with_suffix(".pairs.jsonl")) as temporary, temporary.open("w") as lines:
+    pairs_path, picture_path = companions(path)
+    with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for split, each in evaluations.items():
             pairs = zip(each.prompts.support_names, each.prompts.query_names, each.scores.tolist(), strict=True)
             for support, query, score in pairs:
                 record = {"split": split, "support": support, "query": query, "score": score}
                 lines.write(json.dumps(record) + "\n")
-    with replacing(path.with_suffix(".png")) as temporary:
+    with replacing(picture_path) as temporary:
         temporary.write_bytes(picture)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")

@@ -26,6 +26,7 @@ class TaskOutcome:
 
     ``examples`` has uint8 [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step,
     loss, sites, at checkpoints held_out_loss and chosen_sites). ``seconds`` is the time of statistics and search.
+    ``pairs`` has names of support and query and the score of each method that was run once, for every pair.
     """
 
     task: str
@@ -35,14 +36,16 @@ class TaskOutcome:
     of: int
     examples: dict[str, Images]
     history: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
     seconds: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A whole run: its tasks, the number of queries behind every score, and what it was run with."""
+    """A whole run: its tasks, the numbers of pairs and of different queries behind scores, what it was run with."""
 
     tasks: list[TaskOutcome]
+    pairs: int
     queries: int
     layers: dict[str, int]
     heads: dict[str, int]
@@ -51,3 +54,10 @@ class Outcome:
     seconds: float
     machine: dict[str, Any]
     versions: dict[str, str]
+
+    @property
+    def counted(self) -> str:
+        """What scores are means over: 200 queries, or 132 pairs of 12 queries."""
+        return (
+            f"{self.queries} queries" if self.pairs == self.queries else f"{self.pairs} pairs of {self.queries} queries"
+        )

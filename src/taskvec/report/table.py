@@ -53,7 +53,7 @@ def results_table(outcome: Outcome) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption=f"means over {outcome.queries} queries, below them 95 % intervals",
+        caption=f"means over {outcome.counted}, below them 95 % intervals",
         caption_justify="left",
     )
     table.add_column("task", overflow="fold", min_width=12)
@@ -77,6 +77,7 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
     """The results as data for JSON. ``sites`` of the ``of`` searched were chosen; ``seconds`` is the whole run."""
     return {
         "tasks": {task.task: _task_json(task) for task in outcome.tasks},
+        "pairs": outcome.pairs,
         "queries": outcome.queries,
         "seconds": outcome.seconds,
         "machine": outcome.machine,
