@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/real_images.py --pascal VOCdevkit --xrays xrays --out real-images.jsonl
 
-`--pascal` is a directory that `taskvec evaluate --data pascal` reads. `--xrays` holds `images/`, chest x-rays, and
+`--pascal` is a directory that `taskvec evaluate --data pascal` reads. `--xrays` holds `images/input/`, x-rays, and
 `lungs/input/` and `lungs/output/`, x-rays with masks of the lungs. Every cell is a line of the output as soon as it is
 there; the same command goes on where it was interrupted, and prints the tables in the end.
 """
@@ -36,15 +36,19 @@ class Bench:
 
     def __init__(self, model: MaeVqgan, out: Path, pairs: int, seed: int):
         self._model, self._out, self._pairs, self._seed = model, out, pairs, seed
-        lines = out.read_text().splitlines() if out.exists() else []
-        self.cells: Cells = {record["cell"]: record for record in map(json.loads, lines)}
+        self._key = {"model": model.fingerprint(), "pairs_wanted": pairs, "seed": seed}
+        lines = out.read_text().splitlines(keepends=True) if out.exists() else []
+        records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line
+        self.cells: Cells = {record["cell"]: record for record in records if self._key.items() <= record.items()}
         bfloat16 = environment.bfloat16_is_fast(model.device)
         self._settings = replace(QUICK, seed=seed, bfloat16=bfloat16)
         self._on_scenes: dict[str, TaskVectors] = {}
 
     def measure(self, name: str, task: Task, test: DataSet, train: DataSet | None) -> None:
         """Every method on pairs of ``test``; task vectors are found on ``train`` if there is one."""
-        if f"{name} {task.name} one_shot" in self.cells:
+        wanted = {*METHODS} - ({"task_vectors"} if train is None else set())
+        wanted -= set() if task.name in TASKS else {"scene_vectors"}
+        if all(f"{name} {task.name} {method}" in self.cells for method in wanted):
             return
         count = min(self._pairs, pairs_of(test))
         prompts = draw_prompts(test, task, count, self._model.config.image_size, self._seed)
@@ -63,7 +67,7 @@ class Bench:
         results = {method: evaluate.evaluate(self._model, run, prompts) for method, run in methods.items()}
         with self._out.open("a") as lines:
             for method, result in results.items():
-                record = _record(f"{name} {task.name} {method}", result)
+                record = {**self._key, **_record(f"{name} {task.name} {method}", result)}
                 record["find_seconds"] = seconds if method == "task_vectors" else 0.0
                 self.cells[record["cell"]] = record
                 lines.write(json.dumps(record) + "\n")
@@ -77,15 +81,14 @@ class Bench:
 
 def _record(cell: str, result: Evaluation) -> dict[str, Any]:
     summary = asdict(evaluate.summarise([result]))
-    return {"cell": cell, **summary, "scores": result.scores.tolist(), "queries_of": result.prompts.query_names}
+    return {"cell": cell, **summary, "scores": result.scores.tolist(), "of_images": result.prompts.query_images}
 
 
 def over_splits(cells: Cells, task: str, method: str) -> str:
-    """Mean over the four splits, its interval over queries, and the standard deviation over splits."""
+    """Mean over the four splits, its interval over images, and the standard deviation over splits."""
     splits = [cells[f"split {fold} {task} {method}"] for fold in range(FOLDS)]
     scores = np.concatenate([split["scores"] for split in splits])
-    queries = [f"{fold} {name}" for fold, split in enumerate(splits) for name in split["queries_of"]]
-    whole = interval(scores, queries)
+    whole = interval(scores, [name for split in splits for name in split["of_images"]])
     spread = np.std([split["mean"] for split in splits], ddof=1)
     return f"{whole.mean:.3f} [{whole.low:.3f}, {whole.high:.3f}] ± {spread:.3f}"
 

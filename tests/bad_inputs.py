@@ -232,7 +232,7 @@ CASES = [
         "a missing mask",
         _remove("voc/SegmentationClass/2007_000007.png"),
         PASCAL,
-        "2007_000007.png is missing, of 1 inc",
+        "2007_000007.png is missing (inc",
     ),
     Case(
         "an unknown class in a list",

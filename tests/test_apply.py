@@ -66,7 +66,9 @@ def test_a_result_of_something_else_is_never_replaced(
     result = jobs[0].result.read_bytes()
 
     other = TaskVectors(small_model, random_vectors.config, {s: 2 * m for s, m in random_vectors.means.items()})
-    with pytest.raises(ValueError, match=r"a.png exists and is not what these vectors make of .*: name another"):
+    with pytest.raises(
+        ValueError, match=r"a.png exists and is not what these vectors make of .*\(1 such files in all\): name another"
+    ):
         left_to_do(other, jobs)
     _save(tmp_path / "a.png", 9)  # the image has changed
     with pytest.raises(ValueError, match="exists and is not what these vectors make of"):

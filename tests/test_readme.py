@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import bad_inputs
 import taskvec
 from taskvec.cli import app
 from taskvec.data.scenes import Scenes
@@ -33,6 +34,14 @@ def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_command_it_names_exists() -> None:
     known = {command.name for command in app.registered_commands}
-    named = set(re.findall(r"^(?:\.venv/bin/)?taskvec (\w+)", README, re.MULTILINE))
-    assert named
-    assert named <= known
+    pages = [README, *(path.read_text() for path in sorted((Path(__file__).parents[1] / "docs").glob("*.md")))]
+    for page in pages:
+        named = set(re.findall(r"^(?:\.venv/bin/)?taskvec (\w+)", page, re.MULTILINE))
+        assert named
+        assert named <= known
+
+
+def test_the_table_of_broken_inputs_is_that_of_the_tests() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "real-images.md").read_text()
+    for case in bad_inputs.CASES:
+        assert f"| {case.what} | {case.status} | " in page

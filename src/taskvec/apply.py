@@ -78,8 +78,8 @@ def left_to_do(vectors: TaskVectors, jobs: list[Job], *, overwrite: bool = False
     others = [job for job in there if _origin_of(job.result) != _origin(vectors, _digest(job.image.read_bytes()))]
     if others:
         raise ValueError(
-            f"{others[0].result} exists and is not what these vectors make of {others[0].image} as it is now, one of "
-            f"{len(others)} such files: name another directory or pass --overwrite"
+            f"{others[0].result} exists and is not what these vectors make of {others[0].image} as it is now "
+            f"({len(others)} such files in all): name another directory or pass --overwrite"
         )
     done = set(there)
     return [job for job in jobs if job not in done]

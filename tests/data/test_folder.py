@@ -112,7 +112,7 @@ def test_inputs_alone_serve_the_built_in_tasks(root: Path) -> None:
 
 def test_pairs_that_do_not_fit_are_refused(root: Path) -> None:
     (root / "output" / "03.png").rename(root / "output" / "three.png")
-    with pytest.raises(ValueError, match=r"input/03.png has no partner of the same name .*, one of 2 such files"):
+    with pytest.raises(ValueError, match=r"input/03.png has no partner of the same name .* \(2 such files in all\)"):
         Folder(root, "all").load(np.arange(1), 8)
     (root / "output" / "three.png").rename(root / "output" / "03.png")
     shutil.copy(root / "input" / "03.png", root / "input" / "03.bmp")

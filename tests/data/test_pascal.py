@@ -134,7 +134,7 @@ def test_classes_of_one_example_are_counted(root: Path) -> None:
 def test_what_is_missing_is_an_error_or_counted(root: Path) -> None:
     (root / "VOC2012" / "JPEGImages" / "2007_000101.jpg").unlink()
     (root / "VOC2012" / "SegmentationClass" / "2007_000104.png").unlink()
-    with pytest.raises(ValueError, match=r"2007_000101.jpg is missing, of 2 incomplete examples in 10; skip_missing"):
+    with pytest.raises(ValueError, match=r"2007_000101.jpg is missing \(incomplete: 2 of 10 examples\); skip_missing"):
         Pascal(root, "test", 0)
     data = Pascal(root, "test", 0, skip_missing=True)
     assert (len(data), data.describe()["missing"]) == (8, 2)

@@ -1,5 +1,37 @@
 """The command: parses, calls, prints. Everything it does is one call of the Python API away."""
 
-from taskvec.cli.commands import app, main
+import sys
+import warnings
+
+import torch
+
+from taskvec.cli import models, scores, vectors  # noqa: F401 which adds their commands
+from taskvec.cli.terminal import app
+from taskvec.cli.vectors import INTERRUPTED
 
 __all__ = ["app", "main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; bad input is one sentence on standard error and a non-zero status, never a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    warnings.filterwarnings("ignore", module="PIL")  # of damage that it reads past; what it cannot read is an error
+    try:
+        status = app(arguments or ["--help"], standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except KeyError as error:
+        return _complain(str(error.args[0]) if error.args else "something is missing", 1)
+    except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        return _complain(str(error) or type(error).__name__, 1)
+    except Exception as error:
+        # typer's errors of usage have no public class that all its versions share
+        if not hasattr(error, "format_message"):
+            raise
+        return _complain(error.format_message(), 2)  # pyright: ignore[reportAttributeAccessIssue]
+    return _complain("interrupted", INTERRUPTED) if status == INTERRUPTED else status
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"taskvec: {' '.join(message.split())}", file=sys.stderr)
+    return status

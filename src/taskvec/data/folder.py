@@ -108,7 +108,7 @@ class Folder:
         if alone:
             path = {**inputs, **outputs}[alone[0]]
             raise ValueError(
-                f"{path} has no partner of the same name in the other directory, one of {len(alone)} such files: "
+                f"{path} has no partner of the same name in the other directory ({len(alone)} such files in all): "
                 "expected input/NAME.* and output/NAME.*"
             )
         return [outputs[path.stem] for path in self._inputs]

@@ -167,8 +167,8 @@ class Pascal:
             first = next(line for line in self._listed if line not in there)
             paths = (self._image(first), self._mask(first))
             raise ValueError(
-                f"{next(path for path in paths if not path.is_file())} is missing, of {missing} incomplete examples in "
-                f"{len(self._listed)}; skip_missing (--skip-missing) leaves these out"
+                f"{next(path for path in paths if not path.is_file())} is missing (incomplete: {missing} of "
+                f"{len(self._listed)} examples); skip_missing (--skip-missing) leaves these out"
             )
         return lines
 

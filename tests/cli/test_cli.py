@@ -275,7 +275,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("taskvec.cli.commands.load_model", interrupt)
+    monkeypatch.setattr("taskvec.cli.models.load_model", interrupt)
     assert main(["info", "tiny"]) == 130
     assert capsys.readouterr().err == "taskvec: interrupted\n"
 

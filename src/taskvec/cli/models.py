@@ -1,0 +1,80 @@
+"""Commands about models: train one, convert the published one, describe one."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taskvec import environment
+from taskvec.cli import options
+from taskvec.cli.terminal import app, console, write_json
+from taskvec.describe import describe_model, describe_vectors, holds_vectors
+from taskvec.models import load_model
+from taskvec.models.checkpoints import convert
+from taskvec.training.recipe import read_recipe, train
+
+
+@app.command("train")
+def train_command(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/tiny.toml.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            callback=options.directory, help="Logs, checkpoints, in the end model/. A run found here goes on."
+        ),
+    ],
+    json_file: options.Json = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Overrides the recipe's seed.")] = None,
+    device: options.Device = "cpu",
+) -> None:
+    """Train a model from a recipe; Ctrl-C keeps a checkpoint, and the same command goes on from it."""
+    chosen = read_recipe(recipe)
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
+    directory = train(chosen, out, console, options.device_named(device))
+    write_json(json_file, {"model": str(directory), "recipe": asdict(chosen), "versions": environment.versions()})
+    console.print(f"the model is in {directory}")
+
+
+@app.command("convert")
+def convert_command(
+    mae: Annotated[Path, typer.Option(help="The published MAE-VQGAN file, such as checkpoint-3400.pth.")],
+    out: Annotated[Path, typer.Option(callback=options.directory, help="The model directory to write.")],
+    vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt.")] = None,
+    vqgan_config: Annotated[Path | None, typer.Option(help="The VQGAN's model.yaml, to be checked.")] = None,
+    encoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
+    decoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="What the model card shall state, such as mit; the files do not say.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Turn the published files into a model directory for --model. The files are read as data; nothing in them runs."""
+    options.refuse_to_overwrite(out, overwrite)
+    converted = convert(mae, out, vqgan, vqgan_config, encoder_heads, decoder_heads, licence)
+    for name in converted.ignored:
+        console.print(f"ignored {name}")
+    console.print(f"the model is in {out}")
+    write_json(json_file, {"model": str(out), "config": asdict(converted.config), "ignored": converted.ignored})
+
+
+@app.command("info")
+def info_command(
+    target: Annotated[str, typer.Argument(help="A model (tiny, or a directory) or a directory of task vectors.")],
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """What a model or task vectors are: architecture, parameters, operations, fingerprint; or task, sites, origin."""
+    facts = (
+        describe_vectors(target)
+        if holds_vectors(target)
+        else describe_model(load_model(target, options.device_named(device)))
+    )
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    write_json(json_file, facts)

@@ -1,0 +1,91 @@
+"""What the commands share beside their options: the application, progress, loading with a word about it, writing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from taskvec import environment
+from taskvec.data import DataSet, load_data
+from taskvec.data.examples import task_for
+from taskvec.files import replacing
+from taskvec.tasks import TASKS, Task
+from taskvec.vectors import TaskVectors
+
+app = typer.Typer(
+    name="taskvec",
+    help="Find and use visual task vectors.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True, markup=False, highlight=False)  # names of files are no markup
+
+SEARCH_LOG = "search.jsonl"
+COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
+
+
+@app.callback(invoke_without_command=True)
+def version_option(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Find and use visual task vectors."""
+    if version:
+        print(environment.versions()["taskvec"])
+        raise typer.Exit
+
+
+def load(name: str, part: str, **given: object) -> DataSet:
+    """The data set with the options that were given; says what was left out of it."""
+    chosen = {key: value for key, value in given.items() if value is not None and value is not False}  # fold 0 is given
+    data = load_data(name, part, **chosen)
+    if missing := data.describe().get("missing"):
+        console.print(f"{missing} examples of {part} are left out, as their files are missing")
+    return data
+
+
+def choose_task(data: DataSet, name: str | None, metric: str | None) -> Task:
+    """The task of this name or the data's own; says how the metric of an own task came about."""
+    task = task_for(data, name)
+    if task.name in TASKS and TASKS[task.name] is task:
+        if metric is not None:
+            raise ValueError(f"--metric {metric}: only a folder's own task is scored by choice, not {task.name}")
+    elif metric is None:
+        console.print(f"metric {task.metric}, told from the outputs of {task.name}")
+    return task
+
+
+def write_json(path: Path | None, result: object) -> None:
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def search_log(progress: Progress, bar: TaskID, log: Path) -> Callable[[dict[str, Any]], None]:
+    """Shows a search's records as a bar with loss, number of sites and time left, and writes them to LOG.partial.
+
+    The name is for a search that is not over: an earlier log stays until ``keep`` replaces it.
+    """
+
+    def on_step(record: dict[str, Any]) -> None:
+        status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
+        progress.update(bar, completed=record["step"], status=status)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with _partial(log).open("w" if record["step"] == 1 else "a") as lines:
+            lines.write(json.dumps(record) + "\n")
+
+    return on_step
+
+
+def _partial(log: Path) -> Path:
+    return log.with_name(f"{log.name}.partial")
+
+
+def keep(vectors: TaskVectors, directory: Path) -> None:
+    """Save task vectors and, beside them, the log of their search."""
+    vectors.save_pretrained(directory)
+    _partial(directory / SEARCH_LOG).replace(directory / SEARCH_LOG)

@@ -1,0 +1,293 @@
+"""Commands about task vectors: collect statistics, search, the whole job, apply, the demonstration."""
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from taskvec import apply as application
+from taskvec.cli import options
+from taskvec.cli.terminal import (
+    COLUMNS,
+    SEARCH_COLUMNS,
+    SEARCH_LOG,
+    app,
+    choose_task,
+    console,
+    keep,
+    load,
+    search_log,
+    write_json,
+)
+from taskvec.data import load_data
+from taskvec.files import replacing
+from taskvec.finding import QUICK, FindSettings, find, statistics_prompts
+from taskvec.judging import QUERIES, find_and_judge
+from taskvec.models import load_model
+from taskvec.objectives import OBJECTIVES
+from taskvec.report.figures import example_grid, overview
+from taskvec.report.outcomes import Outcome
+from taskvec.report.page import write_report
+from taskvec.report.table import TABLE_WIDTH, results_json, results_table
+from taskvec.search.reinforce import BASELINES, ReinforceSettings
+from taskvec.sites import GRANULARITIES
+from taskvec.statistics import Statistics, collect
+from taskvec.tasks import TASKS
+from taskvec.vectors import CONFIG as VECTORS_CONFIG
+from taskvec.vectors import TaskVectors
+
+INTERRUPTED = 130
+
+
+@app.command("collect")
+def collect_command(
+    out: Annotated[Path, typer.Option(callback=options.file, help="The file of statistics to write (safetensors).")],
+    model: options.Model = "tiny",
+    data: options.Data = "scenes",
+    root: options.Root = None,
+    split: options.Split = None,
+    layout: options.Layout = None,
+    skip_missing: options.SkipMissing = False,
+    metric: options.Metric = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Repeat for several; a folder's own or all five if not given.")
+    ] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts behind each mean.")] = 100,
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Mean and variance of every head output over one-shot prompts of each task."""
+    options.refuse_to_overwrite(out, overwrite)
+    network = load_model(model, options.device_named(device))
+    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
+    if task:
+        tasks = [choose_task(examples, name, metric) for name in task]
+    else:
+        tasks = list(TASKS.values()) if examples.own_task is None else [choose_task(examples, None, metric)]
+    settings = FindSettings(prompts=prompts, seed=seed)
+    with Progress(*COLUMNS, console=console) as progress:
+        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
+        batches = (statistics_prompts(network, examples, each, settings) for each in tasks)
+        result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
+    result.save(out)
+    summary = {
+        "file": str(out),
+        "model_fingerprint": result.model_fingerprint,
+        "data": examples.describe(),
+        "seed": seed,
+    }
+    write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+
+
+@app.command("search")
+def search_command(
+    out: Annotated[
+        Path, typer.Option(callback=options.directory, help="Directory for the task vectors and the log of the search.")
+    ],
+    task: options.Task = None,
+    model: options.Model = "tiny",
+    data: options.Data = "scenes",
+    root: options.Root = None,
+    split: options.Split = None,
+    layout: options.Layout = None,
+    skip_missing: options.SkipMissing = False,
+    metric: options.Metric = None,
+    statistics: Annotated[
+        Path | None, typer.Option(help="From `taskvec collect`; collected anew if not given.")
+    ] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts behind the means, where they are collected.")] = 100,
+    items: Annotated[int, typer.Option(min=1, help="Queries that the search evaluates its masks on.")] = 10,
+    held_out: Annotated[int, typer.Option(min=1, help="Queries that choose among checkpoints.")] = 100,
+    steps: Annotated[int, typer.Option(min=1)] = 600,
+    masks: Annotated[int, typer.Option(min=2, help="Masks sampled for every item in a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 0.1,
+    objective: Annotated[str, typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}.")] = "pixel",
+    baseline: Annotated[str, typer.Option(help=f"What losses are compared with: {' or '.join(BASELINES)}.")] = "batch",
+    granularity: Annotated[str, typer.Option(help=f"One of {', '.join(GRANULARITIES)}.")] = "quadrant",
+    stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
+    candidates: Annotated[int, typer.Option(min=0, help="Sampled masks scored at a checkpoint.")] = 1,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Find the task vectors of one task by REINFORCE; the defaults are the paper's. Ctrl-C keeps the best so far."""
+    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    settings = FindSettings(
+        prompts=prompts,
+        items=items,
+        held_out=held_out,
+        objective=objective,  # pyright: ignore[reportArgumentType]
+        granularity=granularity,  # pyright: ignore[reportArgumentType]
+        stacks=tuple(stack or ("encoder", "decoder")),
+        search=ReinforceSettings(
+            steps=steps,
+            masks_per_item=masks,
+            learning_rate=learning_rate,
+            baseline=baseline,  # pyright: ignore[reportArgumentType]
+            candidates=candidates,
+            seed=seed,
+        ),
+        seed=seed,
+        bfloat16=bfloat16,
+    )
+    network = load_model(model, options.device_named(device))
+    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
+    chosen = choose_task(examples, task, metric)
+    collected = None if statistics is None else Statistics.load(statistics)
+    with Progress(*SEARCH_COLUMNS, console=console) as progress:
+        on_step = search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG)
+        vectors = find(network, examples, chosen, settings, collected, on_step)
+    keep(vectors, out)
+    write_json(json_file, asdict(vectors.config))
+    found = vectors.config.found
+    cut = ", interrupted" if found["interrupted"] else ""
+    console.print(
+        f"{len(vectors.sites)} of {vectors.config.of} sites{cut}, held-out loss {found['held_out_loss']:.4f} "
+        f"at step {found['step']}: {out}"
+    )
+    if found["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command("find")
+def find_command(
+    out: Annotated[
+        Path,
+        typer.Option(callback=options.directory, help="For the task vectors, report, pictures, results and pairs."),
+    ],
+    data: options.Data = "folder",
+    root: options.Root = None,
+    split: options.Split = None,
+    layout: options.Layout = None,
+    skip_missing: options.SkipMissing = False,
+    metric: options.Metric = None,
+    task: options.Task = None,
+    model: options.Model = "tiny",
+    queries: Annotated[
+        int, typer.Option(min=2, help="Pairs to judge by, of examples kept aside, or all that there are.")
+    ] = QUERIES,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = QUICK.search.steps,
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """The whole job for one task: statistics, a quick search, scores on examples kept aside, pictures.
+
+    Ctrl-C keeps the best sites so far, once there are any.
+
+    A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search, and the
+    paper's own, see `taskvec search`.
+    """
+    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    started = time.monotonic()
+    network = load_model(model, options.device_named(device))
+    given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing, "metric": metric}
+    examples = load(data, "train", **given)
+    chosen = choose_task(examples, task, metric)
+    settings = _quick(steps, seed)
+    with Progress(*SEARCH_COLUMNS, console=console) as progress:
+        on_step = search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG)
+        outcome, _ = find_and_judge(
+            network,
+            examples,
+            load(data, "test", **given),
+            [chosen],
+            settings,
+            queries,
+            lambda _, record: on_step(record),
+            lambda vectors: keep(vectors, out),
+        )
+    with replacing(out / "pairs.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(pair) + "\n" for pair in outcome.tasks[0].pairs))
+    with replacing(out / "examples.png") as temporary:
+        temporary.write_bytes(example_grid(outcome.tasks[0]))
+    _write_outcome(outcome, out, json_file, time.monotonic() - started)
+
+
+@app.command("apply")
+def apply_command(
+    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors.")],
+    images: Annotated[Path, typer.Argument(help="An image, or a directory of images.")],
+    out: Annotated[
+        Path, typer.Option(callback=options.directory, help="Directory for the results: PNG files of the same names.")
+    ],
+    model: options.Model = "tiny",
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Do a task on images through its task vectors. Interrupted, the same command goes on where it stopped.
+
+    Results carry the names of the images and their sizes; those that are there already are kept.
+    """
+    found = TaskVectors.load(vectors, load_model(model, options.device_named(device)))
+    jobs = application.plan(images, out)
+    left = application.left_to_do(found, jobs, overwrite=overwrite)
+    if len(left) < len(jobs):
+        console.print(f"{len(jobs) - len(left)} of {len(jobs)} results are there already")
+    with Progress(*COLUMNS, console=console) as progress:
+        bar = progress.add_task(found.task, total=len(left))
+        failures = application.apply_files(found, left, lambda _: progress.advance(bar))
+    written = [str(job.result) for job in jobs if job.image not in failures]
+    write_json(json_file, {"task": found.task, "files": written, "failed": [str(image) for image in failures]})
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(jobs)} images failed: {'; '.join(failures.values())}")
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[
+        Path, typer.Option(callback=options.directory, help="For report.html, overview.png, results.json, vectors/.")
+    ] = Path("demo"),
+    model: options.Model = "tiny",
+    queries: Annotated[int, typer.Option(min=2, help="Test queries of every task.")] = QUERIES,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = QUICK.search.steps,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """All five tasks on scenes never trained on: statistics, search, evaluation, report. Two minutes on two cores.
+
+    Replaces an earlier demonstration in the same directory.
+    """
+    started = time.monotonic()
+    settings = _quick(steps, seed)
+    network = load_model(model, options.device_named(device))
+    with Progress(*SEARCH_COLUMNS, console=console) as progress:
+        bars = {name: progress.add_task(name, total=steps, status="") for name in TASKS}
+        logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG) for name in TASKS}
+        # two splits that no model was trained on: one to find the vectors on, one to judge them on
+        splits = load_data("scenes", "validation", seed=seed), load_data("scenes", "test", seed=seed)
+        outcome, vectors = find_and_judge(
+            network, *splits, list(TASKS.values()), settings, queries, lambda name, record: logs[name](record)
+        )
+    for found in vectors:
+        keep(found, out / "vectors" / found.task)
+    with replacing(out / "overview.png") as temporary:
+        temporary.write_bytes(overview(outcome))
+    _write_outcome(outcome, out, json_file, time.monotonic() - started)
+
+
+def _quick(steps: int, seed: int) -> FindSettings:
+    return replace(QUICK, seed=seed, search=replace(QUICK.search, seed=seed, steps=steps))
+
+
+def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds: float) -> None:
+    """Report and results of a whole job, and its table on the terminal."""
+    write_report(outcome, out / "report.html")
+    results = {**results_json(outcome), "seconds": seconds}
+    write_json(out / "results.json", results)
+    write_json(json_file, results)
+    Console(width=max(TABLE_WIDTH, console.width)).print(results_table(outcome))
+    print(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
