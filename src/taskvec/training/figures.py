@@ -103,7 +103,7 @@ class Figures:
         tasks: Sequence[Task] = TRAINING_TASKS,
         frequency: Literal["equal", "natural"] = "equal",
     ):
-        """``tasks`` are drawn alike, one that stands there twice twice as often; classes too, or as often as they are."""
+        """A task that stands twice in ``tasks`` is drawn twice as often; classes are drawn equally or as they occur."""
         self._pool = data.load(np.arange(count), size)
         self._tasks, self._frequency = tasks, frequency
         order = np.argsort(self._pool.classes, kind="stable")

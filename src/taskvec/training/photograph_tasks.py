@@ -1,4 +1,4 @@
-"""What is learnt from photographs: the paper's tasks, and many others on the same inputs, so that the example is needed.
+"""What is learnt from photographs: the paper's tasks, and many others on their inputs, so that the example is needed.
 
 Random sides (noise) are functions of the source's holes, which are drawn anew for every image.
 """
@@ -47,6 +47,11 @@ def _inside(source: Source) -> Where:
 
 def _painted(images: Images, where: Where, colour: Colour) -> Images:
     return np.where(where[..., None], np.array(colour, np.uint8), images)
+
+
+def _levels(values: np.ndarray) -> Images:
+    """Grey images of these levels, [n, size, size]."""
+    return np.repeat(np.clip(values, 0, 255).astype(np.uint8)[..., None], 3, -1)
 
 
 def _resized(images: Images, size: int, resampling: Image.Resampling) -> Images:
@@ -110,14 +115,13 @@ def posterised(source: Source) -> Images:
 def two_levels(source: Source) -> Images:
     """Black and white, divided at the mean luminance."""
     level = grey(source)
-    return np.where(level > level.mean((1, 2, 3), keepdims=True), np.uint8(255), np.uint8(0))
+    return np.where(level > np.mean(level, (1, 2, 3), keepdims=True), np.uint8(255), np.uint8(0))
 
 
 def relief(source: Source) -> Images:
     """Luminance as a surface lit from the top left."""
-    level = grey(source)[..., 0].astype(np.float32)
-    down, right = np.gradient(level, axis=(1, 2))
-    return np.repeat(np.clip(128 + 2 * (down + right), 0, 255).astype(np.uint8)[..., None], 3, -1)
+    down, right = np.gradient(grey(source)[..., 0].astype(np.float32), axis=(1, 2))
+    return _levels(np.asarray(128 + 2 * (down + right)))
 
 
 def object_painted(colour: Colour) -> Side:
@@ -169,7 +173,7 @@ def _bounds(source: Source) -> Int[np.ndarray, "4 n"]:
     size = source.masks.shape[1]
     spans = []
     for axis in (2, 1):
-        used = _inside(source).any(axis)
+        used = np.asarray(_inside(source).any(axis))
         spans += [used.argmax(1), size - 1 - used[:, ::-1].argmax(1)]
     return np.stack(spans)
 
@@ -213,7 +217,7 @@ def depth(source: Source) -> Images:
     inside = _inside(source)
     ground = np.linspace(20, 120, size, dtype=np.float32)[None, :, None]
     shade = np.where(inside, 120 + 135 * _box_mean(inside.astype(np.float32), size // 8), ground)
-    return np.repeat(shade.astype(np.uint8)[..., None], 3, -1)
+    return _levels(shade)
 
 
 _PAPER = 13 * [SEGMENTATION] + 8 * [LOW_LIGHT] + 10 * [INPAINTING] + 10 * [COLORIZATION] + 4 * [IDENTITY]

@@ -1,8 +1,9 @@
 """Photographs to learn from: every crop differs, and objects are cut out of one photograph and pasted onto another.
 
 They are read from a directory of folders, each with ``JPEGImages/*.jpg`` and masks of the same names as 8-bit PNG:
-``SegmentationClass/`` (0 is no class, 255 is ignored) or ``Regions/`` (every value a region, of no class). A folder with
-``splits/trn/*.txt`` (lines of ``NAME__CLASS``) gives only what they list, and never what ``splits/val/*.txt`` lists.
+``SegmentationClass/`` (0 is no class, 255 is ignored) or ``Regions/`` (every value a region, of no class). A folder
+with ``splits`` gives only what ``splits/trn/*.txt`` list, in lines of ``NAME__CLASS``, and what ``splits/val/*.txt``
+list must not be among it.
 """
 
 import hashlib
@@ -14,7 +15,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 from taskvec.data.examples import DataSet, Examples
-from taskvec.tasks import Images
 
 NO_CLASS = 0
 IGNORED = 255
@@ -125,7 +125,7 @@ class WholePhotographs:
         return len(self._objects)
 
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        return np.array([kind for _, _, kind in self._objects])[indices]
+        return np.array([kind for _, _, kind in self._objects], np.int64)[indices]
 
     def describe(self) -> dict[str, object]:
         return describe(self.photographs)
@@ -138,7 +138,7 @@ class WholePhotographs:
 
 @dataclass(frozen=True)
 class Crops:
-    """Crop ``i`` is a function of the photographs, the seed and ``i`` alone: drawn, flipped, recoloured, pasted onto."""
+    """Crop ``i`` is a function of the photographs, the seed and ``i`` alone: cut, pasted onto, flipped, recoloured."""
 
     photographs: list[Photograph]
     count: int

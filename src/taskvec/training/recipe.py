@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -20,12 +21,13 @@ from taskvec.training.loop import Run
 from taskvec.training.mae import MaeRecipe, train_mae
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
 from taskvec.training.photographs import Crops, Together, WholePhotographs, read_photographs, split
+from taskvec.training.sharpening import SharpeningRecipe, train_sharpening
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Architecture, both stages, and the seed of the first weights and of every draw.
+    """Architecture, the two stages and perhaps one between, and the seed of the first weights and of every draw.
 
     ``scenes`` and ``photographs`` are the numbers of training scenes and of crops of photographs held in memory; with
     photographs, other tasks are trained, and what is held out are photographs.
@@ -34,6 +36,7 @@ class Recipe:
     model: MaeVqganConfig
     tokenizer: TokenizerRecipe
     mae: MaeRecipe
+    sharpening: SharpeningRecipe | None = None
     scenes: int = 49152
     photographs: int = 0
     seed: int = 0
@@ -63,7 +66,7 @@ def train(
     device: torch.device | str = "cpu",
     photographs: Path | None = None,
 ) -> Path:
-    """Run both stages, or what is left of them, in ``directory``; returns the model's directory inside it (float16).
+    """Run all stages, or what is left of them, in ``directory``; returns the model's directory inside it (float16).
 
     ``photographs`` is where a recipe that trains on photographs finds them (``training.photographs`` says how).
     Raises ValueError where the directory holds the run of another recipe or of other photographs.
@@ -80,6 +83,8 @@ def train(
     else:
         figures, tokenizer_held_out = Figures(trained, recipe.scenes, size), Figures(held_out, 2048, size)
     train_tokenizer(model.vqgan, recipe.tokenizer, figures, tokenizer_held_out, run)
+    if recipe.sharpening is not None:
+        train_sharpening(model.vqgan, recipe.sharpening, figures, tokenizer_held_out, run)
     train_mae(model, recipe.mae, figures, held_out, run)
     model.write(directory / "model", torch.float16)
     return directory / "model"
@@ -93,9 +98,12 @@ def _read_data(recipe: Recipe, photographs: Path | None) -> tuple[DataSet, DataS
         return Scenes("train"), Scenes("validation")
     if photographs is None:
         raise ValueError("the recipe trains on photographs: expected a directory of them (--photographs)")
-    trained, held_out = split(read_photographs(photographs), recipe.seed)
+    trained, others = split(read_photographs(photographs), recipe.seed)
+    held_out = WholePhotographs(others)
+    if np.bincount(held_out.class_of(np.arange(len(held_out)))).max(initial=0) < 2:
+        raise ValueError(f"{photographs} holds too few photographs: no two of those held out show one class")
     crops = Crops(trained, recipe.photographs, recipe.seed)
-    return Together(((crops, recipe.photographs), (Scenes("train"), recipe.scenes))), WholePhotographs(held_out)
+    return Together(((crops, recipe.photographs), (Scenes("train"), recipe.scenes))), held_out
 
 
 def _claim(directory: Path, recipe: Recipe, data: dict[str, object]) -> None:
