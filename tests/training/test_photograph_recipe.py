@@ -8,6 +8,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
+from taskvec.cli import main
 from taskvec.models import load_model
 from taskvec.training import loop
 from taskvec.training.recipe import read_recipe, train
@@ -111,6 +112,16 @@ def test_compiled_blocks_are_the_same_model(
     recipe.write_text(MINIATURE + "compile = true\n")
     assert _equal(plain, train(read_recipe(recipe), tmp_path / "compiled", QUIET, photographs=photographs_directory))
     assert len(compiled) == 3
+
+
+def test_the_command_takes_the_directory(
+    recipe: Path, tmp_path: Path, photographs_directory: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["train", str(recipe), "--out", str(tmp_path / "run")]
+    assert main(command) == 1
+    assert "expected a directory of them (--photographs)" in " ".join(capsys.readouterr().err.split())
+    assert main([*command, "--photographs", str(photographs_directory)]) == 0
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
 def test_too_few_photographs_are_refused(recipe: Path, tmp_path: Path, photographs_directory: Path) -> None:
