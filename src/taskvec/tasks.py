@@ -44,11 +44,16 @@ def image(source: Source) -> Images:
     return source.images
 
 
-def mask(source: Source) -> Images:
-    """The object white on black; ValueError where the data has no masks."""
+def object_of(source: Source) -> UInt8[np.ndarray, "n size size"]:
+    """255 on the object; ValueError where the data has no masks."""
     if source.masks is None:
         raise ValueError("the images have no masks of objects, which this task needs")
-    return np.repeat(source.masks[..., None], 3, -1)
+    return source.masks
+
+
+def mask(source: Source) -> Images:
+    """The object white on black."""
+    return np.repeat(object_of(source)[..., None], 3, -1)
 
 
 def own_output(source: Source) -> Images:

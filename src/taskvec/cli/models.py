@@ -24,6 +24,9 @@ def train_command(
             callback=options.directory, help="Logs, checkpoints, in the end model/. A run found here goes on."
         ),
     ],
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folders of photographs and masks, for a recipe that trains on them.")
+    ] = None,
     json_file: options.Json = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Overrides the recipe's seed.")] = None,
     device: options.Device = "cpu",
@@ -32,7 +35,7 @@ def train_command(
     chosen = read_recipe(recipe)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
-    directory = train(chosen, out, console, options.device_named(device))
+    directory = train(chosen, out, console, options.device_named(device), photographs)
     write_json(json_file, {"model": str(directory), "recipe": asdict(chosen), "versions": environment.versions()})
     console.print(f"the model is in {directory}")
 

@@ -3,6 +3,9 @@
 Every kind of input occurs with several outputs; a query alone never tells which output is wanted.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Int
 
@@ -93,10 +96,20 @@ UNSEEN_TASKS: list[Task] = [
 class Figures:
     """Scenes held in memory, given out as random canvases' quadrants. A batch is a function of the generator alone."""
 
-    def __init__(self, data: DataSet, count: int, size: int):
+    def __init__(
+        self,
+        data: DataSet,
+        count: int,
+        size: int,
+        tasks: Sequence[Task] = TRAINING_TASKS,
+        frequency: Literal["equal", "natural"] = "equal",
+    ):
+        """A task that stands twice in ``tasks`` is drawn twice as often; classes are drawn equally or as they occur."""
         self._pool = data.load(np.arange(count), size)
+        self._tasks, self._frequency = tasks, frequency
         order = np.argsort(self._pool.classes, kind="stable")
-        self._by_class = np.split(order, np.unique(self._pool.classes[order], return_index=True)[1][1:])
+        groups = np.split(order, np.unique(self._pool.classes[order], return_index=True)[1][1:])
+        self._by_class = [group for group in groups if len(group) > 1]
 
     def _examples(self, rows: Int[np.ndarray, " n"]) -> Examples:
         pool = self._pool
@@ -105,13 +118,17 @@ class Figures:
 
     def quadrants(self, count: int, random: np.random.Generator) -> Images:
         """[count, 4, size, size, 3]: support in and out, query in and out; support and query are of one class."""
-        which = random.integers(0, len(self._by_class), count)
+        if self._frequency == "equal":
+            which = random.integers(0, len(self._by_class), count)
+        else:
+            sizes = np.array([len(group) for group in self._by_class])
+            which = random.choice(len(sizes), count, p=sizes / sizes.sum())
         rows = np.stack([random.choice(self._by_class[group], 2, replace=False) for group in which])
-        tasks = random.integers(0, len(TRAINING_TASKS), count)
+        tasks = random.integers(0, len(self._tasks), count)
         size = self._pool.images.shape[1]
         figures = np.empty((count, 4, size, size, 3), np.uint8)
         for index in np.unique(tasks):
-            task, members = TRAINING_TASKS[index], np.flatnonzero(tasks == index)
+            task, members = self._tasks[index], np.flatnonzero(tasks == index)
             for place in range(2):
                 source = draw_source(self._examples(rows[members, place]), random)
                 figures[members, 2 * place] = task.input(source)

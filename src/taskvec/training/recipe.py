@@ -5,28 +5,40 @@ import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from taskvec import environment
+from taskvec.data.examples import DataSet
 from taskvec.data.scenes import CLASSES, Scenes
 from taskvec.files import replacing
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import parse
+from taskvec.tasks import IDENTITY
 from taskvec.training.figures import Figures
 from taskvec.training.loop import Run
 from taskvec.training.mae import MaeRecipe, train_mae
+from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
+from taskvec.training.photographs import Crops, Together, WholePhotographs, read_photographs, split
+from taskvec.training.sharpening import SharpeningRecipe, train_sharpening
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Architecture, both stages, the number of training scenes held in memory, and the seed of the first weights."""
+    """Architecture, the two stages and perhaps one between, and the seed of the first weights and of every draw.
+
+    ``scenes`` and ``photographs`` are the numbers of training scenes and of crops of photographs held in memory; with
+    photographs, other tasks are trained, and what is held out are photographs.
+    """
 
     model: MaeVqganConfig
     tokenizer: TokenizerRecipe
     mae: MaeRecipe
+    sharpening: SharpeningRecipe | None = None
     scenes: int = 49152
+    photographs: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -34,6 +46,8 @@ class Recipe:
             raise ValueError("recipes make models with a local tokenizer and images of half the canvas, without a gap")
         if self.scenes < 2 * len(CLASSES):
             raise ValueError(f"scenes is {self.scenes}, expected at least two of each of the {len(CLASSES)} classes")
+        if self.photographs < 0:
+            raise ValueError(f"photographs is {self.photographs}, expected 0 or more crops")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -45,31 +59,61 @@ def read_recipe(path: Path) -> Recipe:
     return parse(Recipe, values, path)
 
 
-def train(recipe: Recipe, directory: Path, console: Console, device: torch.device | str = "cpu") -> Path:
-    """Run both stages, or what is left of them, in ``directory``; returns the model's directory inside it (float16).
+def train(
+    recipe: Recipe,
+    directory: Path,
+    console: Console,
+    device: torch.device | str = "cpu",
+    photographs: Path | None = None,
+) -> Path:
+    """Run all stages, or what is left of them, in ``directory``; returns the model's directory inside it (float16).
 
-    Raises ValueError where the directory holds the run of another recipe.
+    ``photographs`` is where a recipe that trains on photographs finds them (``training.photographs`` says how).
+    Raises ValueError where the directory holds the run of another recipe or of other photographs.
     """
-    _claim(directory, recipe)
+    trained, held_out = _read_data(recipe, photographs)
+    _claim(directory, recipe, {"trained": trained.describe(), "held_out": held_out.describe()})
     run = Run(directory, recipe.seed, console)
     torch.manual_seed(recipe.seed)
     model = MaeVqgan(recipe.model).to(device)
     size = recipe.model.image_size
-    figures = Figures(Scenes("train"), recipe.scenes, size)
-    held_out = Scenes("validation")
-    train_tokenizer(model.vqgan, recipe.tokenizer, figures, Figures(held_out, 2048, size), run)
+    if recipe.photographs:
+        figures = Figures(trained, len(trained), size, PHOTOGRAPH_TASKS, "natural")
+        tokenizer_held_out = Figures(held_out, len(held_out), size, [IDENTITY], "natural")
+    else:
+        figures, tokenizer_held_out = Figures(trained, recipe.scenes, size), Figures(held_out, 2048, size)
+    train_tokenizer(model.vqgan, recipe.tokenizer, figures, tokenizer_held_out, run)
+    if recipe.sharpening is not None:
+        train_sharpening(model.vqgan, recipe.sharpening, figures, tokenizer_held_out, run)
     train_mae(model, recipe.mae, figures, held_out, run)
     model.write(directory / "model", torch.float16)
     return directory / "model"
 
 
-def _claim(directory: Path, recipe: Recipe) -> None:
+def _read_data(recipe: Recipe, photographs: Path | None) -> tuple[DataSet, DataSet]:
+    """What the recipe trains on, and what is held out."""
+    if not recipe.photographs:
+        if photographs is not None:
+            raise ValueError(f"the recipe trains on scenes alone, so {photographs} would not be used")
+        return Scenes("train"), Scenes("validation")
+    if photographs is None:
+        raise ValueError("the recipe trains on photographs: expected a directory of them (--photographs)")
+    trained, others = split(read_photographs(photographs), recipe.seed)
+    held_out = WholePhotographs(others)
+    if np.bincount(held_out.class_of(np.arange(len(held_out)))).max(initial=0) < 2:
+        raise ValueError(f"{photographs} holds too few photographs: no two of those held out show one class")
+    crops = Crops(trained, recipe.photographs, recipe.seed)
+    return Together(((crops, recipe.photographs), (Scenes("train"), recipe.scenes))), held_out
+
+
+def _claim(directory: Path, recipe: Recipe, data: dict[str, object]) -> None:
     """Write down what the directory's run is; refuse one of another recipe."""
     path = directory / "run.json"
     record = json.loads(json.dumps(asdict(recipe)))
     if path.exists():
         try:
-            earlier = dict(json.loads(path.read_text())["recipe"])
+            facts = json.loads(path.read_text())
+            earlier = dict(facts["recipe"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged: {error}; remove it to go on with the run") from error
         for field in record.keys() | earlier.keys():
@@ -78,7 +122,9 @@ def _claim(directory: Path, recipe: Recipe) -> None:
                     f"{directory} holds the run of a recipe with another {field}: "
                     f"{earlier.get(field)}, not {record.get(field)}; name another directory"
                 )
+        if facts.get("data") != json.loads(json.dumps(data)):
+            raise ValueError(f"{directory} holds a run on other photographs; name another directory")
         return
     with replacing(path) as temporary:
-        facts = {"recipe": record, "machine": environment.machine(), "versions": environment.versions()}
+        facts = {"recipe": record, "data": data, "machine": environment.machine(), "versions": environment.versions()}
         temporary.write_text(json.dumps(facts, indent=1) + "\n")

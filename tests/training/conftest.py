@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+WIDTH, HEIGHT = 48, 32
+
+
+def write_photograph(folder: Path, name: str, labels: np.ndarray, kind: str, random: np.random.Generator) -> None:
+    """A photograph of noise, with its labels."""
+    for directory in (folder / "JPEGImages", folder / kind):
+        directory.mkdir(parents=True, exist_ok=True)
+    pixels = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "JPEGImages" / f"{name}.jpg")
+    Image.fromarray(labels).save(folder / kind / f"{name}.png")
+
+
+@pytest.fixture(scope="session")
+def photographs_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``classed``: 59 listed photographs of classes 1 and 2, one for validation; ``parts``: 8 of regions."""
+    root = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(0)
+    for index in range(60):
+        labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+        labels[6:24, 10:34] = 1 + index % 2
+        labels[5, 10:34] = 255  # a border that is ignored
+        write_photograph(root / "classed", f"{index:02d}", labels, "SegmentationClass", random)
+    for index in range(8):
+        labels = np.ones((HEIGHT, WIDTH), np.uint8)
+        labels[:, 20:] = 2
+        labels[0, 0] = 3  # too small for an object
+        write_photograph(root / "parts", f"{index:02d}", labels, "Regions", random)
+    for part, members in (("trn", range(59)), ("val", [59])):
+        lists = root / "classed" / "splits" / part
+        lists.mkdir(parents=True)
+        (lists / "fold0.txt").write_text("".join(f"{index:02d}__{1 + index % 2:02d}\n" for index in members))
+    return root
