@@ -280,8 +280,9 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "taskvec: interrupted\n"
 
 
-def test_an_interrupted_demo_leaves_no_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Ctrl-C after a checkpoint keeps a search's best, but a demonstration of half the tasks would mislead."""
+@pytest.fixture
+def interrupted_after_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of the second checkpoint of a search."""
     module = importlib.import_module("taskvec.search.reinforce")
     original, steps = module._candidates, []
 
@@ -292,22 +293,18 @@ def test_an_interrupted_demo_leaves_no_results(monkeypatch: pytest.MonkeyPatch, 
         return original(*arguments)
 
     monkeypatch.setattr(module, "_candidates", interrupt_after)
+
+
+@pytest.mark.usefixtures("interrupted_after_a_checkpoint")
+def test_an_interrupted_demo_leaves_no_results(tmp_path: Path) -> None:
+    """Ctrl-C after a checkpoint keeps a search's best, but a demonstration of half the tasks would mislead."""
     assert main(["demo", "--out", str(tmp_path), "--queries", "2", "--steps", "40"]) == 130
     assert not (tmp_path / "results.json").exists()
     assert not (tmp_path / "report.html").exists()
 
 
-def test_an_interrupted_find_keeps_the_best_sites(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    module = importlib.import_module("taskvec.search.reinforce")
-    original, steps = module._candidates, []
-
-    def interrupt_after(*arguments: object) -> object:
-        steps.append(1)
-        if len(steps) == 2:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(module, "_candidates", interrupt_after)
+@pytest.mark.usefixtures("interrupted_after_a_checkpoint")
+def test_an_interrupted_find_keeps_the_best_sites(tmp_path: Path) -> None:
     options = ["--data", "scenes", "--task", "identity", "--queries", "2", "--steps", "40"]
     assert main(["find", *options, "--out", str(tmp_path / "found")]) == 130
     assert json.loads((tmp_path / "found" / "config.json").read_text())["found"]["interrupted"]
