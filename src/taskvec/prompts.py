@@ -115,7 +115,8 @@ def draw_prompts(
 
 def sides(task: Task) -> str:
     """What a task turns into what; tasks of one name may differ in it."""
-    return f"{task.input.__name__} to {task.output.__name__}"
+    names = [getattr(side, "__name__", type(side).__name__) for side in (task.input, task.output)]
+    return " to ".join(names)
 
 
 def pairs_of(data: DataSet) -> int:

@@ -120,3 +120,6 @@ def test_data_sets_together(photographs: list[Photograph]) -> None:
     assert np.array_equal(examples.images[1], WholePhotographs(photographs).load(np.array([2]), 16).images[0])
     assert np.array_equal(examples.classes, data.class_of(np.array([33, 2, 10])))
     assert not set(data.class_of(np.arange(10))) & set(data.class_of(np.arange(10, 34)))
+    assert data.names(np.array([33, 2])) == [*scenes.names(np.array([23])), "classed/02__001"]
+    assert data.images_of(np.array([33, 2])) == [*scenes.images_of(np.array([23])), "classed/02"]
+    assert data.own_task is None
