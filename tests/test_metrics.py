@@ -75,3 +75,25 @@ def test_a_loss_is_always_better_when_lower() -> None:
     scores = torch.tensor([0.2, 0.9])
     assert metrics.loss("iou", scores)[1] < metrics.loss("iou", scores)[0]
     assert metrics.loss("mse", scores)[0] < metrics.loss("mse", scores)[1]
+
+
+@given(st.integers(0, 99))
+def test_chroma_ignores_luminance_and_sees_colour(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    targets = torch.from_numpy(random.integers(40, 200, (2, 4, 4, 3), np.uint8))
+    shift = torch.tensor([[[[25]]], [[[0]]]], dtype=torch.uint8)
+    assert metrics.chroma_error(targets + shift, targets, targets).max() < 1e-9
+    redder = targets + torch.tensor([30, 0, 0], dtype=torch.uint8)
+    expected = ((30 / 255) ** 2) * (0.168736**2 + 0.5**2)
+    assert metrics.chroma_error(redder, targets, targets).tolist() == pytest.approx([expected] * 2, rel=1e-4)
+
+
+def test_the_changed_part_alone_counts() -> None:
+    truth = torch.full((2, 4, 4, 3), 100, dtype=torch.uint8)
+    given_input, answer = truth.clone(), truth.clone()
+    given_input[0, :2, :2] = 0
+    answer[0, 0, 0] = 151
+    answer[0, 3, 3] = 255  # outside of the hole
+    errors = metrics.changed_error(answer, truth, given_input)
+    one = metrics.mean_squared_error(answer[:1, :1, :1], truth[:1, :1, :1])
+    assert errors.tolist() == pytest.approx([float(one[0]) / 4, 0.0])

@@ -55,12 +55,16 @@ def interval(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a method answered on prompts, the task's metric of each, and the seconds that the method took."""
+    """What a method answered on prompts, the task's metric of each, and the seconds that the method took.
+
+    ``details`` are the errors of what the task is to change, where it names such an error.
+    """
 
     prompts: Prompts
     answers: Images
     scores: Float[np.ndarray, " n"]
     seconds: float
+    details: Float[np.ndarray, " n"] | None = None
 
     @property
     def interval(self) -> Interval:
@@ -81,7 +85,8 @@ class Summary:
 
     ``low`` and ``high`` are a 95 % bootstrap interval over the queries' images, of which there are ``images``. ``std``
     is over pairs, ``std_of_splits`` over the means of the splits, None for a single one (both with ddof 1).
-    ``both_empty`` counts pairs whose IoU is 1 because neither answer nor truth has a white pixel.
+    ``both_empty`` counts pairs whose IoU is 1 because neither answer nor truth has a white pixel. ``detail`` is the
+    task's second error, None for a task without.
     """
 
     mean: float
@@ -92,6 +97,7 @@ class Summary:
     pairs: int
     images: int
     both_empty: int
+    detail: Interval | None
     seconds: float
     pairs_per_second: float
 
@@ -102,6 +108,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> Summary:
     images = [name for each in evaluations for name in each.prompts.query_images]
     seconds = sum(each.seconds for each in evaluations)
     whole = interval(scores, images)
+    details = [each.details for each in evaluations if each.details is not None]
     return Summary(
         mean=whole.mean,
         low=whole.low,
@@ -111,6 +118,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> Summary:
         pairs=len(scores),
         images=len(set(images)),
         both_empty=sum(each.both_empty for each in evaluations),
+        detail=interval(np.concatenate(details), images) if details else None,
         seconds=seconds,
         pairs_per_second=len(scores) / seconds,
     )
@@ -158,8 +166,13 @@ def evaluate(
     started = time.perf_counter()
     images = answers(model, method, prompts, on_batch)
     seconds = time.perf_counter() - started
-    scores = metrics.score(prompts.task.metric, images, torch.from_numpy(prompts.query_output)).double().numpy()
-    return Evaluation(prompts, images.numpy(), scores, seconds)
+    task, targets = prompts.task, torch.from_numpy(prompts.query_output)
+    scores = metrics.score(task.metric, images, targets).double().numpy()
+    details = None
+    if task.detail is not None:
+        inputs = torch.from_numpy(prompts.query_input)
+        details = metrics.DETAILS[task.detail](images, targets, inputs).double().numpy()
+    return Evaluation(prompts, images.numpy(), scores, seconds, details)
 
 
 def scores(model: MaeVqgan, method: Method, prompts: Prompts) -> Float[np.ndarray, " n"]:

@@ -1,11 +1,13 @@
 """Metrics of predicted images, one number per sample (Section 8.3, and the conventions of the official code)."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from taskvec.models.mae_vqgan import IMAGENET_STD
-from taskvec.tasks import Metric
+from taskvec.tasks import Detail, Metric
 
 Pixels = UInt8[Tensor, "n height width 3"]
 
@@ -31,6 +33,24 @@ def mean_squared_error(images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
 def negative_log_likelihood(logits: Float[Tensor, "n patches codes"], codes: Int[Tensor, "n patches"]) -> Tensor:
     """Mean over patches of the cross-entropy of the true codes, in nats, [n]."""
     return torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none").mean(1)
+
+
+def chroma_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tensor, " n"]:
+    """Mean over pixels of the squared differences of Cb and Cr (ITU-R 601, 0..1): colour without luminance."""
+    difference = (images.float() - targets.float()) / 255
+    return (difference @ _CHROMA.to(difference).T).square().sum(-1).flatten(1).mean(1)
+
+
+def changed_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tensor, " n"]:
+    """``mean_squared_error`` over the pixels in which truth and input differ: the hole; 0 where none does."""
+    changed = (inputs != targets).any(-1, keepdim=True)
+    scale = 255 * torch.tensor(IMAGENET_STD, device=images.device)
+    squares = ((images.float() - targets.float()) / scale).square() * changed
+    return squares.flatten(1).sum(1) / (3 * changed.flatten(1).sum(1)).clamp(min=1)
+
+
+_CHROMA = torch.tensor([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+DETAILS: dict[Detail, Callable[[Pixels, Pixels, Pixels], Tensor]] = {"chroma": chroma_error, "changed": changed_error}
 
 
 def score(metric: Metric, images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 Metric = Literal["iou", "mse"]
 METRICS: tuple[Metric, ...] = ("iou", "mse")
+Detail = Literal["chroma", "changed"]  # what a task's metric hides; `taskvec.metrics` defines it
 Images = UInt8[np.ndarray, "n size size 3"]
 
 HOLE_SIDE = 0.25  # of the image side: 1/16 of the area, as the official code has it
@@ -32,12 +33,16 @@ Side = Callable[[Source], Images]
 
 @dataclass(frozen=True)
 class Task:
-    """A named pair of sides. ``metric`` is ``iou`` where the output is a mask (higher is better), else ``mse``."""
+    """A named pair of sides. ``metric`` is ``iou`` where the output is a mask (higher is better), else ``mse``.
+
+    ``detail`` is a second error, of just what the task is to change, where the metric is mostly about the rest.
+    """
 
     name: str
     input: Side
     output: Side
     metric: Metric = "mse"
+    detail: Detail | None = None
 
 
 def image(source: Source) -> Images:
@@ -87,8 +92,8 @@ def hole(source: Source) -> Images:
 
 SEGMENTATION = Task("segmentation", image, mask, "iou")
 LOW_LIGHT = Task("low_light", dark, image)
-INPAINTING = Task("inpainting", hole, image)
-COLORIZATION = Task("colorization", grey, image)
+INPAINTING = Task("inpainting", hole, image, detail="changed")
+COLORIZATION = Task("colorization", grey, image, detail="chroma")
 IDENTITY = Task("identity", image, image)
 
 TASKS = {task.name: task for task in (SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY)}

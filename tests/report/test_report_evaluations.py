@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from taskvec.evaluate import Evaluation, summarise
 from taskvec.prompts import draw_prompts
 from taskvec.report.evaluations import as_line, write_evaluations
 from taskvec.report.figures import ranked_grid
-from taskvec.tasks import IDENTITY, SEGMENTATION, Task
+from taskvec.tasks import COLORIZATION, IDENTITY, SEGMENTATION, Task
 
 
 def _evaluation(task: Task, scores: list[float], fold: int | None = None) -> Evaluation:
@@ -22,10 +23,20 @@ def _evaluation(task: Task, scores: list[float], fold: int | None = None) -> Eva
 
 def test_a_summary_is_told_in_a_line() -> None:
     splits = [_evaluation(SEGMENTATION, [0.25, 0.75], fold) for fold in (0, 1)]
-    line = as_line(summarise(splits), "iou")
+    line = as_line(summarise(splits), SEGMENTATION)
     assert line.startswith("IoU 0.5000 [0.")
     assert "std 0.2887 over pairs, 0.0000 over splits, 4 pairs of 4 images, 1 pairs/s" in line
-    assert "over splits" not in as_line(summarise(splits[:1]), "iou")
+    assert "over splits" not in as_line(summarise(splits[:1]), SEGMENTATION)
+
+
+def test_the_second_error_is_told_and_kept(tmp_path: Path) -> None:
+    evaluation = replace(_evaluation(COLORIZATION, [0.1, 0.3]), details=np.array([0.02, 0.04]))
+    summary = summarise([evaluation])
+    assert "over pairs, chroma error 0.0300 [0.0" in as_line(summary, COLORIZATION)
+    write_evaluations(tmp_path / "r.json", {"all": evaluation}, summary, {"all": summary}, {}, with_example=False)
+    pairs = [json.loads(line) for line in (tmp_path / "r.pairs.jsonl").read_text().splitlines()]
+    assert [pair["detail"] for pair in pairs] == [0.02, 0.04]
+    assert json.loads((tmp_path / "r.json").read_text())["detail"]["mean"] == pytest.approx(0.03)
 
 
 def test_three_files_are_written(tmp_path: Path) -> None:

@@ -81,11 +81,18 @@ def evaluate_command(
     whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
     if split is not None:
         for name, each in summaries.items():
-            print(f"{chosen.name} {method}, split {name}: {as_line(each, chosen.metric)}")
+            print(f"{chosen.name} {method}, split {name}: {as_line(each, chosen)}")
     if len(evaluations) > 1 or split is None:
-        print(f"{chosen.name} {method}: {as_line(whole, chosen.metric)}")
+        print(f"{chosen.name} {method}: {as_line(whole, chosen)}")
     if json_file is not None:
-        facts = {"task": chosen.name, "method": method, "metric": chosen.metric, "model": model, "seed": seed}
+        facts = {
+            "task": chosen.name,
+            "method": method,
+            "metric": chosen.metric,
+            "detail_of": chosen.detail,
+            "model": model,
+            "seed": seed,
+        }
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
         facts |= {"versions": environment.versions()}
         write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method == "one_shot")

@@ -10,20 +10,25 @@ from taskvec.evaluate import Evaluation, Summary
 from taskvec.files import replacing
 from taskvec.report.figures import ranked_grid
 from taskvec.report.table import METRIC_LABELS
-from taskvec.tasks import Metric
+from taskvec.tasks import Detail, Task
+
+DETAIL_LABELS: dict[Detail, str] = {"chroma": "chroma error", "changed": "MSE of what changes"}
 
 
-def as_line(summary: Summary, metric: Metric) -> str:
-    """A summary in a line: mean, interval, spreads, numbers, speed."""
+def as_line(summary: Summary, task: Task) -> str:
+    """A summary in a line: mean, interval, spreads, second error, numbers, speed."""
     spreads = [f"std {summary.std:.4f} over pairs"] if summary.std is not None else []
     if summary.std_of_splits is not None:
         spreads.append(f"{summary.std_of_splits:.4f} over splits")
     parts = [
-        f"{METRIC_LABELS[metric]} {summary.mean:.4f} [{summary.low:.4f}, {summary.high:.4f}]",
+        f"{METRIC_LABELS[task.metric]} {summary.mean:.4f} [{summary.low:.4f}, {summary.high:.4f}]",
         *spreads,
         f"{summary.pairs} pairs of {summary.images} images",
         f"{summary.pairs_per_second:.3g} pairs/s",
     ]
+    if summary.detail is not None and task.detail is not None:
+        found = summary.detail
+        parts.insert(-2, f"{DETAIL_LABELS[task.detail]} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]")
     if summary.both_empty:
         parts.append(f"{summary.both_empty} with nothing in answer and truth, which count as 1")
     return ", ".join(parts)
@@ -60,8 +65,11 @@ def write_evaluations(
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for split, each in evaluations.items():
             pairs = zip(each.prompts.support_names, each.prompts.query_names, each.scores.tolist(), strict=True)
-            for support, query, score in pairs:
-                record = {"split": split, "support": support, "query": query, "score": score}
+            details = (
+                [{}] * len(each.scores) if each.details is None else [{"detail": d} for d in each.details.tolist()]
+            )
+            for (support, query, score), detail in zip(pairs, details, strict=True):
+                record = {"split": split, "support": support, "query": query, "score": score, **detail}
                 lines.write(json.dumps(record) + "\n")
     with replacing(picture_path) as temporary:
         temporary.write_bytes(picture)
