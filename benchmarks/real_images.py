@@ -34,9 +34,10 @@ Cells = dict[str, dict[str, Any]]
 class Bench:
     """A model, the cells measured so far, and the task vectors found on the way."""
 
-    def __init__(self, model: MaeVqgan, out: Path, pairs: int, seed: int):
+    def __init__(self, model: MaeVqgan, out: Path, pairs: int, seed: int, roots: list[Path | None]):
         self._model, self._out, self._pairs, self._seed = model, out, pairs, seed
         self._key = {"model": model.fingerprint(), "pairs_wanted": pairs, "seed": seed}
+        self._key |= {"roots": [None if root is None else str(root.resolve()) for root in roots]}
         lines = out.read_text().splitlines(keepends=True) if out.exists() else []
         records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line
         self.cells: Cells = {record["cell"]: record for record in records if self._key.items() <= record.items()}
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("real-images.jsonl"))
     options = parser.parse_args()
-    bench = Bench(load_model(options.model), options.out, options.pairs, options.seed)
+    bench = Bench(load_model(options.model), options.out, options.pairs, options.seed, [options.pascal, options.xrays])
     for fold in range(FOLDS):
         train, test = (load_data("pascal", part, root=options.pascal, fold=fold) for part in ("train", "test"))
         for task in TASKS.values():
@@ -137,10 +138,11 @@ def xrays(bench: Bench, root: Path, photographs: DataSet) -> None:
         bench.measure("x-rays", task, load_data("folder", "all", root=root / "images"), photographs)
     train, test = (load_data("folder", part, root=root / "lungs") for part in ("train", "test"))
     task = task_for(train, None)
-    bench.measure("48 pairs", task, test, train)
-    bench.measure("8 pairs", task, test, Part(train, np.arange(8)))
+    counts = [len(train), 8]
+    for count in counts:
+        bench.measure(f"{count} pairs", task, test, Part(train, np.arange(count)))
     rows = {"low light": ("x-rays", "low_light"), "in-painting": ("x-rays", "inpainting")}
-    rows |= {f"lungs, {count} pairs": (f"{count} pairs", task.name) for count in (48, 8)}
+    rows |= {f"lungs, {count} pairs": (f"{count} pairs", task.name) for count in counts}
     table({label: lambda method, place=place: one(bench.cells, *place, method) for label, place in rows.items()})
 
 

@@ -157,7 +157,7 @@ def _half_of_the_kept_aside(directory: Path) -> None:
 
 
 def _twelve_bits(directory: Path) -> None:
-    Image.fromarray(np.array([[0, 4000]], np.uint16)).save(directory / "images" / "scan.png")
+    Image.fromarray(np.array([[0, 200, 4000]], np.uint16)).save(directory / "images" / "scan.png")
 
 
 def _directory_beside(directory: Path) -> None:

@@ -55,6 +55,10 @@ def test_a_run_is_taken_up_where_it_was_interrupted(random_vectors: TaskVectors,
     assert apply_files(random_vectors, jobs[:2]) == {}
     assert left_to_do(random_vectors, jobs) == jobs[2:]
     assert left_to_do(random_vectors, jobs, overwrite=True) == jobs
+    jobs[0].image.unlink()
+    jobs[0].image.symlink_to(jobs[0].image.name)  # unreadable for every user
+    assert left_to_do(random_vectors, jobs) == [jobs[0], jobs[2]]
+    assert list(apply_files(random_vectors, [jobs[0], jobs[2]])) == [jobs[0].image]
 
 
 def test_a_result_of_something_else_is_never_replaced(

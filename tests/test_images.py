@@ -24,7 +24,10 @@ def test_images_of_any_kind_become_rgb_bytes() -> None:
     half = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
     assert to_rgb(half).getpixel((0, 0)) == (255, 127, 127)
     with pytest.raises(ValueError, match="its 16-bit levels end at 4000, expected a range to 65535: scale them first"):
-        to_rgb(Image.fromarray(np.array([[0, 4000]], np.uint16)))
+        to_rgb(Image.fromarray(np.array([[0, 200, 4000]], np.uint16)))
+    for level in (1, 255):  # a mask is one at any depth
+        mask = np.asarray(to_rgb(Image.fromarray(np.array([[0, level]], np.uint16))))
+        assert mask[0, :, 0].tolist() == [0, 255]
     assert to_rgb(Image.fromarray(np.zeros((1, 2), np.uint16))).getpixel((0, 0)) == (0, 0, 0)
     with pytest.raises(ValueError, match="floating-point levels"):
         to_rgb(Image.new("F", (1, 1)))
@@ -77,6 +80,12 @@ def test_photographs_are_turned_upright(tmp_path: Path, ending: str) -> None:
 def test_a_phones_photograph_with_a_preview_is_one_image(tmp_path: Path) -> None:
     _noise().save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[_noise()])
     assert read_rgb(tmp_path / "phone.jpg").size == (24, 16)
+
+
+def test_a_psd_is_one_image_of_layers(tmp_path: Path) -> None:
+    header = struct.pack(">4sH6sHIIHH", b"8BPS", 1, b"", 3, 16, 24, 8, 3)
+    (tmp_path / "flat.psd").write_bytes(header + bytes(12 + 2) + bytes(3 * 16 * 24))
+    assert read_rgb(tmp_path / "flat.psd").size == (24, 16)
 
 
 def test_several_images_in_a_file_are_refused(tmp_path: Path) -> None:

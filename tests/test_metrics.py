@@ -96,4 +96,4 @@ def test_the_changed_part_alone_counts() -> None:
     answer[0, 3, 3] = 255  # outside of the hole
     errors = metrics.changed_error(answer, truth, given_input)
     one = metrics.mean_squared_error(answer[:1, :1, :1], truth[:1, :1, :1])
-    assert errors.tolist() == pytest.approx([float(one[0]) / 4, 0.0])
+    assert errors.tolist() == pytest.approx([float(one[0]) / 4, float("nan")], nan_ok=True)

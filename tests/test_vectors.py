@@ -89,7 +89,7 @@ def test_damaged_files_are_refused(small_model: MaeVqgan, vectors: TaskVectors, 
     vectors.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "format": 99}))
-    with pytest.raises(ValueError, match="has format 99, expected 1"):
+    with pytest.raises(ValueError, match="has format 99, expected 2"):
         TaskVectors.load(tmp_path, small_model)
     (tmp_path / "config.json").write_text(json.dumps({**config, "sites": "many"}))
     with pytest.raises(ValueError, match=r"config.json: sites: input should be a valid tuple"):

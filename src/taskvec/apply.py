@@ -74,14 +74,22 @@ def left_to_do(vectors: TaskVectors, jobs: list[Job], *, overwrite: bool = False
     """
     if overwrite:
         return jobs
-    there = [job for job in jobs if job.result.exists()]
-    others = [job for job in there if _origin_of(job.result) != _origin(vectors, _digest(job.image.read_bytes()))]
+    done, others = set(), []
+    for job in jobs:
+        if job.result.exists():
+            try:
+                digest = _digest(job.image.read_bytes())
+            except OSError:
+                continue  # left to do, which tells why it cannot be done
+            if _origin_of(job.result) == _origin(vectors, digest):
+                done.add(job)
+            else:
+                others.append(job)
     if others:
         raise ValueError(
             f"{others[0].result} exists and is not what these vectors make of {others[0].image} as it is now "
             f"({len(others)} such files in all): name another directory or pass --overwrite"
         )
-    done = set(there)
     return [job for job in jobs if job not in done]
 
 

@@ -57,7 +57,7 @@ def interval(
 class Evaluation:
     """What a method answered on prompts, the task's metric of each, and the seconds that the method took.
 
-    ``details`` are the errors of what the task is to change, where it names such an error.
+    ``details`` are the errors of what the task is to change, where it names such an error, NaN where nothing changes.
     """
 
     prompts: Prompts
@@ -108,7 +108,6 @@ def summarise(evaluations: Sequence[Evaluation]) -> Summary:
     images = [name for each in evaluations for name in each.prompts.query_images]
     seconds = sum(each.seconds for each in evaluations)
     whole = interval(scores, images)
-    details = [each.details for each in evaluations if each.details is not None]
     return Summary(
         mean=whole.mean,
         low=whole.low,
@@ -118,10 +117,22 @@ def summarise(evaluations: Sequence[Evaluation]) -> Summary:
         pairs=len(scores),
         images=len(set(images)),
         both_empty=sum(each.both_empty for each in evaluations),
-        detail=interval(np.concatenate(details), images) if details else None,
+        detail=_detail(evaluations),
         seconds=seconds,
         pairs_per_second=len(scores) / seconds,
     )
+
+
+def _detail(evaluations: Sequence[Evaluation]) -> Interval | None:
+    """The second error of the pairs that have one."""
+    named = [
+        (error, name)
+        for each in evaluations
+        if each.details is not None
+        for error, name in zip(each.details, each.prompts.query_images, strict=True)
+        if np.isfinite(error)
+    ]
+    return interval(np.array([error for error, _ in named]), [name for _, name in named]) if named else None
 
 
 def _std(values: Float[np.ndarray, " n"]) -> float | None:

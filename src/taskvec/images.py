@@ -49,8 +49,8 @@ def read_image(path: Path, content: bytes | None = None) -> Image.Image:
     data = path.read_bytes() if content is None else content
     try:
         with Image.open(BytesIO(data), formats=_formats()) as image:
-            # a phone's MPO file is one photograph with a preview
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            # a phone's MPO file is one photograph with a preview, and a PSD's frames are its layers
+            frames = 1 if image.format in ("MPO", "PSD") else getattr(image, "n_frames", 1)
             upright = ImageOps.exif_transpose(image) if frames == 1 else None
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} cannot be read as an image: its content is of no known format") from error
@@ -80,6 +80,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError(f"it has levels from {levels.min()} to {levels.max()}, expected 0 to 65535 at most")
+        if len(np.unique(levels)) == 2:  # a mask, whatever its levels are
+            return Image.fromarray(np.where(levels > levels.min(), np.uint8(255), np.uint8(0))).convert("RGB")
         if 0 < levels.max() < _FULL_RANGE:
             raise ValueError(f"its 16-bit levels end at {levels.max()}, expected a range to 65535: scale them first")
         return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")

@@ -42,11 +42,14 @@ def chroma_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tenso
 
 
 def changed_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tensor, " n"]:
-    """``mean_squared_error`` over the pixels in which truth and input differ: the hole; 0 where none does."""
+    """``mean_squared_error`` over the pixels in which truth and input differ; NaN where none does.
+
+    For in-painting that is the hole, but for pixels that are as black as it.
+    """
     changed = (inputs != targets).any(-1, keepdim=True)
     scale = 255 * torch.tensor(IMAGENET_STD, device=images.device)
     squares = ((images.float() - targets.float()) / scale).square() * changed
-    return squares.flatten(1).sum(1) / (3 * changed.flatten(1).sum(1)).clamp(min=1)
+    return squares.flatten(1).sum(1) / (3 * changed.flatten(1).sum(1))
 
 
 _CHROMA = torch.tensor([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])

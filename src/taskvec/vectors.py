@@ -29,7 +29,7 @@ from taskvec.models.pretrained import parse
 from taskvec.sites import Site, Sites
 
 CONFIG, TENSORS = "config.json", "vectors.safetensors"
-FORMAT = 1
+FORMAT = 2  # 1 did not record the images that vectors were found on
 BATCH = 32  # images in one forward pass
 
 

@@ -304,9 +304,12 @@ def test_an_interrupted_demo_leaves_no_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("interrupted_after_a_checkpoint")
-def test_an_interrupted_find_keeps_the_best_sites(tmp_path: Path) -> None:
+def test_an_interrupted_find_keeps_the_best_sites(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     options = ["--data", "scenes", "--task", "identity", "--queries", "2", "--steps", "40"]
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "results.json").write_text("of an earlier run")
     assert main(["find", *options, "--out", str(tmp_path / "found")]) == 130
+    assert f"sites, interrupted: {tmp_path / 'found'}" in capsys.readouterr().err
     assert json.loads((tmp_path / "found" / "config.json").read_text())["found"]["interrupted"]
     assert not (tmp_path / "found" / "results.json").exists()
 

@@ -30,7 +30,7 @@ def directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
 
 def _under_a_directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
     if path is not None:
-        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        nearest = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
         if not nearest.is_dir() or not os.access(nearest, os.W_OK):
             raise ValueError(f"{option.opts[0]} {path} cannot be written: {nearest} is no directory to write to")
     return path

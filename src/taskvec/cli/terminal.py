@@ -22,7 +22,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(stderr=True, markup=False, highlight=False)  # names of files are no markup
+# names of files are no markup, and never broken into lines
+console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 SEARCH_LOG = "search.jsonl"
 COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -205,13 +205,22 @@ def find_command(
             settings,
             queries,
             lambda _, record: on_step(record),
-            lambda vectors: keep(vectors, out),
+            lambda vectors: _keep_found(vectors, out),
         )
     with replacing(out / "pairs.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(pair) + "\n" for pair in outcome.tasks[0].pairs))
     with replacing(out / "examples.png") as temporary:
         temporary.write_bytes(example_grid(outcome.tasks[0]))
     _write_outcome(outcome, out, json_file, time.monotonic() - started)
+
+
+def _keep_found(vectors: TaskVectors, out: Path) -> None:
+    """Save what a search found; results of an earlier one in the same place no longer belong to it."""
+    for name in ("report.html", "examples.png", "results.json", "pairs.jsonl"):
+        (out / name).unlink(missing_ok=True)
+    keep(vectors, out)
+    if vectors.config.found["interrupted"]:
+        console.print(f"{len(vectors.sites)} of {vectors.config.of} sites, interrupted: {out}")
 
 
 @app.command("apply")

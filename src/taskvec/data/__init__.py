@@ -24,7 +24,8 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
     for option in options:
         if option not in known:
             named = "folds (--split)" if option == "fold" else option.replace("_", "-")
-            raise ValueError(f"{name} has no {named}: it takes {', '.join(known)}")
+            others = ", ".join(field for field in known if field not in ("split", "fold"))
+            raise ValueError(f"{name} has no {named}: it takes {others}")
     if "root" in known and "root" not in options:
         raise ValueError(f"{name} needs root (--root), the directory that holds it")
     return kind(split=split, **options)  # pyright: ignore[reportArgumentType]

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from taskvec.evaluate import Evaluation, Summary
 from taskvec.files import replacing
 from taskvec.report.figures import ranked_grid
@@ -64,12 +66,11 @@ def write_evaluations(
     pairs_path, picture_path = companions(path)
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for split, each in evaluations.items():
-            pairs = zip(each.prompts.support_names, each.prompts.query_names, each.scores.tolist(), strict=True)
-            details = (
-                [{}] * len(each.scores) if each.details is None else [{"detail": d} for d in each.details.tolist()]
-            )
-            for (support, query, score), detail in zip(pairs, details, strict=True):
-                record = {"split": split, "support": support, "query": query, "score": score, **detail}
+            for row, score in enumerate(each.scores.tolist()):
+                names = {"support": each.prompts.support_names[row], "query": each.prompts.query_names[row]}
+                record: dict[str, Any] = {"split": split, **names, "score": score}
+                if each.details is not None:
+                    record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
                 lines.write(json.dumps(record) + "\n")
     with replacing(picture_path) as temporary:
         temporary.write_bytes(picture)
