@@ -45,10 +45,9 @@ class Bench:
         self._settings = replace(QUICK, seed=seed, bfloat16=bfloat16)
         self._on_scenes: dict[str, TaskVectors] = {}
 
-    def measure(self, name: str, task: Task, test: DataSet, train: DataSet | None) -> None:
-        """Every method on pairs of ``test``; task vectors are found on ``train`` if there is one."""
-        wanted = {*METHODS} - ({"task_vectors"} if train is None else set())
-        wanted -= set() if task.name in TASKS else {"scene_vectors"}
+    def measure(self, name: str, task: Task, test: DataSet, train: DataSet) -> None:
+        """Every method on pairs of ``test``; task vectors are found on ``train``."""
+        wanted = {*METHODS} - (set() if task.name in TASKS else {"scene_vectors"})
         if all(f"{name} {task.name} {method}" in self.cells for method in wanted):
             return
         count = min(self._pairs, pairs_of(test))
@@ -57,12 +56,10 @@ class Bench:
             method: evaluate.method_named(self._model, method)
             for method in ("one_shot", "query_only", "copy_input", "ceiling")
         }
-        seconds = 0.0
-        if train is not None:
-            started = time.perf_counter()
-            vectors = find(self._model, train, task, self._settings)
-            seconds = time.perf_counter() - started
-            methods["task_vectors"] = evaluate.run(self._model, "query_only", vectors.patch)
+        started = time.perf_counter()
+        vectors = find(self._model, train, task, self._settings)
+        seconds = time.perf_counter() - started
+        methods["task_vectors"] = evaluate.run(self._model, "query_only", vectors.patch)
         if task.name in TASKS:
             methods["scene_vectors"] = evaluate.run(self._model, "query_only", self._scene_vectors(task).patch)
         results = {method: evaluate.evaluate(self._model, run, prompts) for method, run in methods.items()}

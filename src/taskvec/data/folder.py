@@ -142,11 +142,16 @@ class Folder:
                 f"{self.root / 'output'} has grey levels from {levels[0]} to {levels[-1]}: what is object and what is "
                 "not cannot be told, expected two levels, or brighter objects"
             )
-        return self.metric or ("iou" if len(levels) == 2 else "mse")
+        return self._likely_metric
+
+    @property
+    def _likely_metric(self) -> Metric:
+        """As ``_choose_metric``, also where the outputs make no task of their own."""
+        return self.metric or ("iou" if len(self._levels) == 2 else "mse")
 
     def _read_output(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
         output = read_rgb(path)
-        if (self.metric or ("iou" if len(self._levels) == 2 else "mse")) == "mse":
+        if self._likely_metric == "mse":
             return np.asarray(output)
         middle = self._levels.mean() if len(self._levels) == 2 else 127.5
         inside = np.asarray(output.convert("L")) > middle

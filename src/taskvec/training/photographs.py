@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 from taskvec.data.examples import DataSet, Examples
+from taskvec.images import read_image, read_rgb
 
 NO_CLASS = 0
 IGNORED = 255
@@ -49,7 +50,7 @@ def read_photographs(directory: Path) -> list[Photograph]:
     found: list[tuple[str, Image.Image, np.ndarray, list[tuple[str, int]]]] = []
     for folder in sorted(path.parent for path in directory.glob("*/JPEGImages")):
         for name in _names(folder):
-            image = Image.open(folder / "JPEGImages" / f"{name}.jpg").convert("RGB")
+            image = read_rgb(folder / "JPEGImages" / f"{name}.jpg")
             labels, keys = _labels(folder, name, image.size)
             found.append((f"{folder.name}/{name}", image, labels, keys))
     if not found:
@@ -90,7 +91,7 @@ def _labels(folder: Path, name: str, size: tuple[int, int]) -> tuple[np.ndarray,
     path = folder / kind / f"{name}.png"
     if not path.is_file():
         return np.zeros(size[::-1], np.uint8), []
-    labels = np.asarray(Image.open(path))
+    labels = np.asarray(read_image(path))
     if labels.shape != size[::-1]:
         raise ValueError(f"{path} has a shape of {labels.shape}, expected the photograph's, {size[::-1]}")
     shares = np.bincount(labels.ravel(), minlength=256) / labels.size
