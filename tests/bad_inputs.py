@@ -251,8 +251,13 @@ CASES = [
         "an unknown fold", _nothing, PASCAL.replace("--split 0", "--split 4"), "pascal has no fold 4: expected 0 to 3"
     ),
     Case("an input without output", _remove("pairs/output/04.png"), FOLDER, "04.png has no partner of the same name"),
-    Case("fewer than ten pairs", _few_pairs, FIND, "pairs has 6 images in input/, expected 10 or more"),
-    Case("a directory without input/", _nothing, FIND.replace("pairs", "images"), "input is not a directory, expected"),
+    Case("fewer than ten pairs", _few_pairs, FIND, "pairs has 6 images, expected 10 or more"),
+    Case(
+        "a directory of directories",
+        _nothing,
+        FIND.replace("pairs", "voc"),
+        "JPEGImages is a directory, expected an image",
+    ),
     Case("a corrupt output", _half("pairs/output/04.png"), FIND, "04.png cannot be read as an image"),
     Case("a corrupt input kept aside", _half_of_the_kept_aside, FIND, "cannot be read as an image"),
     Case("levels of 12 bits in 16", _twelve_bits, APPLY, "its 16-bit levels end at 4000, expected a range to 65535"),

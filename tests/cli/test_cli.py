@@ -303,6 +303,19 @@ def test_an_interrupted_demo_leaves_no_results(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+def test_the_demo_on_ones_own_photographs(tmp_path: Path) -> None:
+    """A directory of images alone: every task but segmentation, which needs masks."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for index, image in enumerate(Scenes(count=10).load(np.arange(10), 48).images):
+        Image.fromarray(image).save(photographs / f"{index}.png")
+    assert main(["demo", "--root", str(photographs), "--out", str(tmp_path / "demo"), "--steps", "1"]) == 0
+    results = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert list(results["tasks"]) == ["low_light", "inpainting", "colorization", "identity"]
+    assert (results["pairs"], results["queries"]) == (2, 2)
+    assert (tmp_path / "demo" / "report.html").is_file()
+
+
 @pytest.mark.usefixtures("interrupted_after_a_checkpoint")
 def test_an_interrupted_find_keeps_the_best_sites(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     options = ["--data", "scenes", "--task", "identity", "--queries", "2", "--steps", "40"]

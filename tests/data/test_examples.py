@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from taskvec.data.examples import partition
+from taskvec.data.examples import partition, tasks_of
+from taskvec.data.folder import Folder
+from taskvec.data.pictures import Pictures
 from taskvec.data.scenes import Scenes
+from taskvec.tasks import SEGMENTATION, TASKS
 
 
 @given(st.integers(24, 300), st.integers(0, 99))
@@ -25,3 +31,14 @@ def test_a_part_loads_the_examples_of_the_whole() -> None:
     assert np.array_equal(loaded.indices, part.members[:4])
     assert np.array_equal(loaded.images, data.load(part.members[:4], 16).images)
     assert part.describe() == data.describe()
+
+
+def test_tasks_that_data_serve(tmp_path: Path) -> None:
+    assert tasks_of(Pictures()) == list(TASKS.values())
+    Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
+    assert tasks_of(Folder(tmp_path, "all")) == [task for task in TASKS.values() if task is not SEGMENTATION]
+    for name, level in (("input", 90), ("output", 50)):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        Image.fromarray(np.array([[level, 7, 4]], np.uint8)).save(tmp_path / "own" / name / "0.png")
+    own = Folder(tmp_path / "own", "all")
+    assert tasks_of(own) == [own.own_task]

@@ -123,9 +123,9 @@ def test_pairs_that_do_not_fit_are_refused(root: Path) -> None:
 def test_directories_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="folders have no split 'val': expected one of train, test, all"):
         Folder(root, "val")
-    with pytest.raises(ValueError, match=r"absent is not a directory, expected one with input/ and output/"):
+    with pytest.raises(ValueError, match=r"absent is not a directory, expected one of images, or with input/ and output/"):
         Folder(tmp_path / "absent")
-    with pytest.raises(ValueError, match=r"input is not a directory, expected a directory of images"):
+    with pytest.raises(ValueError, match=r"negate is a directory, expected an image"):
         Folder(tmp_path)
     (root / "input" / "film.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match=r"film.mp4 is not an image"):
@@ -137,7 +137,7 @@ def test_fewer_than_ten_pairs_are_not_divided(root: Path) -> None:
         for name in ("input", "output"):
             next((root / name).glob(f"{index:02}.*")).unlink()
     assert len(Folder(root, "all")) == 9
-    with pytest.raises(ValueError, match=r"has 9 images in input/, expected 10 or more: some are kept aside"):
+    with pytest.raises(ValueError, match=r"has 9 images, expected 10 or more: some are kept aside"):
         Folder(root)
 
 

@@ -10,10 +10,14 @@ def test_scenes_by_name() -> None:
 
 
 def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no data set 'imagenet': expected one of scenes, pascal, folder"):
+    with pytest.raises(ValueError, match="no data set 'imagenet': expected one of scenes, pictures, pascal, folder"):
         load_data("imagenet")
     with pytest.raises(ValueError, match="scenes has no root: it takes seed, count"):
         load_data("scenes", root=tmp_path)
+    with pytest.raises(ValueError, match="pictures has no root: it takes no options"):
+        load_data("pictures", "test", root=tmp_path)
+    with pytest.raises(ValueError, match="pictures have no split 'train': expected test"):
+        load_data("pictures", "train")
     with pytest.raises(ValueError, match=r"folder has no folds \(--split\): it takes root, metric"):
         load_data("folder", root=tmp_path, fold=1)
     with pytest.raises(ValueError, match=r"pascal needs root \(--root\), the directory that holds it"):

@@ -24,7 +24,8 @@ from taskvec.cli.terminal import (
     search_log,
     write_json,
 )
-from taskvec.data import load_data
+from taskvec.data import DATA_SETS
+from taskvec.data.examples import tasks_of
 from taskvec.files import replacing
 from taskvec.finding import QUICK, FindSettings, find, statistics_prompts
 from taskvec.judging import QUERIES, find_and_judge
@@ -37,7 +38,6 @@ from taskvec.report.table import TABLE_WIDTH, results_json, results_table
 from taskvec.search.reinforce import BASELINES, ReinforceSettings
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
-from taskvec.tasks import TASKS
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TaskVectors
 
@@ -55,7 +55,7 @@ def collect_command(
     skip_missing: options.SkipMissing = False,
     metric: options.Metric = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="Repeat for several; a folder's own or all five if not given.")
+        list[str] | None, typer.Option(help="Repeat for several; a folder's own or all that it serves if not given.")
     ] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Prompts behind each mean.")] = 100,
     overwrite: options.Overwrite = False,
@@ -70,7 +70,7 @@ def collect_command(
     if task:
         tasks = [choose_task(examples, name, metric) for name in task]
     else:
-        tasks = list(TASKS.values()) if examples.own_task is None else [choose_task(examples, None, metric)]
+        tasks = tasks_of(examples) if examples.own_task is None else [choose_task(examples, None, metric)]
     settings = FindSettings(prompts=prompts, seed=seed)
     with Progress(*COLUMNS, console=console) as progress:
         bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
@@ -260,26 +260,43 @@ def demo_command(
         Path, typer.Option(callback=options.directory, help="For report.html, overview.png, results.json, vectors/.")
     ] = Path("demo"),
     model: options.Model = "tiny",
-    queries: Annotated[int, typer.Option(min=2, help="Test queries of every task.")] = QUERIES,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(DATA_SETS)}. If not given: folder where there is a --root, else scenes for tiny and "
+            "pictures for other models."
+        ),
+    ] = None,
+    root: options.Root = None,
+    split: options.Split = None,
+    queries: Annotated[int, typer.Option(min=2, help="Test queries of every task, or all that there are.")] = QUERIES,
     steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = QUICK.search.steps,
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """All five tasks on scenes never trained on: statistics, search, evaluation, report. Two minutes on two cores.
+    """All five tasks on images never trained on: statistics, search, evaluation, report. Two minutes on two cores.
 
-    Replaces an earlier demonstration in the same directory.
+    With `--root`, on your own photographs (ten or more; segmentation needs masks, as Pascal-5i has them). The data set
+    pictures is six photographs that ship with the package; their task vectors are found on drawn scenes. Replaces an
+    earlier demonstration in the same directory.
     """
     started = time.monotonic()
     settings = _quick(steps, seed)
     network = load_model(model, options.device_named(device))
+    chosen = data or ("folder" if root else "scenes" if model == "tiny" else "pictures")
+    if chosen in ("scenes", "pictures"):
+        # judged on what no model was trained on, with vectors found on a split of scenes of which that is true, too
+        test = load(chosen, "test", root=root, fold=split, seed=seed if chosen == "scenes" else None)
+        train = load("scenes", "validation", fold=split, seed=seed)
+    else:
+        train, test = (load(chosen, part, root=root, fold=split) for part in ("train", "test"))
+    tasks = tasks_of(test)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        bars = {name: progress.add_task(name, total=steps, status="") for name in TASKS}
-        logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG) for name in TASKS}
-        # two splits that no model was trained on: one to find the vectors on, one to judge them on
-        splits = load_data("scenes", "validation", seed=seed), load_data("scenes", "test", seed=seed)
+        bars = {task.name: progress.add_task(task.name, total=steps, status="") for task in tasks}
+        logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG) for name in bars}
         outcome, vectors = find_and_judge(
-            network, *splits, list(TASKS.values()), settings, queries, lambda name, record: logs[name](record)
+            network, train, test, tasks, settings, queries, lambda name, record: logs[name](record)
         )
     for found in vectors:
         keep(found, out / "vectors" / found.task)

@@ -5,17 +5,19 @@ from dataclasses import fields
 from taskvec.data.examples import DataSet
 from taskvec.data.folder import Folder
 from taskvec.data.pascal import Pascal
+from taskvec.data.pictures import Pictures
 from taskvec.data.scenes import Scenes
 
-DATA_SETS = {"scenes": Scenes, "pascal": Pascal, "folder": Folder}
+DATA_SETS = {"scenes": Scenes, "pictures": Pictures, "pascal": Pascal, "folder": Folder}
 
 
 def load_data(name: str = "scenes", split: str = "train", **options: object) -> DataSet:
-    """A data set by name: ``scenes`` are drawn by this package, ``pascal`` is Pascal-5i, ``folder`` a user's own task.
+    """A data set by name: ``scenes`` are drawn by this package, ``pictures`` six photographs that ship with it,
+    ``pascal`` is Pascal-5i, ``folder`` a user's own task or images.
 
     ``options`` are those of the classes: ``fold`` and ``seed`` of scenes; ``root``, ``fold``, ``layout`` and
-    ``skip_missing`` of pascal; ``root`` and ``metric`` of a folder. Raises ValueError for a name, split or option that
-    there is not, and as the classes do.
+    ``skip_missing`` of pascal; ``root`` and ``metric`` of a folder; pictures have none. Raises ValueError for a name,
+    split or option that there is not, and as the classes do.
     """
     if name not in DATA_SETS:
         raise ValueError(f"there is no data set {name!r}: expected one of {', '.join(DATA_SETS)}")
@@ -25,10 +27,10 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
         if option not in known:
             named = "folds (--split)" if option == "fold" else option.replace("_", "-")
             others = ", ".join(field for field in known if field not in ("split", "fold"))
-            raise ValueError(f"{name} has no {named}: it takes {others}")
+            raise ValueError(f"{name} has no {named}: it takes {others or 'no options'}")
     if "root" in known and "root" not in options:
         raise ValueError(f"{name} needs root (--root), the directory that holds it")
     return kind(split=split, **options)  # pyright: ignore[reportArgumentType]
 
 
-__all__ = ["DATA_SETS", "DataSet", "Folder", "Pascal", "Scenes", "load_data"]
+__all__ = ["DATA_SETS", "DataSet", "Folder", "Pascal", "Pictures", "Scenes", "load_data"]

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from taskvec.tasks import TASKS, Task, task_named
+from taskvec.tasks import SEGMENTATION, TASKS, Task, task_named
 
 T = TypeVar("T")
 
@@ -112,6 +112,14 @@ def read_each(read: Callable[[int], T], indices: Int[np.ndarray, " n"]) -> list[
     with ThreadPoolExecutor() as threads:
         values = list(threads.map(read, different.tolist()))
     return [values[index] for index in place]
+
+
+def tasks_of(data: DataSet) -> list[Task]:
+    """The data's own task, or the built-in tasks that its examples serve: without masks there is no segmentation."""
+    if data.own_task is not None:
+        return [data.own_task]
+    masks = data.load(np.arange(1), 1).masks
+    return [task for task in TASKS.values() if masks is not None or task is not SEGMENTATION]
 
 
 def task_for(data: DataSet, task: Task | str | None) -> Task:

@@ -1,4 +1,4 @@
-"""A user's own task as a directory: ``input/`` with images and ``output/`` with what they should become."""
+"""A user's own images as a directory, or task: ``input/`` with images and ``output/`` with what they should become."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ FEWEST = 10  # of which two are kept aside and four are behind the means
 
 @dataclass(frozen=True)
 class Folder:
-    """The pairs ``input/NAME.*``, ``output/NAME.*`` of a directory, or its inputs alone where there is no ``output/``.
+    """The pairs ``input/NAME.*``, ``output/NAME.*`` of a directory, or its images alone where there is no ``output/``.
 
     A fifth of the pairs, chosen by their names alone, is ``split`` ``test``, the rest ``train``; ``all`` is every pair.
     Files may be of any format that pillow reads and of any size. The directory is a task of its own, called as it is,
@@ -46,7 +46,7 @@ class Folder:
             raise ValueError(f"{self.root} has no output/ that the metric {self.metric} could compare with")
         if len(self._inputs) < FEWEST and self.split != "all":
             raise ValueError(
-                f"{self.root} has {len(self._inputs)} images in input/, expected {FEWEST} or more: "
+                f"{self.root} has {len(self._inputs)} images, expected {FEWEST} or more: "
                 "some are kept aside to judge by (the split all takes every one as it is)"
             )
 
@@ -95,8 +95,9 @@ class Folder:
     @cached_property
     def _inputs(self) -> list[Path]:
         if not self.root.is_dir():
-            raise ValueError(f"{self.root} is not a directory, expected one with input/ and output/")
-        return image_files(self.root / "input")
+            raise ValueError(f"{self.root} is not a directory, expected one of images, or with input/ and output/")
+        inputs = self.root / "input"
+        return image_files(inputs if inputs.exists() or (self.root / "output").exists() else self.root)
 
     @cached_property
     def _outputs(self) -> list[Path] | None:
