@@ -123,7 +123,9 @@ def test_pairs_that_do_not_fit_are_refused(root: Path) -> None:
 def test_directories_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="folders have no split 'val': expected one of train, test, all"):
         Folder(root, "val")
-    with pytest.raises(ValueError, match=r"absent is not a directory, expected one of images, or with input/ and output/"):
+    with pytest.raises(
+        ValueError, match=r"absent is not a directory, expected one of images, or with input/ and output/"
+    ):
         Folder(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"negate is a directory, expected an image"):
         Folder(tmp_path)

@@ -6,6 +6,32 @@ from PIL import Image
 
 WIDTH, HEIGHT = 48, 32
 
+MINIATURE = """
+seed = 3
+scenes = 96
+[model]
+canvas_size = 16
+image_size = 8
+patch_size = 4
+encoder = { layers = 1, width = 16, heads = 2 }
+decoder = { layers = 1, width = 16, heads = 2 }
+[model.vqgan]
+codes = 16
+code_channels = 4
+latent_channels = 8
+channels = 32
+multipliers = [1, 1, 1]
+residual_blocks = 1
+local = true
+[tokenizer]
+steps = 6
+autoencoder_steps = 3
+batch = 8
+[mae]
+steps = 6
+batch = 4
+"""
+
 
 def write_photograph(folder: Path, name: str, labels: np.ndarray, kind: str, random: np.random.Generator) -> None:
     """A photograph of noise, with its labels."""
@@ -36,3 +62,10 @@ def photographs_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lists.mkdir(parents=True)
         (lists / "fold0.txt").write_text("".join(f"{index:02d}__{1 + index % 2:02d}\n" for index in members))
     return root
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "miniature.toml"
+    path.write_text(MINIATURE)
+    return path

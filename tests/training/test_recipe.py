@@ -15,39 +15,6 @@ from taskvec.training.recipe import read_recipe, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
-MINIATURE = """
-seed = 3
-scenes = 96
-[model]
-canvas_size = 16
-image_size = 8
-patch_size = 4
-encoder = { layers = 1, width = 16, heads = 2 }
-decoder = { layers = 1, width = 16, heads = 2 }
-[model.vqgan]
-codes = 16
-code_channels = 4
-latent_channels = 8
-channels = 32
-multipliers = [1, 1, 1]
-residual_blocks = 1
-local = true
-[tokenizer]
-steps = 6
-autoencoder_steps = 3
-batch = 8
-[mae]
-steps = 6
-batch = 4
-"""
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "miniature.toml"
-    path.write_text(MINIATURE)
-    return path
-
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +119,6 @@ def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
     ],
 )
 def test_wrong_recipes_are_refused(old: str, new: str, message: str, recipe: Path) -> None:
-    recipe.write_text(MINIATURE.replace(old, new))
+    recipe.write_text(recipe.read_text().replace(old, new))
     with pytest.raises(ValueError, match=message):
         read_recipe(recipe)

@@ -42,6 +42,8 @@ def device_named(name: str) -> torch.device:
         if name.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
             raise ValueError
         device = torch.device(name)
+        if name == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes that torchrun started here
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.empty(0, device=device)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: there is no such device here, expected cpu, cuda or cuda:N") from error

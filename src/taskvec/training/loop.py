@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from taskvec.files import replacing
+from taskvec.training.processes import Processes
 
 Numbers = Mapping[str, float]
 
@@ -31,11 +32,14 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training keeps logs and checkpoints, the seed of all its draws, and where it tells of its progress."""
+    """Where a training keeps logs and checkpoints, the seed of all its draws, where it tells of its progress, and which
+    of how many processes this is.
+    """
 
     directory: Path
     seed: int
     console: Console
+    processes: Processes = Processes()
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int = 100, decay: float = 0.4) -> float:
@@ -55,8 +59,10 @@ def run_stage(
 
     Every random draw of a step must come from its number, so that an interrupted run ends as an uninterrupted one.
     ``NAME.jsonl`` gets the mean of what steps return every hundred steps and, every thousand, what ``validate`` gives.
-    A checkpoint is written every minute, at the end, and on Ctrl-C, which waits for the step to be complete.
+    A checkpoint is written every minute, at the end, and on Ctrl-C, which waits for the step to be complete. Of several
+    processes, the first one writes.
     """
+    processes = run.processes
     run.directory.mkdir(parents=True, exist_ok=True)
     checkpoint, log = run.directory / f"{name}.checkpoint.pt", run.directory / f"{name}.jsonl"
     first, seconds_before = 0, 0.0
@@ -68,41 +74,50 @@ def run_stage(
             first, seconds_before = saved["step"], saved["seconds"]
         except Exception as error:
             raise ValueError(f"{checkpoint} is damaged; remove it to begin the stage again: {error}") from error
-    _forget_after(log, first)
+    processes.wait()  # until all have read
+    if processes.first:
+        _forget_after(log, first)
     started = saved_at = time.monotonic()
 
     def seconds() -> float:
         return seconds_before + time.monotonic() - started
 
     def save(done: int) -> None:
+        if not processes.first:
+            return
         with replacing(checkpoint) as path:
             torch.save({"step": done, "seconds": seconds(), **{k: p.state_dict() for k, p in parts.items()}}, path)
 
     def write(done: int, numbers: Numbers) -> str:
-        with log.open("a") as lines:
-            lines.write(json.dumps({"step": done, "seconds": round(seconds(), 1), **numbers}) + "\n")
+        if processes.first:
+            with log.open("a") as lines:
+                lines.write(json.dumps({"step": done, "seconds": round(seconds(), 1), **numbers}) + "\n")
         return "  ".join(f"{key} {value:.4g}" for key, value in numbers.items())
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     recent: list[Numbers] = []
     with (
         _interrupt_between_steps() as interrupted,
-        Progress(*columns, TextColumn("{task.fields[status]}"), console=run.console) as progress,
+        Progress(
+            *columns, TextColumn("{task.fields[status]}"), console=run.console, disable=not processes.first
+        ) as progress,
     ):
         bar = progress.add_task(name, total=steps, completed=first, status="")
         for done in range(first + 1, steps + 1):
             recent.append(step(done - 1))
             progress.update(bar, completed=done)
             if done % LOG_EVERY == 0 or done == steps:
-                progress.update(bar, status=write(done, _means(recent)))
+                progress.update(bar, status=write(done, processes.mean(_means(recent))))
                 recent = []
-            if done % VALIDATE_EVERY == 0 or done == steps:
+            if (done % VALIDATE_EVERY == 0 or done == steps) and processes.first:
                 progress.console.print(f"{name} {done}: {write(done, validate())}")
-            if time.monotonic() - saved_at > CHECKPOINT_SECONDS or done == steps or interrupted():
+            stop = processes.any(interrupted())
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS or done == steps or stop:
                 save(done)
                 saved_at = time.monotonic()
-            if interrupted():
+            if stop:
                 raise KeyboardInterrupt
+    processes.wait()  # until the first has saved
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
     query_output = model.geometry.region_tokens("query_output")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     initialise(model, run.seed)
+    processes = run.processes
     if recipe.compile:
         for block in [*model.encoder.blocks, *model.decoder.blocks]:
             block.compile(dynamic=False)
@@ -75,7 +76,7 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
         else:
             shuffled = random.permutation(len(tokens))[: round(recipe.hidden_at_random * len(tokens))]
             hidden = tokens[np.sort(shuffled)]
-        quadrants = figures.quadrants(recipe.batch, random)
+        quadrants = processes.share(figures.quadrants(recipe.batch, random))
         view = View(_without(torch.arange(model.geometry.tokens), hidden), torch.arange(model.geometry.tokens))
         images = dict(zip(QUADRANTS, quadrants.swapaxes(0, 1), strict=True))
         canvases = torch.from_numpy(model.geometry.compose(images)).to(device)
@@ -84,6 +85,7 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
             logits = model(canvases, view)[:, hidden - 1]
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         loss.backward()
+        processes.average_gradients(trained)
         nn.utils.clip_grad_norm_(trained, 1.0)
         for optimizer in optimizers:
             optimizer.step()

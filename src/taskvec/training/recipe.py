@@ -21,6 +21,7 @@ from taskvec.training.loop import Run
 from taskvec.training.mae import MaeRecipe, train_mae
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
 from taskvec.training.photographs import Crops, Together, WholePhotographs, read_photographs, split
+from taskvec.training.processes import Processes, joined
 from taskvec.training.sharpening import SharpeningRecipe, train_sharpening
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer
 
@@ -68,12 +69,26 @@ def train(
 ) -> Path:
     """Run all stages, or what is left of them, in ``directory``; returns the model's directory inside it (float16).
 
-    ``photographs`` is where a recipe that trains on photographs finds them (``training.photographs`` says how).
+    ``photographs`` is where a recipe that trains on photographs finds them (``training.photographs`` says how). Started
+    by torchrun, all processes train together.
     Raises ValueError where the directory holds the run of another recipe or of other photographs.
     """
+    with joined(torch.device(device)) as processes:
+        return _train(recipe, directory, console, device, photographs, processes)
+
+
+def _train(
+    recipe: Recipe,
+    directory: Path,
+    console: Console,
+    device: torch.device | str,
+    photographs: Path | None,
+    processes: Processes,
+) -> Path:
     trained, held_out = _read_data(recipe, photographs)
-    _claim(directory, recipe, {"trained": trained.describe(), "held_out": held_out.describe()})
-    run = Run(directory, recipe.seed, console)
+    if processes.first:
+        _claim(directory, recipe, {"trained": trained.describe(), "held_out": held_out.describe()})
+    run = Run(directory, recipe.seed, console, processes)
     torch.manual_seed(recipe.seed)
     model = MaeVqgan(recipe.model).to(device)
     size = recipe.model.image_size
@@ -86,7 +101,8 @@ def train(
     if recipe.sharpening is not None:
         train_sharpening(model.vqgan, recipe.sharpening, figures, tokenizer_held_out, run)
     train_mae(model, recipe.mae, figures, held_out, run)
-    model.write(directory / "model", torch.float16)
+    if processes.first:
+        model.write(directory / "model", torch.float16)
     return directory / "model"
 
 

@@ -20,6 +20,7 @@ from taskvec.environment import bfloat16_is_fast
 from taskvec.models.vqgan import FeatureMap, Vqgan, to_unit
 from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
+from taskvec.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, figures: Figures, h
             group["lr"] = recipe.learning_rate * factor
         for group in judge_optimizer.param_groups:
             group["lr"] = recipe.discriminator_learning_rate * factor
-        images = to_unit(torch.from_numpy(figures.images(recipe.batch, np.random.default_rng([run.seed, 5, index]))))
+        drawn = figures.images(recipe.batch, np.random.default_rng([run.seed, 5, index]))
+        images = to_unit(torch.from_numpy(run.processes.share(drawn)))
         images = images.to(device).contiguous(memory_format=torch.channels_last)
         alone = index < recipe.discriminator_steps
         with torch.no_grad():
@@ -95,7 +97,7 @@ def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, figures: Figures, h
             *real_features, real = discriminator.features(images)
             *_, fake = discriminator.features(decoded.detach())
         judge_loss = F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
-        _update(judge_optimizer, judge_loss)
+        _update(judge_optimizer, judge_loss, run.processes)
         numbers["discriminator"] = float(judge_loss.detach())
         if alone:
             return numbers
@@ -110,7 +112,7 @@ def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, figures: Figures, h
         pull = _length(loss, last_layer)
         for weight, other in ((recipe.adversarial, -fake.float().mean()), (recipe.features, matching)):
             loss = loss + weight * pull / (_length(other, last_layer) + 1e-6) * other
-        _update(optimizer, loss)
+        _update(optimizer, loss, run.processes)
         return {**numbers, "matching": float(matching.detach())}
 
     def validate() -> dict[str, float]:
@@ -131,10 +133,12 @@ def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, figures: Figures, h
     run_stage("sharpening", run, recipe.steps, parts, step, validate)
 
 
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, processes: Processes) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_([parameter for group in optimizer.param_groups for parameter in group["params"]], 1.0)
+    processes.average_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
 
 

@@ -85,7 +85,7 @@ def _totals(latents: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, held_out: Figures, run: Run) -> None:
     """Train ``vqgan`` in place on the quadrants of figures; goes on where an earlier run in the directory stopped."""
-    seed = run.seed
+    seed, processes = run.seed, run.processes
     device = vqgan.quant_conv.weight.device
     mixed = partial(torch.autocast, device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
     vqgan.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -102,7 +102,7 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
             group["lr"] = recipe.learning_rate * learning_rate_factor(index, recipe.steps)
         # canvases now and then, so that decoding a whole canvas, which is not how the model is used, stays possible
         draw = figures.canvases if index % 4 == 3 else figures.images
-        images = to_unit(torch.from_numpy(draw(recipe.batch, np.random.default_rng([seed, 1, index]))))
+        images = to_unit(torch.from_numpy(processes.share(draw(recipe.batch, np.random.default_rng([seed, 1, index])))))
         images = images.to(device).contiguous(memory_format=torch.channels_last)
         with mixed():
             latents = vqgan.latents(images)
@@ -111,13 +111,15 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
         spread = flat.mean(0).square().mean() + (flat.var(0) - 1).square().mean()
         numbers = {"spread": float(spread.detach())}
         if index < recipe.autoencoder_steps:
+            torch.manual_seed(processes.own_seed(seed * 1_000_003 + index))
             noise = recipe.noise * (0.1 + 0.9 * index / recipe.autoencoder_steps)
             coded = latents + noise * torch.randn_like(latents)
             loss = 0.1 * spread
         else:
             codes = vqgan.quantize(latents.detach())
             nearest = vqgan.quantize.embedding(codes).permute(0, 3, 1, 2).detach()
-            codebook.update(flat.detach(), codes.flatten())
+            every = processes.gather(latents.detach().permute(0, 2, 3, 1)).flatten(0, 2)
+            codebook.update(every, processes.gather(codes).flatten())
             commitment = F.mse_loss(latents, nearest)
             coded = latents + (nearest - latents).detach()
             loss = recipe.commitment * commitment + 0.01 * spread
@@ -129,22 +131,25 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
         loss = loss + difference.square().mean() + 0.2 * difference.abs().mean()
         optimizer.zero_grad()
         loss.backward()
+        processes.average_gradients(trained)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         return {"mse": float(difference.detach().square().mean()), **numbers}
 
-    def validate() -> dict[str, float]:
-        images = to_unit(torch.from_numpy(held_out.images(1024, np.random.default_rng([seed, 2])))).to(device)
-        with torch.inference_mode():
-            codes = vqgan.encode(images)
-            decoded = vqgan.decode(codes).clamp(-1, 1)
-        return {
-            "held_out_mse": float(F.mse_loss(decoded, images)),
-            "codes_in_use": float(codes.unique().numel()),
-        }
-
     parts: dict[str, Any] = {"model": vqgan, "optimizer": optimizer, "codebook": codebook}
-    run_stage("tokenizer", run, recipe.steps, parts, step, validate)
+    run_stage("tokenizer", run, recipe.steps, parts, step, partial(_validate, vqgan, held_out, seed))
+
+
+def _validate(vqgan: Vqgan, held_out: Figures, seed: int) -> dict[str, float]:
+    device = vqgan.quant_conv.weight.device
+    images = to_unit(torch.from_numpy(held_out.images(1024, np.random.default_rng([seed, 2])))).to(device)
+    with torch.inference_mode():
+        codes = vqgan.encode(images)
+        decoded = vqgan.decode(codes).clamp(-1, 1)
+    return {
+        "held_out_mse": float(F.mse_loss(decoded, images)),
+        "codes_in_use": float(codes.unique().numel()),
+    }
 
 
 @torch.inference_mode()

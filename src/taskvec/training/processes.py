@@ -1,0 +1,92 @@
+"""One training on several processes, started by `torchrun`: each takes its rows of a batch, gradients are averaged.
+
+All of them make the same draws, so a run does not depend on how many they are, but for the order of sums, for noise,
+and for what a loss says of a batch as a whole.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's number among ``count``; alone, every method does nothing."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that tells, logs and saves."""
+        return self.rank == 0
+
+    def share(self, batch: T) -> T:
+        """The rows of this process. Raises ValueError where they cannot be divided evenly."""
+        if len(batch) % self.count:  # pyright: ignore[reportArgumentType]
+            raise ValueError(f"a batch of {len(batch)} cannot be divided evenly among {self.count} processes")  # pyright: ignore[reportArgumentType]
+        return batch[self.rank :: self.count]  # pyright: ignore[reportIndexIssue]
+
+    def own_seed(self, seed: int) -> int:
+        """A seed for draws that every process makes for its rows alone; the first one keeps the seed."""
+        return seed + (self.rank << 40)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace gradients by their means over processes."""
+        if self.count > 1:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            together = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(together)
+            pieces = (together / self.count).split([gradient.numel() for gradient in gradients])
+            for gradient, piece in zip(gradients, pieces, strict=True):
+                gradient.copy_(piece.view_as(gradient))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in the order of the batch that was shared out."""
+        if self.count == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.count)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    def mean(self, numbers: Mapping[str, float]) -> Mapping[str, float]:
+        """Each number's mean over processes."""
+        if self.count == 1:
+            return numbers
+        every: list[Mapping[str, float]] = [{}] * self.count
+        dist.all_gather_object(every, numbers)
+        return {key: sum(each[key] for each in every) / self.count for key in numbers}
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if self.count == 1:
+            return flag
+        flags: list[bool] = [False] * self.count
+        dist.all_gather_object(flags, flag)
+        return any(flags)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """The processes that torchrun started; this one alone where it did not."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
