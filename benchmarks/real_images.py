@@ -79,16 +79,21 @@ class Bench:
 
 def _record(cell: str, result: Evaluation) -> dict[str, Any]:
     summary = asdict(evaluate.summarise([result]))
-    return {"cell": cell, **summary, "scores": result.scores.tolist(), "of_images": result.prompts.query_images}
+    details = [] if result.details is None else result.details.tolist()
+    scores = {"scores": result.scores.tolist(), "details": details, "of_images": result.prompts.query_images}
+    return {"cell": cell, **summary, **scores}
 
 
-def over_splits(cells: Cells, task: str, method: str) -> str:
-    """Mean over the four splits, its interval over images, and the standard deviation over splits."""
+def over_splits(cells: Cells, task: str, method: str, kind: str = "scores", digits: int = 3) -> str:
+    """Mean over the four splits, its interval over images and the standard deviation over splits."""
     splits = [cells[f"split {fold} {task} {method}"] for fold in range(FOLDS)]
-    scores = np.concatenate([split["scores"] for split in splits])
-    whole = interval(scores, [name for split in splits for name in split["of_images"]])
-    spread = np.std([split["mean"] for split in splits], ddof=1)
-    return f"{whole.mean:.3f} [{whole.low:.3f}, {whole.high:.3f}] ± {spread:.3f}"
+    values = np.concatenate([split[kind] for split in splits])
+    known = np.isfinite(values)  # no pixel of some query may change
+    images = np.array([name for split in splits for name in split["of_images"]])[known]
+    whole = interval(values[known], images.tolist())
+    spread = np.std([np.nanmean(split[kind]) for split in splits], ddof=1)
+    mean, low, high, spread = (f"{value:.{digits}f}" for value in (whole.mean, whole.low, whole.high, spread))
+    return f"{mean} [{low}, {high}] ± {spread}"
 
 
 def one(cells: Cells, place: str, task: str, method: str) -> str:
@@ -121,6 +126,15 @@ def main() -> None:
             bench.measure(f"split {fold}", task, test, train)
     cells = bench.cells
     table({task: lambda method, task=task: over_splits(cells, task, method) for task in TASKS})
+    details = [task for task in TASKS.values() if task.detail is not None]
+    rows = {f"{task.name}, {task.detail}": task.name for task in details}
+    print("\nErrors of what the task is to change")
+    table(
+        {
+            label: lambda method, task=task: over_splits(cells, task, method, "details", 4)
+            for label, task in rows.items()
+        }
+    )
     for fold in range(FOLDS):
         print(f"\nSplit {fold}")
         table({task: lambda method, task=task, fold=fold: one(cells, f"split {fold}", task, method) for task in TASKS})

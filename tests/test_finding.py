@@ -8,7 +8,7 @@ from taskvec.data.scenes import Scenes
 from taskvec.finding import FindSettings, find, statistics_prompts
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
-from taskvec.search.reinforce import ReinforceSettings
+from taskvec.search import ReinforceSettings, RelaxedSettings
 from taskvec.statistics import collect
 from taskvec.tasks import LOW_LIGHT, SEGMENTATION, Task, image, mask
 
@@ -30,6 +30,7 @@ def test_the_defaults_are_the_papers() -> None:
         "quadrant",
     )
     search = settings.search
+    assert isinstance(search, ReinforceSettings)
     assert (search.steps, search.masks_per_item, search.learning_rate, search.initial_logit) == (600, 32, 0.1, -1)
     assert (search.checkpoint_every, search.baseline) == (50, "batch")
 
@@ -39,6 +40,19 @@ def test_the_same_settings_find_the_same_vectors(small_model: MaeVqgan) -> None:
     assert first.config == again.config
     assert len(first.sites) > 0
     assert len(first.config.found["history"]) == 6
+
+
+def test_a_search_by_gradient(small_model: MaeVqgan) -> None:
+    settings = replace(QUICK, search=RelaxedSettings(steps=6, items=3, checkpoint_every=3))
+    found = find(small_model, Scenes("train"), "low_light", settings).config.found
+    assert found["method"] == "relaxed"
+    assert len(found["history"]) == 6
+    assert found["evaluations"] == 6 * 3 * 3
+
+
+def test_a_search_by_gradient_needs_one() -> None:
+    with pytest.raises(ValueError, match="the relaxed search needs a gradient: the objective is pixel, expected token"):
+        FindSettings(search=RelaxedSettings())
 
 
 def test_prompts_items_and_held_out_are_disjoint_whatever_the_seeds(small_model: MaeVqgan) -> None:

@@ -7,6 +7,7 @@ from taskvec.heads import Means, Patch
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts
+from taskvec.sites import Granularity
 
 
 def _masks(sites: int, rows: int) -> Tensor:
@@ -82,3 +83,33 @@ def test_wrong_settings_are_refused(small_model: MaeVqgan, small_means: Means, s
         Objective(small_model, sites, small_means, small_prompts, "beauty")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="1 tasks of items do not fit the means"):
         Objective(small_model, sites, small_means, small_prompts[:1])
+
+
+def test_whole_shares_are_a_mask(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:
+    sites = small_model.sites("quadrant")
+    objective = Objective(small_model, sites, small_means, small_prompts, "token", rows=5)
+    mask, items = _masks(len(sites), 1)[0], torch.arange(12)
+    losses, _ = objective.differentiate(mask.float(), items)
+    torch.testing.assert_close(losses, objective(mask.expand(12, -1), items), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("granularity", ["quadrant", "token", "layer"])
+def test_the_gradient_is_the_slope_of_the_mean_loss(
+    granularity: Granularity, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites = small_model.sites(granularity)
+    objective = Objective(small_model, sites, small_means, small_prompts, "token", rows=5)
+    generator = torch.Generator().manual_seed(2)
+    shares, direction = (torch.rand(len(sites), generator=generator) for _ in range(2))
+    items, step = torch.arange(12), 1e-2
+    ahead, behind = (objective.differentiate(shares + sign * step * direction, items)[0].mean() for sign in (1, -1))
+    _, gradient = objective.differentiate(shares, items)
+    torch.testing.assert_close(gradient @ direction, (ahead - behind) / (2 * step), rtol=2e-2, atol=1e-4)
+    assert all(parameter.grad is None for parameter in small_model.parameters())
+
+
+def test_pixels_have_no_gradient(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:
+    sites = small_model.sites("head")
+    objective = Objective(small_model, sites, small_means, small_prompts, "pixel")
+    with pytest.raises(ValueError, match="the objective 'pixel' has no gradient: expected 'token'"):
+        objective.differentiate(torch.full((len(sites),), 0.5), torch.arange(2))

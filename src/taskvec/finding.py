@@ -11,7 +11,7 @@ from taskvec.data.examples import DataSet, Part, partition, task_for
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, draw_prompts, pairs_of, sides
-from taskvec.search.reinforce import ReinforceSettings, reinforce
+from taskvec.search import ReinforceSettings, RelaxedSettings, reinforce, relaxed
 from taskvec.sites import Granularity
 from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Task
@@ -32,7 +32,7 @@ class FindSettings:
     objective: ObjectiveKind = "pixel"
     granularity: Granularity = "quadrant"
     stacks: tuple[str, ...] = ("encoder", "decoder")
-    search: ReinforceSettings = ReinforceSettings()
+    search: ReinforceSettings | RelaxedSettings = ReinforceSettings()
     seed: int = 0
     bfloat16: bool = False
 
@@ -41,19 +41,18 @@ class FindSettings:
             raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
         if min(self.prompts, self.items, self.held_out) < 1:
             raise ValueError("prompts, items and held_out must each be at least 1")
+        if isinstance(self.search, RelaxedSettings) and self.objective != "token":
+            raise ValueError(f"the relaxed search needs a gradient: the objective is {self.objective}, expected token")
 
 
-# The paper's search, made quick: losses are read from the codes without decoding, masks are compared on the same item
-# only, more items are seen with fewer masks each, and steps are fewer and larger. The final set is the best of many
-# samples on held-out items, which matters more than further steps.
+# Losses are read from the codes without decoding, so that they have a gradient by the shares of all sites at once. The
+# final set is the best of some samples on held-out items, which matters more than further steps.
 QUICK = FindSettings(
     prompts=200,
     items=40,
     held_out=100,
     objective="token",
-    search=ReinforceSettings(
-        steps=60, masks_per_item=8, learning_rate=0.3, baseline="per_item", checkpoint_every=30, candidates=31
-    ),
+    search=RelaxedSettings(),
 )
 
 SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and held-out items
@@ -102,8 +101,13 @@ def find(
 
     searched, evaluate = objective(search_part, settings.items)
     held_out, judge = objective(held_out_part, settings.held_out)
-    found = reinforce(evaluate, judge.mean_losses, len(sites), len(searched), settings.search, on_step=on_step)
+    size = (len(sites), len(searched))
+    if isinstance(settings.search, RelaxedSettings):
+        found = relaxed(evaluate.differentiate, judge.mean_losses, *size, settings.search, on_step)
+    else:
+        found = reinforce(evaluate, judge.mean_losses, *size, settings.search, on_step=on_step)
     record = {
+        "method": "relaxed" if isinstance(settings.search, RelaxedSettings) else "reinforce",
         "settings": asdict(settings),
         "statistics": {**own.prompts, "prompts": own.count},
         "search": _record(searched),

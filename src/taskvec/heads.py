@@ -75,13 +75,14 @@ def recording(model: HasHeads) -> Iterator[dict[str, list[HeadOutput]]]:
 class Patch:
     """For every row of a batch, the sites whose head outputs are replaced by a mean.
 
-    masks: [rows, sites]; a single row serves a batch of any size. means: by stack [tasks, layers, heads, canvas tokens,
+    masks: [rows, sites]; a single row serves a batch of any size. As numbers they are shares 0..1 of the mean, which
+    may require gradients. means: by stack [tasks, layers, heads, canvas tokens,
     head_dim], NaN where nothing was recorded. tasks: which of the means each row takes; None where there is one.
     Raises ValueError where nothing would be patched or a selected position has no mean.
     """
 
     sites: Sites
-    masks: Bool[Tensor, "rows sites"]
+    masks: Bool[Tensor, "rows sites"] | Float[Tensor, "rows sites"]
     means: Means
     tasks: Int[Tensor, " rows"] | None = None
     _layers: dict[str, list[int]] = field(init=False)
@@ -92,7 +93,7 @@ class Patch:
         if self.tasks is None and any(len(mean) != 1 for mean in self.means.values()):
             raise ValueError("the means are of several tasks: say which task each row takes")
         layers = {}
-        selected = self._selected(self.masks.any(0, keepdim=True))
+        selected = self._selected((self.masks != 0).any(0, keepdim=True))
         for stack, positions in selected.items():
             if stack not in self.means:
                 raise ValueError(f"there are no means for the {stack}")
@@ -134,7 +135,10 @@ class Patch:
             mean = self.means[stack][:, layer].to(z)[:, :, tokens].transpose(1, 2)
             if self.tasks is not None:
                 mean = mean[self.tasks.to(z.device)]
-            return torch.where(_spread(self.masks.to(z.device), index)[..., None], mean, z)
+            shares = _spread(self.masks.to(z.device), index)[..., None]
+            if shares.dtype == torch.bool:
+                return torch.where(shares, mean, z)
+            return torch.where(shares != 0, z + shares.to(z) * (mean - z), z)
 
         with intercept(model, replace):
             yield

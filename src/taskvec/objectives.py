@@ -72,6 +72,25 @@ class Objective:
                 losses[rows] = self._losses(masks[rows], items[rows]).cpu()
         return losses
 
+    def differentiate(
+        self, shares: Float[Tensor, " sites"], items: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " sites"]]:
+        """The loss of each item with these shares of the means, and the gradient of their mean by the shares.
+
+        Raises ValueError for the kind ``pixel``: the choice of a code has no gradient.
+        """
+        if self.kind != "token":
+            raise ValueError(f"the objective {self.kind!r} has no gradient: expected 'token'")
+        shares = shares.to(self.model.device).clone().requires_grad_()
+        losses, gradient = torch.empty(len(items)), torch.zeros_like(shares)
+        for start in range(0, len(items), self.rows):
+            rows = slice(start, start + self.rows)
+            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bfloat16):
+                own = self._losses(shares.expand(len(items[rows]), -1), items[rows])
+            gradient += torch.autograd.grad(own.sum(), shares)[0] / len(items)  # of nothing else: no model's weights
+            losses[rows] = own.detach().cpu()
+        return losses, gradient.cpu()
+
     def mean_losses(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, " masks"]:
         """The mean loss of each mask over all items."""
         items = torch.arange(self.items)

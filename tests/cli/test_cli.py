@@ -283,7 +283,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.fixture
 def interrupted_after_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of the second checkpoint of a search."""
-    module = importlib.import_module("taskvec.search.reinforce")
+    module = importlib.import_module("taskvec.search.found")
     original, steps = module._candidates, []
 
     def interrupt_after(*arguments: object) -> object:

@@ -5,16 +5,16 @@ A search knows no model. It sees ``evaluate(masks [n, sites], items [n]) -> loss
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from taskvec.search.found import Choice, Found, Validate, bernoulli
+
 Baseline = Literal["batch", "per_item"]
 BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
-
-PROBABILITY_FLOOR = 1e-6
 
 
 class Evaluate(Protocol):
@@ -46,27 +46,6 @@ class ReinforceSettings:
             raise ValueError(f"there is no baseline {self.baseline!r}: expected one of {', '.join(BASELINES)}")
         if self.steps < 1 or self.masks_per_item < 2 or self.checkpoint_every < 1 or self.candidates < 0:
             raise ValueError("a search needs at least 1 step, 2 masks an item, and checkpoints at least 1 step apart")
-
-
-@dataclass(frozen=True)
-class Found:
-    """The best set of sites that a checkpoint saw, by its mean loss on the held-out items, and how it was found.
-
-    ``interrupted`` is True where Ctrl-C ended the search before its last step.
-    """
-
-    mask: Bool[Tensor, " sites"]
-    loss: float
-    step: int
-    logits: Float[Tensor, " sites"]
-    history: list[dict[str, Any]]
-    evaluations: int
-    interrupted: bool
-
-
-def bernoulli(logits: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
-    """Probability of each site, kept away from 0 and 1."""
-    return torch.sigmoid(logits).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
 
 
 def advantages(
@@ -112,7 +91,7 @@ def surrogate(
 
 def reinforce(
     evaluate: Evaluate,
-    validate: Callable[[Bool[Tensor, "n sites"]], Float[Tensor, " n"]],
+    validate: Validate,
     sites: int,
     items: int,
     settings: ReinforceSettings | None = None,
@@ -130,8 +109,8 @@ def reinforce(
     logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], settings.learning_rate)
     each = torch.arange(items).repeat(settings.masks_per_item)
+    choice = Choice(validate, settings.candidates, generator)
     history: list[dict[str, Any]] = []
-    best: tuple[float, int, Tensor] | None = None
     evaluations, interrupted = 0, False
     try:
         for step in range(1, settings.steps + 1):
@@ -150,31 +129,11 @@ def reinforce(
                 "sites": float(bernoulli(logits.detach()).sum()),
             }
             if step % settings.checkpoint_every == 0 or step == settings.steps:
-                candidates = _candidates(logits.detach(), settings.candidates, generator)
-                held_out = validate(candidates)
-                winner = int(held_out.argmin())
-                record["held_out_loss"] = float(held_out[winner])
-                record["chosen_sites"] = int(candidates[winner].sum())
-                if best is None or record["held_out_loss"] < best[0]:
-                    best = (record["held_out_loss"], step, candidates[winner])
+                record |= choice.checkpoint(logits.detach(), step)
             history.append(record)
             on_step(record)
     except KeyboardInterrupt:
-        if best is None:
+        if choice.best is None:
             raise
         interrupted = True
-    loss, step, mask = cast(tuple[float, int, Tensor], best)  # the last step is always a checkpoint
-    return Found(mask, loss, step, logits.detach(), history, evaluations, interrupted)
-
-
-def _candidates(
-    logits: Float[Tensor, " sites"], sampled: int, generator: torch.Generator
-) -> Bool[Tensor, "candidates sites"]:
-    """The most probable mask and ``sampled`` random ones, without the empty mask, which is no patch."""
-    chances = bernoulli(logits)
-    drawn = torch.rand(sampled, len(logits), generator=generator) < chances
-    masks = torch.cat([(chances > 0.5)[None], drawn])
-    kept = masks[masks.any(1)]
-    if len(kept) == 0:
-        kept = torch.nn.functional.one_hot(chances.argmax(), len(logits)).bool()[None]
-    return kept.unique(dim=0)
+    return choice.found(logits.detach(), history, evaluations, interrupted=interrupted)  # the last step is a checkpoint
