@@ -1,6 +1,7 @@
-"""What a model can and cannot do by prompting: one-shot on the tasks it was trained on, and on tasks it never saw.
+"""What a model can and cannot do by prompting: one-shot on tasks it was trained on and, on scenes, on others.
 
     .venv/bin/python benchmarks/limits.py --model tiny --pairs 500
+    .venv/bin/python benchmarks/limits.py --model small --pairs 500 --data pascal --root VOCdevkit
 
 Prints a Markdown table. `wrong example` is one-shot with the example of another task: it shows whether the example is
 used. `on canvas` is one-shot decoded as a whole canvas instead of the query output alone.
@@ -9,8 +10,10 @@ used. `on canvas` is one-shot decoded as a whole canvas instead of the query out
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 
 from taskvec import evaluate, load_data, load_model
+from taskvec.data import DataSet
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import LOW_LIGHT, SEGMENTATION, TASKS, Task
@@ -22,9 +25,9 @@ def with_example_of(prompts: Prompts, other: Prompts) -> Prompts:
     return replace(prompts, support_input=other.support_input, support_output=other.support_output)
 
 
-def row(model: MaeVqgan, task: Task, pairs: int, seed: int) -> list[str]:
-    """Mean scores of one task on test scenes."""
-    data, size = load_data("scenes", "test"), model.config.image_size
+def row(model: MaeVqgan, data: DataSet, task: Task, pairs: int, seed: int) -> list[str]:
+    """Mean scores of one task."""
+    size = model.config.image_size
     prompts = draw_prompts(data, task, pairs, size, seed)
     other = draw_prompts(data, LOW_LIGHT if task.metric == "iou" else SEGMENTATION, pairs, size, seed)
     one_shot, query_only = evaluate.run(model, "one_shot"), evaluate.run(model, "query_only")
@@ -44,14 +47,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--pairs", type=int, default=500)
+    parser.add_argument("--data", default="scenes")
+    parser.add_argument("--root", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model = load_model(options.model)
+    root = {} if options.root is None else {"root": options.root}
+    data = load_data(options.data, "test", **root)
+    tasks = [*TASKS.values(), *(UNSEEN_TASKS if options.data == "scenes" else [])]
     print(
         "| task | one-shot | wrong example | query-only | on canvas | copy | ceiling |\n|---|---|---|---|---|---|---|"
     )
-    for task in [*TASKS.values(), *UNSEEN_TASKS]:
-        print("| " + " | ".join(row(model, task, options.pairs, options.seed)) + " |", flush=True)
+    for task in tasks:
+        print("| " + " | ".join(row(model, data, task, options.pairs, options.seed)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,15 @@ def test_a_search_leaves_vectors_a_log_and_json(workspace: Path, tiny: MaeVqgan)
     assert len(written["sites"]) == len(vectors.sites)
 
 
+def test_search_by_gradient(workspace: Path, tmp_path: Path) -> None:
+    options = ["--task", "low_light", "--statistics", str(workspace / "s.safetensors"), "--held-out", "8"]
+    assert main(["search", *options, "--method", "relaxed", "--steps", "5", "--out", str(tmp_path / "found")]) == 0
+    found = json.loads((tmp_path / "found" / "config.json").read_text())["found"]
+    assert (found["method"], found["evaluations"]) == ("relaxed", 5 * 16 * 3)
+    assert found["settings"]["objective"] == "token"
+    assert len((tmp_path / "found" / "search.jsonl").read_text().splitlines()) == 5
+
+
 def test_evaluate_prints_and_writes_the_same(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     scores = {}
     for method in ("query_only", "copy_input", f"vectors:{workspace / 'vectors'}"):
@@ -211,6 +220,17 @@ BAD_INPUT = [
     (["evaluate", "--task", "identity"], 2, "Missing option '--method'"),
     (["search", "--task", "identity", "--out", "W/x", "--objective", "beauty"], 1, "there is no objective 'beauty'"),
     (["search", "--task", "identity", "--out", "W/x", "--baseline", "mean"], 1, "there is no baseline 'mean'"),
+    (["search", "--task", "identity", "--out", "W/x", "--method", "luck"], 1, "--method luck: there is no such search"),
+    (
+        ["search", "--task", "identity", "--out", "W/x", "--method", "relaxed", "--masks", "4"],
+        1,
+        "--masks: the search relaxed has no such setting",
+    ),
+    (
+        ["search", "--task", "identity", "--out", "W/x", "--method", "relaxed", "--objective", "pixel"],
+        1,
+        "the relaxed search needs a gradient: the objective is pixel, expected token",
+    ),
     (["search", "--task", "identity", "--out", "W/x", "--granularity", "atom"], 1, "there is no granularity 'atom'"),
     (["search", "--task", "identity", "--out", "W/x", "--stack", "cortex"], 1, "there is no stack 'cortex'"),
     (["search", "--task", "identity", "--out", "W/x", "--statistics", "W/absent"], 1, "absent"),

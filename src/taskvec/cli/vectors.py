@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,13 +35,15 @@ from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table
-from taskvec.search.reinforce import BASELINES, ReinforceSettings
+from taskvec.search import ReinforceSettings, RelaxedSettings
+from taskvec.search.reinforce import BASELINES
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TaskVectors
 
 INTERRUPTED = 130
+SEARCHES = {"reinforce": ReinforceSettings, "relaxed": RelaxedSettings}
 
 
 @app.command("collect")
@@ -103,39 +105,54 @@ def search_command(
         Path | None, typer.Option(help="From `taskvec collect`; collected anew if not given.")
     ] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Prompts behind the means, where they are collected.")] = 100,
-    items: Annotated[int, typer.Option(min=1, help="Queries that the search evaluates its masks on.")] = 10,
+    method: Annotated[str, typer.Option(help=f"{' or '.join(SEARCHES)}, the second by gradient.")] = "reinforce",
+    items: Annotated[
+        int | None, typer.Option(min=1, help="Queries to search on; 10, or 40 of which relaxed draws 16 a step.")
+    ] = None,
     held_out: Annotated[int, typer.Option(min=1, help="Queries that choose among checkpoints.")] = 100,
-    steps: Annotated[int, typer.Option(min=1)] = 600,
-    masks: Annotated[int, typer.Option(min=2, help="Masks sampled for every item in a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 0.1,
-    objective: Annotated[str, typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}.")] = "pixel",
-    baseline: Annotated[str, typer.Option(help=f"What losses are compared with: {' or '.join(BASELINES)}.")] = "batch",
+    steps: Annotated[int | None, typer.Option(min=1, help="600, or 40 of relaxed.")] = None,
+    masks: Annotated[
+        int | None, typer.Option(min=2, help="Masks that reinforce samples for every item in a step; 32.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="0.1, or 0.3 of relaxed.")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token of relaxed, which needs it."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help=f"What reinforce compares losses with: {' or '.join(BASELINES)}; batch.")
+    ] = None,
     granularity: Annotated[str, typer.Option(help=f"One of {', '.join(GRANULARITIES)}.")] = "quadrant",
     stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
-    candidates: Annotated[int, typer.Option(min=0, help="Sampled masks scored at a checkpoint.")] = 1,
+    candidates: Annotated[
+        int | None, typer.Option(min=0, help="Sampled masks scored at a checkpoint; 1, or 15 of relaxed.")
+    ] = None,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """Find the task vectors of one task by REINFORCE; the defaults are the paper's. Ctrl-C keeps the best so far."""
+    """Find the task vectors of one task, by REINFORCE as in the paper or by gradient. Ctrl-C keeps the best so far."""
     options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    search = _search_settings(
+        method,
+        steps=steps,
+        masks_per_item=masks,
+        learning_rate=learning_rate,
+        baseline=baseline,
+        candidates=candidates,
+        seed=seed,
+    )
+    by_gradient = isinstance(search, RelaxedSettings)
     settings = FindSettings(
         prompts=prompts,
-        items=items,
+        items=items or (QUICK.items if by_gradient else FindSettings.items),
         held_out=held_out,
-        objective=objective,  # pyright: ignore[reportArgumentType]
+        objective=objective or ("token" if by_gradient else "pixel"),  # pyright: ignore[reportArgumentType]
         granularity=granularity,  # pyright: ignore[reportArgumentType]
         stacks=tuple(stack or ("encoder", "decoder")),
-        search=ReinforceSettings(
-            steps=steps,
-            masks_per_item=masks,
-            learning_rate=learning_rate,
-            baseline=baseline,  # pyright: ignore[reportArgumentType]
-            candidates=candidates,
-            seed=seed,
-        ),
+        search=search,
         seed=seed,
         bfloat16=bfloat16,
     )
@@ -144,7 +161,8 @@ def search_command(
     chosen = choose_task(examples, task, metric)
     collected = None if statistics is None else Statistics.load(statistics)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        on_step = search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG)
+        bar = progress.add_task(chosen.name, total=settings.search.steps, status="")
+        on_step = search_log(progress, bar, out / SEARCH_LOG)
         vectors = find(network, examples, chosen, settings, collected, on_step)
     keep(vectors, out)
     write_json(json_file, asdict(vectors.config))
@@ -156,6 +174,19 @@ def search_command(
     )
     if found["interrupted"]:
         raise typer.Exit(INTERRUPTED)
+
+
+def _search_settings(method: str, **given: object) -> ReinforceSettings | RelaxedSettings:
+    """The settings of a search by its name, with the options that were given."""
+    if method not in SEARCHES:
+        raise ValueError(f"--method {method}: there is no such search, expected {' or '.join(SEARCHES)}")
+    kind = SEARCHES[method]
+    known = [field.name for field in fields(kind)]
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name in chosen.keys() - {*known}:
+        option = {"masks_per_item": "masks"}.get(name, name)
+        raise ValueError(f"--{option}: the search {method} has no such setting")
+    return kind(**chosen)  # pyright: ignore[reportArgumentType]
 
 
 @app.command("find")

@@ -22,6 +22,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 DecodeArea = Literal["canvas", "quadrant"]
 
+CACHED_PIXELS = 224 * 224  # decoded together on a processor: activations of more fall out of its cache
+
 
 @dataclass(frozen=True)
 class StackConfig:
@@ -235,7 +237,9 @@ class MaeVqgan(Pretrained):
         return self.geometry.crop(self._decode_grid(self.vqgan.encode(to_unit(canvases))), "query_output")
 
     def _decode_grid(self, codes: Int[Tensor, "batch rows columns"]) -> UInt8[Tensor, "batch height width 3"]:
-        return to_pixels(self.vqgan.decode(codes).float())
+        pixels = codes[0].numel() * self.config.patch_size**2
+        together = len(codes) if codes.is_cuda else max(1, CACHED_PIXELS // pixels)
+        return torch.cat([to_pixels(self.vqgan.decode(some).float()) for some in codes.split(together)])
 
     def target_codes(self, canvases: UInt8[Tensor, "batch canvas canvas 3"]) -> Int[Tensor, "batch patches"]:
         """The tokenizer's codes of the query output of complete canvases, row-major."""

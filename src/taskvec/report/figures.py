@@ -138,7 +138,7 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
     checked = [record["step"] for record in checkpoints]
     marks = {"linestyle": "none", "marker": "o", "color": VERMILLION, "markersize": 5, "clip_on": False, "zorder": 3}
 
-    losses.plot(steps, [record["loss"] for record in outcome.history], color=BLUE, label="mean of sampled sets")
+    losses.plot(steps, [record["loss"] for record in outcome.history], color=BLUE, label="each step, items searched on")
     held_out = [record["held_out_loss"] for record in checkpoints]
     losses.plot(checked, held_out, **marks, label="best set at checkpoint, held-out items")
     if checkpoints:
