@@ -22,8 +22,9 @@ from taskvec.vectors import TaskVectors
 class FindSettings:
     """How task vectors are found; the defaults are the paper's (Sections 8.1 and 8.2), with 100 held-out items.
 
-    ``prompts`` are behind each mean, ``items`` are searched on, ``held_out`` choose among checkpoints; the three come
-    from disjoint parts of the data. ``taskvec.objectives`` and ``taskvec.sites`` explain objectives and granularities.
+    ``prompts`` are behind each mean, ``items`` are searched on, ``held_out`` choose among checkpoints, by the task's
+    own metric whatever the objective is; the three come from disjoint parts of the data. ``taskvec.objectives`` and
+    ``taskvec.sites`` explain objectives and granularities.
     """
 
     prompts: int = 100
@@ -46,7 +47,7 @@ class FindSettings:
 
 
 # Losses are read from the codes without decoding, so that they have a gradient by the shares of all sites at once. The
-# final set is the best of some samples on held-out items, which matters more than further steps.
+# final set is the best of some samples by the task's metric on held-out items, which matters more than further steps.
 QUICK = FindSettings(
     prompts=200,
     items=40,
@@ -95,12 +96,12 @@ def find(
     own = statistics.tasks[task.name]
     _check_origin(statistics.model_fingerprint, own.prompts, model, data, task, [search_part, held_out_part])
 
-    def objective(part: DataSet, items: int) -> tuple[Prompts, Objective]:
+    def objective(part: DataSet, items: int, kind: ObjectiveKind) -> tuple[Prompts, Objective]:
         prompts = draw_prompts(part, task, min(items, len(part)), model.config.image_size, settings.seed)
-        return prompts, Objective(model, sites, means, [prompts], settings.objective, bfloat16=settings.bfloat16)
+        return prompts, Objective(model, sites, means, [prompts], kind, bfloat16=settings.bfloat16)
 
-    searched, evaluate = objective(search_part, settings.items)
-    held_out, judge = objective(held_out_part, settings.held_out)
+    searched, evaluate = objective(search_part, settings.items, settings.objective)
+    held_out, judge = objective(held_out_part, settings.held_out, "pixel")
     size = (len(sites), len(searched))
     if isinstance(settings.search, RelaxedSettings):
         found = relaxed(evaluate.differentiate, judge.mean_losses, *size, settings.search, on_step)

@@ -138,14 +138,15 @@ def test_the_idea_shows_the_images_of_the_first_example(task: TaskOutcome):
     ("metric", "objective", "label"),
     [
         ("iou", "pixel", "loss (minus IoU)"),
-        ("mse", "pixel", "loss (MSE, normalised units)"),
-        ("iou", "token", "loss (nats per patch)"),
+        ("mse", "pixel", "loss (MSE)"),
+        ("iou", "token", "loss (nats a patch)"),
     ],
 )
 def test_the_search_curve_names_its_units(task: TaskOutcome, metric, objective, label):
     svg = figures.search_curve(replace(task, metric=metric), objective)
     assert f"<!-- {label} -->" in svg  # matplotlib notes the text of what it draws as paths
     assert "<!-- search step -->" in svg
+    assert f"<!-- held-out {metric.upper().replace('IOU', 'IoU')} -->" in svg
     assert "<!-- sites (of 24) -->" in svg
 
 
@@ -153,10 +154,10 @@ def test_the_search_curve_marks_checkpoints_and_the_best_of_them(task: TaskOutco
     drawn: list[Figure] = []
     monkeypatch.setattr(figures, "_svg", drawn.append)
     figures.search_curve(task)
-    losses, sites = drawn[0].axes
-    points = [[np.asarray(line.get_xydata()).tolist() for line in axes.lines] for axes in (losses, sites)]
-    assert points[0] == [[[1, 5], [2, 4], [3, 3], [4, 3.1]], [[2, 3.5], [4, 3.2]], [[4, 3.2]]]
-    assert points[1] == [[[1, 6], [2, 5], [3, 4], [4, 3]], [[2, 4], [4, 3]]]
+    points = [[np.asarray(line.get_xydata()).tolist() for line in axes.lines] for axes in drawn[0].axes]
+    assert points[0] == [[[1, 5], [2, 4], [3, 3], [4, 3.1]]]
+    assert points[1] == [[[2, 3.5], [4, 3.2]], [[4, 3.2]]]
+    assert points[2] == [[[1, 6], [2, 5], [3, 4], [4, 3]], [[2, 4], [4, 3]]]
 
 
 @pytest.mark.parametrize(("index", "arrow"), [(0, "better →"), (1, "← better")])

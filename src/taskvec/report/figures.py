@@ -130,29 +130,33 @@ def overview(outcome: Outcome) -> bytes:
 
 
 def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> str:
-    """An SVG of a search that minimised ``objective``: losses by step above, numbers of sites below."""
-    figure = Figure((5, 3.8), layout="constrained")
-    losses, sites = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    """An SVG of a search that minimised ``objective``: by step its loss, the held-out score of the best set at every
+    checkpoint, and numbers of sites.
+    """
+    figure = Figure((5, 4.6), layout="constrained")
+    losses, held_out, sites = figure.subplots(3, 1, sharex=True, height_ratios=[2, 2, 1.3])
     steps = [record["step"] for record in outcome.history]
     checkpoints = [record for record in outcome.history if "held_out_loss" in record]
     checked = [record["step"] for record in checkpoints]
-    marks = {"linestyle": "none", "marker": "o", "color": VERMILLION, "markersize": 5, "clip_on": False, "zorder": 3}
+    marks = {"marker": "o", "color": VERMILLION, "markersize": 5, "clip_on": False, "zorder": 3}
 
-    losses.plot(steps, [record["loss"] for record in outcome.history], color=BLUE, label="each step, items searched on")
-    held_out = [record["held_out_loss"] for record in checkpoints]
-    losses.plot(checked, held_out, **marks, label="best set at checkpoint, held-out items")
-    if checkpoints:
-        best = min(checkpoints, key=lambda record: record["held_out_loss"])
-        ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK, "linestyle": "none"}
-        losses.plot([best["step"]], [best["held_out_loss"]], **ring, clip_on=False, label="the set that is used")
+    losses.plot(steps, [record["loss"] for record in outcome.history], color=BLUE, label="items searched on")
     losses.set_ylabel(_loss_label(outcome.metric, objective))
+    scores = [abs(record["held_out_loss"]) for record in checkpoints]  # the loss of a mask is minus its IoU
+    held_out.plot(checked, scores, linestyle=":", **marks, label="best set at checkpoint, held-out items")
+    if checkpoints:
+        best = min(range(len(checkpoints)), key=lambda index: checkpoints[index]["held_out_loss"])
+        ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK, "linestyle": "none"}
+        held_out.plot([checked[best]], [scores[best]], **ring, clip_on=False, label="the set that is used")
+    held_out.set_ylabel(f"held-out {METRIC_LABELS[outcome.metric]}")
+    held_out.margins(y=0.2)
     sites.plot(steps, [record["sites"] for record in outcome.history], color=BLUE)
-    sites.plot(checked, [record["chosen_sites"] for record in checkpoints], **marks)
+    sites.plot(checked, [record["chosen_sites"] for record in checkpoints], linestyle="none", **marks)
     sites.set_ylabel(f"sites (of {outcome.of:,})")
     sites.set_ylim(bottom=0)
     sites.set_xlabel("search step")
     sites.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (losses, sites):
+    for axes in (losses, held_out, sites):
         _tidy(axes)
     figure.align_ylabels()
     figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
@@ -161,8 +165,8 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
 
 def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:
     if objective == "token":
-        return "loss (nats per patch)"
-    return "loss (minus IoU)" if metric == "iou" else "loss (MSE, normalised units)"
+        return "loss (nats a patch)"
+    return "loss (minus IoU)" if metric == "iou" else "loss (MSE)"
 
 
 def site_map(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]) -> str:
