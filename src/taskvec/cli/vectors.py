@@ -306,7 +306,7 @@ def demo_command(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """All five tasks on images never trained on: statistics, search, evaluation, report. Two minutes on two cores.
+    """All five tasks on images never trained on: statistics, search, evaluation, report. A minute on two cores.
 
     With `--root`, on your own photographs (ten or more; segmentation needs masks, as Pascal-5i has them). The data set
     pictures is six photographs that ship with the package; their task vectors are found on drawn scenes. Replaces an
