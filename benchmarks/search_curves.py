@@ -1,0 +1,157 @@
+"""How good a search is for its cost: held-out scores by evaluations and by seconds, over seeds.
+
+    .venv/bin/python benchmarks/search_curves.py --tasks low_light segmentation --seeds 3 --out search-curves
+
+Every search sees the same statistics, items and held-out items of drawn scenes; only its own seed changes. At each of
+its checkpoints the best set so far is scored on 500 test queries that no search sees, by the task's metric. Evaluations
+are of the search and of the held-out items that choose; one with a gradient counts as three. Writes OUT.jsonl, a line
+for each checkpoint, goes on where it was interrupted, and draws OUT.png.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from taskvec import collect, environment, evaluate, load_data, load_model
+from taskvec.data.examples import partition
+from taskvec.finding import PARTITION_SEED, QUICK, SHARES, statistics_prompts
+from taskvec.heads import Patch
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.objectives import Objective
+from taskvec.prompts import draw_prompts
+from taskvec.search import ReinforceSettings, RelaxedSettings, reinforce, relaxed
+from taskvec.search.relaxed import COST_OF_A_GRADIENT
+from taskvec.tasks import TASKS, Task
+
+TEST_QUERIES = 500
+# name: items searched on, objective, settings. `paper` is Section 8.1; `per item` compares masks on the same item.
+SEARCHES: dict[str, tuple[int, str, ReinforceSettings | RelaxedSettings]] = {
+    "paper": (10, "pixel", ReinforceSettings()),
+    "paper, token": (10, "token", ReinforceSettings()),
+    "per item, token": (
+        40,
+        "token",
+        ReinforceSettings(
+            steps=60, masks_per_item=8, learning_rate=0.3, baseline="per_item", checkpoint_every=10, candidates=31
+        ),
+    ),
+    "relaxed": (40, "token", RelaxedSettings(checkpoint_every=10)),
+}
+COLOURS = dict(zip(SEARCHES, ("#222222", "#0072b2", "#009e73", "#d55e00"), strict=True))
+
+
+def run(model: MaeVqgan, task: Task, name: str, seed: int) -> list[dict[str, Any]]:
+    """A record of every checkpoint of one search."""
+    items, kind, settings = SEARCHES[name]
+    data, size = load_data("scenes", "validation"), model.config.image_size
+    parts = partition(data, SHARES, PARTITION_SEED)
+    means = collect(model, [statistics_prompts(model, data, task, QUICK)]).means([task.name])
+    sites = model.sites()
+    fast = environment.bfloat16_is_fast(model.device)
+    searched = draw_prompts(parts[1], task, items, size, 0)
+    objective = Objective(model, sites, means, [searched], kind, bfloat16=fast)  # pyright: ignore[reportArgumentType]
+    held_out = draw_prompts(parts[2], task, QUICK.held_out, size, 0)
+    judge = Objective(model, sites, means, [held_out], "pixel", bfloat16=fast)
+    queries = draw_prompts(load_data("scenes", "test"), task, TEST_QUERIES, size, 0)
+    if isinstance(settings, RelaxedSettings):
+        each = COST_OF_A_GRADIENT * settings.items
+    else:
+        each = items * settings.masks_per_item
+    counted, best, records = [0], [(float("inf"), None)], []
+    started, away = time.perf_counter(), [0.0]
+
+    def validate(masks: Any) -> Any:
+        counted[0] += len(masks) * QUICK.held_out
+        losses = judge.mean_losses(masks)
+        winner = int(losses.argmin())
+        if float(losses[winner]) < best[0][0]:
+            best[0] = (float(losses[winner]), masks[winner])
+        return losses
+
+    def on_step(record: dict[str, Any]) -> None:
+        if "held_out_loss" not in record or best[0][1] is None:
+            return
+        now = time.perf_counter()
+        patch = Patch(sites, best[0][1][None], means)
+        scores = evaluate.scores(model, evaluate.run(model, "query_only", patch), queries)
+        fact = {"task": task.name, "search": name, "seed": seed, "step": record["step"], "score": float(scores.mean())}
+        fact |= {"evaluations": record["step"] * each + counted[0], "seconds": now - started - away[0]}
+        records.append(fact | {"held_out_loss": best[0][0]})
+        away[0] += time.perf_counter() - now
+
+    settings = replace(settings, seed=seed)
+    if isinstance(settings, RelaxedSettings):
+        relaxed(objective.differentiate, validate, len(sites), items, settings, on_step)
+    else:
+        reinforce(objective, validate, len(sites), items, settings, on_step=on_step)
+    return records
+
+
+def table(records: list[dict[str, Any]]) -> None:
+    """The score at the end of each search, mean and standard deviation over seeds, and its cost."""
+    ends: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        runs = ends[record["task"], record["search"]]
+        if runs and runs[-1]["seed"] == record["seed"]:
+            runs[-1] = record
+        else:
+            runs.append(record)
+    print("| task | search | score | evaluations | seconds | seeds |\n|---|---|---|---|---|---|")
+    for (task, search), runs in ends.items():
+        scores = [record["score"] for record in runs]
+        cost = f"{runs[0]['evaluations']:,} | {np.median([record['seconds'] for record in runs]):.0f}"
+        print(f"| {task} | {search} | {np.mean(scores):.4f} ± {np.std(scores):.4f} | {cost} | {len(runs)} |")
+
+
+def draw(records: list[dict[str, Any]], path: Path) -> None:
+    """Scores by evaluations and by seconds, a row a task, a line a seed."""
+    tasks = list(dict.fromkeys(record["task"] for record in records))
+    figure = Figure((10, 3.2 * len(tasks)), 128, layout="constrained")
+    for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
+        for axes, cost in zip(row, ("evaluations", "seconds"), strict=True):
+            for name, colour in COLOURS.items():
+                seeds = {r["seed"] for r in records if (r["task"], r["search"]) == (task, name)}
+                for index, seed in enumerate(sorted(seeds)):
+                    own = [r for r in records if (r["task"], r["search"], r["seed"]) == (task, name, seed)]
+                    points = [r[cost] for r in own], [r["score"] for r in own]
+                    axes.plot(*points, color=colour, marker=".", label=None if index else name)
+            axes.set_xscale("log")
+            axes.set_xlabel(cost)
+            axes.set_ylabel(f"{task.replace('_', ' ')}, test {TASKS[task].metric.upper().replace('IOU', 'IoU')}")
+            axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False, fontsize=8.5)
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=["low_light", "segmentation"])
+    parser.add_argument("--searches", nargs="+", choices=list(SEARCHES), default=list(SEARCHES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("search-curves"))
+    options = parser.parse_args()
+    model = load_model(options.model)
+    log = options.out.with_suffix(".jsonl")
+    records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(record["task"], record["search"], record["seed"]) for record in records}
+    for task in options.tasks:
+        for name in options.searches:
+            for seed in range(options.seeds):
+                if (task, name, seed) not in done:
+                    records += (found := run(model, TASKS[task], name, seed))
+                    with log.open("a") as lines:
+                        lines.write("".join(json.dumps(record) + "\n" for record in found))
+    table(records)
+    draw(records, options.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
