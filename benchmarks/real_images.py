@@ -38,11 +38,11 @@ class Bench:
         self._model, self._out, self._pairs, self._seed = model, out, pairs, seed
         self._key = {"model": model.fingerprint(), "pairs_wanted": pairs, "seed": seed}
         self._key |= {"roots": [None if root is None else str(root.resolve()) for root in roots]}
+        self._settings = replace(QUICK, seed=seed, bfloat16=environment.bfloat16_is_fast(model.device))
+        self._key |= {"settings": json.loads(json.dumps(asdict(self._settings)))}
         lines = out.read_text().splitlines(keepends=True) if out.exists() else []
         records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line
         self.cells: Cells = {record["cell"]: record for record in records if self._key.items() <= record.items()}
-        bfloat16 = environment.bfloat16_is_fast(model.device)
-        self._settings = replace(QUICK, seed=seed, bfloat16=bfloat16)
         self._on_scenes: dict[str, TaskVectors] = {}
 
     def measure(self, name: str, task: Task, test: DataSet, train: DataSet) -> None:

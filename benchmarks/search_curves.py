@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/search_curves.py --tasks low_light segmentation --seeds 3 --out search-curves
 
-Every search sees the same statistics, items and held-out items of drawn scenes; only its own seed changes. At each of
-its checkpoints the best set so far is scored on 500 test queries that no search sees, by the task's metric. Evaluations
-are of the search and of the held-out items that choose; one with a gradient counts as three. Writes OUT.jsonl, a line
-for each checkpoint, goes on where it was interrupted, and draws OUT.png.
+Every search sees the same statistics, items (the first 10 or 40) and held-out items of drawn scenes; its seed changes.
+At each of its checkpoints the best set so far is scored on 500 test queries that no search sees, by the task's metric.
+Evaluations are of the search and of the held-out items that choose; one with a gradient counts as three. Writes
+OUT.jsonl, a line for each checkpoint, goes on where it was interrupted, and draws OUT.png.
 """
 
 import argparse
@@ -81,16 +81,19 @@ def run(model: MaeVqgan, task: Task, name: str, seed: int) -> list[dict[str, Any
         now = time.perf_counter()
         patch = Patch(sites, best[0][1][None], means)
         scores = evaluate.scores(model, evaluate.run(model, "query_only", patch), queries)
-        fact = {"task": task.name, "search": name, "seed": seed, "step": record["step"], "score": float(scores.mean())}
+        fact = {"model": model.fingerprint(), "task": task.name, "search": name, "seed": seed}
+        fact |= {"step": record["step"], "score": float(scores.mean())}
         fact |= {"evaluations": record["step"] * each + counted[0], "seconds": now - started - away[0]}
         records.append(fact | {"held_out_loss": best[0][0]})
         away[0] += time.perf_counter() - now
 
     settings = replace(settings, seed=seed)
     if isinstance(settings, RelaxedSettings):
-        relaxed(objective.differentiate, validate, len(sites), items, settings, on_step)
+        found = relaxed(objective.differentiate, validate, len(sites), items, settings, on_step)
     else:
-        reinforce(objective, validate, len(sites), items, settings, on_step=on_step)
+        found = reinforce(objective, validate, len(sites), items, settings, on_step=on_step)
+    if found.interrupted:
+        raise KeyboardInterrupt
     return records
 
 
@@ -107,7 +110,8 @@ def table(records: list[dict[str, Any]]) -> None:
     for (task, search), runs in ends.items():
         scores = [record["score"] for record in runs]
         cost = f"{runs[0]['evaluations']:,} | {np.median([record['seconds'] for record in runs]):.0f}"
-        print(f"| {task} | {search} | {np.mean(scores):.4f} ± {np.std(scores):.4f} | {cost} | {len(runs)} |")
+        spread = np.std(scores, ddof=1) if len(scores) > 1 else np.nan
+        print(f"| {task} | {search} | {np.mean(scores):.4f} ± {spread:.4f} | {cost} | {len(runs)} |")
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:
@@ -140,15 +144,17 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model(options.model)
     log = options.out.with_suffix(".jsonl")
-    records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line
+    records = [record for record in records if record["model"] == model.fingerprint()]
     done = {(record["task"], record["search"], record["seed"]) for record in records}
     for task in options.tasks:
         for name in options.searches:
             for seed in range(options.seeds):
                 if (task, name, seed) not in done:
                     records += (found := run(model, TASKS[task], name, seed))
-                    with log.open("a") as lines:
-                        lines.write("".join(json.dumps(record) + "\n" for record in found))
+                    with log.open("a") as file:
+                        file.write("".join(json.dumps(record) + "\n" for record in found))
     table(records)
     draw(records, options.out.with_suffix(".png"))
 

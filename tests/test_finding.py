@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from taskvec import evaluate
+from taskvec.data.examples import partition
 from taskvec.data.scenes import Scenes
-from taskvec.finding import FindSettings, find, statistics_prompts
+from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, statistics_prompts
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
 from taskvec.search import ReinforceSettings, RelaxedSettings
@@ -48,6 +49,15 @@ def test_a_search_by_gradient(small_model: MaeVqgan) -> None:
     assert found["method"] == "relaxed"
     assert len(found["history"]) == 6
     assert found["evaluations"] == 6 * 3 * 3
+
+
+def test_the_tasks_own_metric_chooses_whatever_the_objective(small_model: MaeVqgan) -> None:
+    data = Scenes("train", count=600)
+    vectors = find(small_model, data, SEGMENTATION, QUICK)
+    held_out = draw_prompts(partition(data, SHARES, PARTITION_SEED)[2], SEGMENTATION, 8, 15, QUICK.seed)
+    assert held_out.query_names == vectors.config.found["held_out"]["query"]
+    scores = evaluate.scores(small_model, evaluate.run(small_model, "query_only", vectors.patch), held_out)
+    assert vectors.config.found["held_out_loss"] == pytest.approx(-scores.mean())
 
 
 def test_a_search_by_gradient_needs_one() -> None:

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -97,15 +99,21 @@ def test_whole_shares_are_a_mask(small_model: MaeVqgan, small_means: Means, smal
 def test_the_gradient_is_the_slope_of_the_mean_loss(
     granularity: Granularity, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
 ) -> None:
-    sites = small_model.sites(granularity)
-    objective = Objective(small_model, sites, small_means, small_prompts, "token", rows=5)
+    """Of the shares alone, also where a share is 0, and where nothing was recorded outside the sites."""
+    model = deepcopy(small_model).requires_grad_()
+    means = {stack: mean.clone() for stack, mean in small_means.items()}
+    means["encoder"][:, :, :, model.geometry.region_tokens("query_output")] = torch.nan
+    sites = model.sites(granularity)
+    objective = Objective(model, sites, means, small_prompts, "token", rows=5)
     generator = torch.Generator().manual_seed(2)
     shares, direction = (torch.rand(len(sites), generator=generator) for _ in range(2))
+    shares[:2] = 0
     items, step = torch.arange(12), 1e-2
     ahead, behind = (objective.differentiate(shares + sign * step * direction, items)[0].mean() for sign in (1, -1))
     _, gradient = objective.differentiate(shares, items)
     torch.testing.assert_close(gradient @ direction, (ahead - behind) / (2 * step), rtol=2e-2, atol=1e-4)
-    assert all(parameter.grad is None for parameter in small_model.parameters())
+    assert (gradient[:2] != 0).all()
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_pixels_have_no_gradient(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:

@@ -12,7 +12,7 @@ from taskvec.finding import QUICK, FindSettings, find
 from taskvec.heads import Patch
 from taskvec.models import load_model
 from taskvec.prompts import draw_prompts
-from taskvec.search import ReinforceSettings
+from taskvec.search import ReinforceSettings, RelaxedSettings
 from taskvec.statistics import Statistics, collect, taskness
 from taskvec.tasks import TASKS
 from taskvec.vectors import TaskVectors
@@ -25,6 +25,7 @@ __all__ = [
     "FindSettings",
     "Patch",
     "ReinforceSettings",
+    "RelaxedSettings",
     "Statistics",
     "TaskVectors",
     "collect",

@@ -60,6 +60,11 @@ SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and held-out item
 PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
 
 
+def method_of(settings: FindSettings) -> str:
+    """The name of the search: reinforce or relaxed."""
+    return "relaxed" if isinstance(settings.search, RelaxedSettings) else "reinforce"
+
+
 def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
     """The prompts behind the means."""
     part = partition(data, SHARES, PARTITION_SEED)[0]
@@ -108,7 +113,7 @@ def find(
     else:
         found = reinforce(evaluate, judge.mean_losses, *size, settings.search, on_step=on_step)
     record = {
-        "method": "relaxed" if isinstance(settings.search, RelaxedSettings) else "reinforce",
+        "method": method_of(settings),
         "settings": asdict(settings),
         "statistics": {**own.prompts, "prompts": own.count},
         "search": _record(searched),

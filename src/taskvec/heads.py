@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from taskvec.canvas import View
@@ -76,7 +76,7 @@ class Patch:
     """For every row of a batch, the sites whose head outputs are replaced by a mean.
 
     masks: [rows, sites]; a single row serves a batch of any size. As numbers they are shares 0..1 of the mean, which
-    may require gradients. means: by stack [tasks, layers, heads, canvas tokens,
+    may require gradients, and every site counts as selected. means: by stack [tasks, layers, heads, canvas tokens,
     head_dim], NaN where nothing was recorded. tasks: which of the means each row takes; None where there is one.
     Raises ValueError where nothing would be patched or a selected position has no mean.
     """
@@ -93,7 +93,8 @@ class Patch:
         if self.tasks is None and any(len(mean) != 1 for mean in self.means.values()):
             raise ValueError("the means are of several tasks: say which task each row takes")
         layers = {}
-        selected = self._selected((self.masks != 0).any(0, keepdim=True))
+        every = self.masks.is_floating_point()  # a share of 0 has a gradient, too
+        selected = self._selected(self.masks.any(0, keepdim=True) | every)
         for stack, positions in selected.items():
             if stack not in self.means:
                 raise ValueError(f"there are no means for the {stack}")
@@ -138,7 +139,7 @@ class Patch:
             shares = _spread(self.masks.to(z.device), index)[..., None]
             if shares.dtype == torch.bool:
                 return torch.where(shares, mean, z)
-            return torch.where(shares != 0, z + shares.to(z) * (mean - z), z)
+            return z + shares.to(z) * (mean.nan_to_num() - z)  # where nothing was recorded, the share is 0
 
         with intercept(model, replace):
             yield
@@ -146,6 +147,6 @@ class Patch:
             raise RuntimeError(f"the patch did not reach {sorted(pending)}: the model was not run inside the block")
 
 
-def _spread(masks: Bool[Tensor, "rows sites"], index: Int[Tensor, "*positions"]) -> Bool[Tensor, "rows *positions"]:
-    """Each position's value in each row's mask; False where the position belongs to no site (-1, the added column)."""
+def _spread(masks: Tensor, index: Int[Tensor, "*positions"]) -> Shaped[Tensor, "rows *positions"]:
+    """Each position's value in each row's mask; 0 where the position belongs to no site (-1, the added column)."""
     return torch.nn.functional.pad(masks, (0, 1))[:, index]

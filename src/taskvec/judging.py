@@ -10,7 +10,7 @@ import numpy as np
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
 from taskvec.evaluate import Interval, Method, interval
-from taskvec.finding import QUICK, FindSettings, find, statistics_prompts
+from taskvec.finding import QUICK, FindSettings, find, method_of, statistics_prompts
 from taskvec.heads import Patch
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
@@ -67,7 +67,8 @@ def find_and_judge(
         layers={"encoder": config.encoder.layers, "decoder": config.decoder.layers},
         heads={"encoder": config.encoder.heads, "decoder": config.decoder.heads},
         model={"fingerprint": model.fingerprint(), "parameters": sum(p.numel() for p in model.parameters())},
-        settings=asdict(settings),
+        data={"found on": train.describe(), "judged on": test.describe()},
+        settings={"method": method_of(settings), **asdict(settings)},
         seconds=time.monotonic() - started,
         machine=environment.machine(),
         versions=environment.versions(),

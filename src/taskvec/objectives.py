@@ -99,7 +99,7 @@ class Objective:
 
     def _losses(self, masks: Tensor, items: Tensor) -> Float[Tensor, " rows"]:
         tasks = self.tasks[items]
-        patch = Patch(self.sites, masks, self.means, tasks) if masks.any() else None
+        patch = Patch(self.sites, masks, self.means, tasks) if masks.is_floating_point() or masks.any() else None
         logits = self.model(self._canvases[items], self.view, patch)
         targets = self._targets[items]
         if self.kind == "token":

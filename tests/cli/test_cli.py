@@ -323,17 +323,25 @@ def test_an_interrupted_demo_leaves_no_results(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_demo_on_ones_own_photographs(tmp_path: Path) -> None:
-    """A directory of images alone: every task but segmentation, which needs masks."""
+def test_the_demo_on_the_pictures_that_ship(tmp_path: Path) -> None:
+    """Then on one's own, a directory of images alone: every task but segmentation, which needs masks."""
+    options = ["--out", str(tmp_path / "demo"), "--steps", "1"]
+    assert main(["demo", "--data", "pictures", "--queries", "6", *options]) == 0
+    results = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert (results["pairs"], results["queries"], len(results["tasks"])) == (6, 6, 5)
+    assert results["data"]["found on"]["data"] == "scenes"
+    assert results["data"]["judged on"] == {"data": "pictures", "split": "test"}
+    assert (tmp_path / "demo" / "vectors" / "segmentation").is_dir()
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     for index, image in enumerate(Scenes(count=10).load(np.arange(10), 48).images):
         Image.fromarray(image).save(photographs / f"{index}.png")
-    assert main(["demo", "--root", str(photographs), "--out", str(tmp_path / "demo"), "--steps", "1"]) == 0
+    assert main(["demo", "--root", str(photographs), *options]) == 0
     results = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert list(results["tasks"]) == ["low_light", "inpainting", "colorization", "identity"]
     assert (results["pairs"], results["queries"]) == (2, 2)
-    assert (tmp_path / "demo" / "report.html").is_file()
+    assert "photographs" in (tmp_path / "demo" / "report.html").read_text()
+    assert sorted(path.name for path in (tmp_path / "demo" / "vectors").iterdir()) == sorted(results["tasks"])
 
 
 @pytest.mark.usefixtures("interrupted_after_a_checkpoint")

@@ -43,6 +43,7 @@ def outcome() -> Outcome:
         layers={"encoder": 3, "decoder": 2},
         heads={"encoder": 2, "decoder": 2},
         model={"fingerprint": "c0ffee", "parameters": 1234567},
+        data={"found on": {"data": "scenes"}, "judged on": {"data": "folder", "root": "a<b>"}},
         settings={"objective": "token", "stacks": ("encoder", "decoder"), "search": {"steps": 4, "bfloat16": False}},
         seconds=200.4,
         machine={"processor": "abacus", "cores": 2},

@@ -82,6 +82,7 @@ def test_the_json_is_exactly_this(outcome: Outcome):
         "pairs": 123,
         "queries": 123,
         "seconds": 200.4,
+        "data": {"found on": {"data": "scenes"}, "judged on": {"data": "folder", "root": "a<b>"}},
         "machine": {"processor": "abacus", "cores": 2},
         "versions": {"python": "3.11.0"},
     }

@@ -12,6 +12,7 @@ from taskvec.cli.terminal import app, console, write_json
 from taskvec.describe import describe_model, describe_vectors, holds_vectors
 from taskvec.models import load_model
 from taskvec.models.checkpoints import convert
+from taskvec.training.processes import is_first
 from taskvec.training.recipe import read_recipe, train
 
 
@@ -31,11 +32,16 @@ def train_command(
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Overrides the recipe's seed.")] = None,
     device: options.Device = "cpu",
 ) -> None:
-    """Train a model from a recipe; Ctrl-C keeps a checkpoint, and the same command goes on from it."""
+    """Train a model from a recipe; Ctrl-C keeps a checkpoint, and the same command goes on from it.
+
+    On several GPUs or processors: torchrun --standalone --nproc-per-node N -m taskvec train ...
+    """
     chosen = read_recipe(recipe)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     directory = train(chosen, out, console, options.device_named(device), photographs)
+    if not is_first():
+        return
     write_json(json_file, {"model": str(directory), "recipe": asdict(chosen), "versions": environment.versions()})
     console.print(f"the model is in {directory}")
 

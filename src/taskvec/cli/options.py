@@ -42,8 +42,6 @@ def device_named(name: str) -> torch.device:
         if name.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
             raise ValueError
         device = torch.device(name)
-        if name == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes that torchrun started here
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.empty(0, device=device)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: there is no such device here, expected cpu, cuda or cuda:N") from error
@@ -67,7 +65,9 @@ Json = Annotated[Path | None, typer.Option("--json", callback=file, help="Also w
 
 # Which data; what a data set has no use for must not be given.
 Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)}.")]
-Root = Annotated[Path | None, typer.Option("--root", help="The directory that holds Pascal-5i, or a folder's input/.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="The directory of Pascal-5i, of images, or of input/ and output/.")
+]
 Split = Annotated[
     int | None, typer.Option("--split", help="Only the classes of this fold of scenes or Pascal-5i, 0 to 3.")
 ]

@@ -96,8 +96,12 @@ class Folder:
     def _inputs(self) -> list[Path]:
         if not self.root.is_dir():
             raise ValueError(f"{self.root} is not a directory, expected one of images, or with input/ and output/")
-        inputs = self.root / "input"
-        return image_files(inputs if inputs.exists() or (self.root / "output").exists() else self.root)
+        if (self.root / "input").exists() or (self.root / "output").exists():
+            return image_files(self.root / "input")
+        try:
+            return image_files(self.root)
+        except ValueError as error:
+            raise ValueError(f"{error}, or input/ and output/ in {self.root}") from error
 
     @cached_property
     def _outputs(self) -> list[Path] | None:

@@ -42,7 +42,10 @@ class TaskOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A whole run: its tasks, the numbers of pairs and of different queries behind scores, what it was run with."""
+    """A whole run: its tasks, the numbers of pairs and of different queries behind scores, what it was run with.
+
+    ``data`` describes the data that the task vectors were found on and those that they are judged on.
+    """
 
     tasks: list[TaskOutcome]
     pairs: int
@@ -50,6 +53,7 @@ class Outcome:
     layers: dict[str, int]
     heads: dict[str, int]
     model: dict[str, Any]
+    data: dict[str, dict[str, Any]]
     settings: dict[str, Any]
     seconds: float
     machine: dict[str, Any]

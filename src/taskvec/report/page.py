@@ -41,6 +41,7 @@ def _render(outcome: Outcome) -> str:
         sections=[_section(outcome, task) for task in outcome.tasks],
         facts={
             "Model": facts(outcome.model),
+            "Data": facts(outcome.data),
             "Settings": facts(outcome.settings),
             "Machine": facts(outcome.machine),
             "Versions": facts(outcome.versions),

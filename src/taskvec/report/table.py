@@ -79,6 +79,7 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
         "tasks": {task.task: _task_json(task) for task in outcome.tasks},
         "pairs": outcome.pairs,
         "queries": outcome.queries,
+        "data": outcome.data,
         "seconds": outcome.seconds,
         "machine": outcome.machine,
         "versions": outcome.versions,

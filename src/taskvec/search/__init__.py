@@ -1,4 +1,4 @@
-"""Searches over sites. Each sees ``evaluate(masks, items) -> losses`` only."""
+"""Searches over sites. They know no model: each sees losses of masks on items, or their gradient, and nothing else."""
 
 from taskvec.search.found import Found
 from taskvec.search.reinforce import Evaluate, ReinforceSettings, reinforce

@@ -1,4 +1,4 @@
-"""What a search ends with, and how it chooses among its samples on held-out items."""
+"""What every search shares: its steps and checkpoints, the choice on held-out items, what it ends with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,12 +52,38 @@ class Choice:
             self.best = (loss, step, masks[winner])
         return {"held_out_loss": loss, "chosen_sites": int(masks[winner].sum())}
 
-    def found(
-        self, logits: Float[Tensor, " sites"], history: list[dict[str, Any]], evaluations: int, *, interrupted: bool
-    ) -> Found:
-        """The result, once there was a checkpoint."""
-        loss, step, mask = cast(tuple[float, int, Tensor], self.best)
-        return Found(mask, loss, step, logits, history, evaluations, interrupted)
+
+def search(
+    logits: Tensor,
+    step: Callable[[], tuple[Float[Tensor, " n"], int]],
+    choice: Choice,
+    steps: int,
+    checkpoint_every: int,
+    on_step: Callable[[dict[str, Any]], None],
+) -> Found:
+    """Call ``step``, which improves ``logits`` and gives losses and their cost, and choose at checkpoints and the end.
+
+    ``on_step`` sees a record of every step: step, loss, expected number of sites, and at checkpoints the held-out loss.
+    KeyboardInterrupt ends the search early with the best set so far, once there is a checkpoint.
+    """
+    history: list[dict[str, Any]] = []
+    evaluations, interrupted = 0, False
+    try:
+        for number in range(1, steps + 1):
+            losses, cost = step()
+            evaluations += cost
+            expected = float(bernoulli(logits.detach()).sum())
+            record: dict[str, Any] = {"step": number, "loss": float(losses.mean()), "sites": expected}
+            if number % checkpoint_every == 0 or number == steps:
+                record |= choice.checkpoint(logits.detach(), number)
+            history.append(record)
+            on_step(record)
+    except KeyboardInterrupt:
+        if choice.best is None:
+            raise
+        interrupted = True
+    loss, best_step, mask = cast(tuple[float, int, Tensor], choice.best)  # the last step is a checkpoint
+    return Found(mask, loss, best_step, logits.detach(), history, evaluations, interrupted)
 
 
 def bernoulli(logits: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taskvec.search.found import Choice, Found, Validate, bernoulli
+from taskvec.search.found import Choice, Found, Validate, bernoulli, search
 
 Baseline = Literal["batch", "per_item"]
 BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
@@ -101,39 +101,23 @@ def reinforce(
     """Search for the sites whose patch has the lowest loss.
 
     ``validate`` gives the mean held-out loss of each mask. ``tasks`` names each item's task in a multi-task search.
-    ``on_step`` sees a record of every step: step, loss, expected number of sites, and at checkpoints the held-out loss.
-    KeyboardInterrupt ends the search early with the best set so far, once there is a checkpoint.
+    ``on_step`` and KeyboardInterrupt are as in ``found.search``.
     """
     settings = settings or ReinforceSettings()
     generator = torch.Generator().manual_seed(settings.seed)
     logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], settings.learning_rate)
     each = torch.arange(items).repeat(settings.masks_per_item)
+
+    def step() -> tuple[Tensor, int]:
+        with torch.no_grad():
+            masks = torch.rand(len(each), sites, generator=generator) < bernoulli(logits)
+        losses = evaluate(masks, each)
+        weights = advantages(losses, settings.baseline, each, None if tasks is None else tasks[each])
+        optimizer.zero_grad()
+        surrogate(logits, masks, weights).backward()
+        optimizer.step()
+        return losses, len(each)
+
     choice = Choice(validate, settings.candidates, generator)
-    history: list[dict[str, Any]] = []
-    evaluations, interrupted = 0, False
-    try:
-        for step in range(1, settings.steps + 1):
-            with torch.no_grad():
-                chances = bernoulli(logits)
-                masks = torch.rand(len(each), sites, generator=generator) < chances
-            losses = evaluate(masks, each)
-            evaluations += len(each)
-            weights = advantages(losses, settings.baseline, each, None if tasks is None else tasks[each])
-            optimizer.zero_grad()
-            surrogate(logits, masks, weights).backward()
-            optimizer.step()
-            record: dict[str, Any] = {
-                "step": step,
-                "loss": float(losses.mean()),
-                "sites": float(bernoulli(logits.detach()).sum()),
-            }
-            if step % settings.checkpoint_every == 0 or step == settings.steps:
-                record |= choice.checkpoint(logits.detach(), step)
-            history.append(record)
-            on_step(record)
-    except KeyboardInterrupt:
-        if choice.best is None:
-            raise
-        interrupted = True
-    return choice.found(logits.detach(), history, evaluations, interrupted=interrupted)  # the last step is a checkpoint
+    return search(logits, step, choice, settings.steps, settings.checkpoint_every, on_step)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from taskvec.search.found import Choice, Found, Validate
+from taskvec.search.found import Choice, Found, Validate, search
 
 COST_OF_A_GRADIENT = 3  # evaluations: one forward, and a backward of about two
 
@@ -57,32 +57,22 @@ def relaxed(
 ) -> Found:
     """Search for the sites whose patch has the lowest loss, by the gradient of their shares.
 
-    ``validate`` and ``on_step`` are as for ``reinforce``; a record's ``sites`` is the sum of all shares.
-    KeyboardInterrupt ends the search early with the best set so far, once there is a checkpoint.
+    ``validate`` gives the mean held-out loss of each mask. ``on_step`` and KeyboardInterrupt are as in
+    ``found.search``; a record's ``sites`` is the sum of all shares.
     """
     settings = settings or RelaxedSettings()
     generator = torch.Generator().manual_seed(settings.seed)
     logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], settings.learning_rate)
+
+    def step() -> tuple[Tensor, int]:
+        drawn = torch.randperm(items, generator=generator)[: settings.items]
+        shares = torch.sigmoid(logits)
+        losses, gradient = differentiate(shares.detach(), drawn)
+        optimizer.zero_grad()
+        shares.backward(gradient)
+        optimizer.step()
+        return losses, COST_OF_A_GRADIENT * len(drawn)
+
     choice = Choice(validate, settings.candidates, generator)
-    history: list[dict[str, Any]] = []
-    evaluations, interrupted = 0, False
-    try:
-        for step in range(1, settings.steps + 1):
-            drawn = torch.randperm(items, generator=generator)[: settings.items]
-            shares = torch.sigmoid(logits)
-            losses, gradient = differentiate(shares.detach(), drawn)
-            evaluations += COST_OF_A_GRADIENT * len(drawn)
-            optimizer.zero_grad()
-            shares.backward(gradient)
-            optimizer.step()
-            record: dict[str, Any] = {"step": step, "loss": float(losses.mean()), "sites": float(shares.detach().sum())}
-            if step % settings.checkpoint_every == 0 or step == settings.steps:
-                record |= choice.checkpoint(logits.detach(), step)
-            history.append(record)
-            on_step(record)
-    except KeyboardInterrupt:
-        if choice.best is None:
-            raise
-        interrupted = True
-    return choice.found(logits.detach(), history, evaluations, interrupted=interrupted)
+    return search(logits, step, choice, settings.steps, settings.checkpoint_every, on_step)

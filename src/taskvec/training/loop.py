@@ -66,15 +66,15 @@ def run_stage(
     run.directory.mkdir(parents=True, exist_ok=True)
     checkpoint, log = run.directory / f"{name}.checkpoint.pt", run.directory / f"{name}.jsonl"
     first, seconds_before = 0, 0.0
-    if checkpoint.exists():
-        try:
-            saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    try:
+        there = processes.first and checkpoint.exists()
+        saved = processes.firsts(torch.load(checkpoint, weights_only=True, map_location="cpu") if there else None)
+        if saved is not None:
             for key, part in parts.items():
                 part.load_state_dict(saved[key])
             first, seconds_before = saved["step"], saved["seconds"]
-        except Exception as error:
-            raise ValueError(f"{checkpoint} is damaged; remove it to begin the stage again: {error}") from error
-    processes.wait()  # until all have read
+    except Exception as error:
+        raise ValueError(f"{checkpoint} is damaged; remove it to begin the stage again: {error}") from error
     if processes.first:
         _forget_after(log, first)
     started = saved_at = time.monotonic()

@@ -1,20 +1,21 @@
 """One training on several processes, started by `torchrun`: each takes its rows of a batch, gradients are averaged.
 
 All of them make the same draws, so a run does not depend on how many they are, but for the order of sums, for noise,
-and for what a loss says of a batch as a whole.
+and for what a loss says of a batch as a whole. Only the first one needs the run's directory.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-T = TypeVar("T")
+Rows = TypeVar("Rows", range, np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Processes:
         """Whether this is the one that tells, logs and saves."""
         return self.rank == 0
 
-    def share(self, batch: T) -> T:
+    def share(self, batch: Rows) -> Rows:
         """The rows of this process. Raises ValueError where they cannot be divided evenly."""
-        if len(batch) % self.count:  # pyright: ignore[reportArgumentType]
-            raise ValueError(f"a batch of {len(batch)} cannot be divided evenly among {self.count} processes")  # pyright: ignore[reportArgumentType]
-        return batch[self.rank :: self.count]  # pyright: ignore[reportIndexIssue]
+        if len(batch) % self.count:
+            raise ValueError(f"a batch of {len(batch)} cannot be divided evenly among {self.count} processes")
+        return batch[self.rank :: self.count]
 
     def own_seed(self, seed: int) -> int:
         """A seed for draws that every process makes for its rows alone; the first one keeps the seed."""
@@ -53,9 +54,24 @@ class Processes:
         """The rows of all processes, in the order of the batch that was shared out."""
         if self.count == 1:
             return rows
-        parts = [torch.empty_like(rows) for _ in range(self.count)]
-        dist.all_gather(parts, rows.contiguous())
+        own = rows.contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.count)]
+        dist.all_gather(parts, own)
         return torch.stack(parts, 1).flatten(0, 1)
+
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors by the first process's: sums on a GPU may differ in their last bits."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def firsts(self, value: Any) -> Any:
+        """What the first process says."""
+        if self.count == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, 0)
+        return values[0]
 
     def mean(self, numbers: Mapping[str, float]) -> Mapping[str, float]:
         """Each number's mean over processes."""
@@ -79,14 +95,23 @@ class Processes:
             dist.barrier()
 
 
+def is_first() -> bool:
+    """Whether this process is the first of those that torchrun started, or was not started by it."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
-    """The processes that torchrun started; this one alone where it did not."""
+def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
+    """The processes that torchrun started, each with a GPU of its own for ``cuda``; this one alone where it did not."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Processes()
+        yield Processes(), device
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    # gloo for what is no tensor on a GPU
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield Processes(dist.get_rank(), dist.get_world_size()), device
     finally:
         dist.destroy_process_group()

@@ -73,18 +73,22 @@ def train(
     by torchrun, all processes train together.
     Raises ValueError where the directory holds the run of another recipe or of other photographs.
     """
-    with joined(torch.device(device)) as processes:
-        return _train(recipe, directory, console, device, photographs, processes)
+    with joined(torch.device(device)) as (processes, own_device):
+        return _train(recipe, directory, console, own_device, photographs, processes)
 
 
 def _train(
     recipe: Recipe,
     directory: Path,
     console: Console,
-    device: torch.device | str,
+    device: torch.device,
     photographs: Path | None,
     processes: Processes,
 ) -> Path:
+    # before hours are spent: of a tokenizer's batch, a fourth are canvases now and then
+    batches = [recipe.tokenizer.batch // 4, recipe.mae.batch, *([recipe.sharpening.batch] if recipe.sharpening else [])]
+    for batch in batches:
+        processes.share(range(batch))
     trained, held_out = _read_data(recipe, photographs)
     if processes.first:
         _claim(directory, recipe, {"trained": trained.describe(), "held_out": held_out.describe()})
@@ -103,6 +107,7 @@ def _train(
     train_mae(model, recipe.mae, figures, held_out, run)
     if processes.first:
         model.write(directory / "model", torch.float16)
+    processes.wait()  # until it is there
     return directory / "model"
 
 

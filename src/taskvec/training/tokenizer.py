@@ -54,6 +54,10 @@ class MovingCodebook(nn.Module):
         self.register_buffer("sums", embedding.weight.detach().clone())
         self._embedding, self._decay = [embedding], decay  # in a list: the weights are saved with the model
 
+    def state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All that a step changes."""
+        return self.counts, self.sums, self._embedding[0].weight.data
+
     def start(self, latents: Float[Tensor, "n channels"], rounds: int = 12) -> None:
         """Lloyd's k-means on these latents."""
         weight = self._embedding[0].weight.data
@@ -97,6 +101,7 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
         if index == recipe.autoencoder_steps:
             torch.manual_seed(seed)
             codebook.start(_latents(vqgan, figures, count=12288, seed=seed))
+            processes.agree(codebook.state())
         torch.manual_seed(seed * 1_000_003 + index)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * learning_rate_factor(index, recipe.steps)
@@ -120,6 +125,7 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
             nearest = vqgan.quantize.embedding(codes).permute(0, 3, 1, 2).detach()
             every = processes.gather(latents.detach().permute(0, 2, 3, 1)).flatten(0, 2)
             codebook.update(every, processes.gather(codes).flatten())
+            processes.agree(codebook.state())
             commitment = F.mse_loss(latents, nearest)
             coded = latents + (nearest - latents).detach()
             loss = recipe.commitment * commitment + 0.01 * spread
