@@ -30,13 +30,13 @@ def main() -> None:
     figure = Figure((11, 3.6), 128, layout="constrained")
     loss, errors, overlap = figure.subplots(1, 3, sharex=True)
     loss.plot(canvases(losses), [record["loss"] for record in losses], color="#666666")
-    loss.set_ylabel("training loss (nats per hidden patch)")
+    loss.set_ylabel("training loss (nats a patch)")
     for task, colour in COLOURS.items():
         axes = overlap if task == "segmentation" else errors
         values = [record[task] for record in scores]
         axes.plot(canvases(scores), values, color=colour, marker="o", markersize=4)
         axes.annotate(task.replace("_", " "), (canvases(scores)[0], values[0]), (6, 4), textcoords="offset points")
-    errors.set_ylabel("one-shot MSE (normalised units), lower is better")
+    errors.set_ylabel("one-shot MSE, lower is better")
     errors.set_ylim(bottom=0)
     overlap.set_ylabel("one-shot IoU, higher is better")
     overlap.set_ylim(bottom=0)

@@ -371,7 +371,7 @@ def test_the_installed_command(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("taskvec")
     done = subprocess.run([command, "info", "nowhere"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 1
-    assert done.stderr == "taskvec: nowhere is no model: expected tiny or a directory that holds one\n"
+    assert done.stderr == "taskvec: nowhere is no model: expected tiny, small or a directory that holds one\n"
     usage = subprocess.run([command, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
     for name in ("train", "collect", "search", "find", "evaluate", "apply", "demo", "convert", "info"):
         assert name in usage

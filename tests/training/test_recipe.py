@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from taskvec.models import load_model
+from taskvec.models import SHIPPED, load_model
 from taskvec.training import loop
 from taskvec.training.recipe import read_recipe, train
 
@@ -98,7 +98,8 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
 
 
 def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
-    assert read_recipe(RECIPES / "tiny.toml").model == load_model("tiny").config
+    for name in SHIPPED:
+        assert read_recipe(RECIPES / f"{name}.toml").model == load_model(name).config
 
 
 @pytest.mark.parametrize(

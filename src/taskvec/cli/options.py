@@ -9,6 +9,7 @@ import typer
 
 from taskvec.data import DATA_SETS
 from taskvec.data.pascal import LAYOUTS
+from taskvec.models import SHIPPED
 from taskvec.tasks import METRICS, TASKS
 
 
@@ -54,7 +55,9 @@ def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
         raise ValueError(f"{path} exists: results are never merged; name another place or pass --overwrite")
 
 
-Model = Annotated[str, typer.Option("--model", help="A model that ships with the package (tiny) or a directory.")]
+Model = Annotated[
+    str, typer.Option("--model", help=f"A model that ships with the package ({', '.join(SHIPPED)}) or a directory.")
+]
 Task = Annotated[
     str | None, typer.Option("--task", help=f"One of {', '.join(TASKS)}, or nothing for a folder's own task.")
 ]

@@ -7,11 +7,11 @@ import torch
 
 from taskvec.models.mae_vqgan import MaeVqgan
 
-SHIPPED = ("tiny",)
+SHIPPED = ("tiny", "small")
 
 
 def load_model(name: str | Path, device: str | torch.device = "cpu") -> MaeVqgan:
-    """A model that ships with the package (``tiny``) or a model directory; never anything from the network.
+    """A model that ships with the package (``tiny``, ``small``) or a model directory; never anything from the network.
 
     Raises ValueError where there is no such model or its files do not fit.
     """
