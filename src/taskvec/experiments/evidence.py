@@ -1,0 +1,55 @@
+"""Everything measured that the claims of the paper are judged by."""
+
+from dataclasses import dataclass, field
+
+from taskvec.experiments.results import Scores
+
+# Methods, as tables and claims call them. `_multi` methods have one set of sites for all tasks.
+METHODS = {
+    "one_shot": "one-shot prompt",
+    "query_only": "query only",
+    "random": "random quadrants",
+    "random_multi": "random quadrants (multi-task number)",
+    "top": "top quadrants",
+    "cma": "CMA (task-specific)",
+    "cma_multi": "CMA (multi-task)",
+    "greedy": "GRS (task-specific)",
+    "greedy_multi": "GRS (multi-task)",
+    "greedy_random_layers": "GRS, random layers",
+    "vectors": "task vectors (task-specific)",
+    "vectors_multi": "task vectors (multi-task)",
+    "vectors_token": "task vectors, tokens",
+    "vectors_head": "task vectors, heads",
+    "vectors_layer": "task vectors, layers",
+    "vectors_multi_token": "task vectors, tokens (multi-task)",
+    "vectors_multi_head": "task vectors, heads (multi-task)",
+    "vectors_encoder": "task vectors, encoder only",
+    "vectors_decoder": "task vectors, decoder only",
+    "greedy_encoder": "GRS, encoder only",
+    "greedy_decoder": "GRS, decoder only",
+    "greedy_head": "GRS, heads",
+    "greedy_layer": "GRS, layers",
+    "one_shot_vectors": "one-shot prompt + task vectors",
+    "combined": "combined task vectors",  # inpainting + segmentation - identity, of multi-task sites
+    "copy_input": "copy of the input",
+    "ceiling": "tokenizer's ceiling",
+}
+COMPOSED = "inpainting+segmentation"  # the task of Figure 7: an image with a hole in, the object's mask out
+XRAYS = {"low_light": "x-rays, low light", "inpainting": "x-rays, in-painting"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """``scores`` by method and task (of METHODS; tasks of `taskvec.tasks.TASKS` and COMPOSED).
+
+    ``xrays`` likewise, on x-rays, empty where there are none. ``clustering`` are the rank correlations of heads'
+    taskness with silhouette and Davies-Bouldin scores. ``gigaflops`` is what ``taskvec info`` counts of the model and,
+    under ``published``, of the published architecture. ``starts`` are the best losses of greedy random search's
+    random starts by (layers k, share p), segmentation, IoU.
+    """
+
+    scores: dict[tuple[str, str], Scores]
+    xrays: dict[tuple[str, str], Scores] = field(default_factory=dict)
+    clustering: tuple[float, float] | None = None
+    gigaflops: dict[str, dict[str, float]] = field(default_factory=dict)
+    starts: dict[tuple[int, float], float] = field(default_factory=dict)

@@ -1,0 +1,132 @@
+"""What experiments give: scores that can be compared pair by pair, tables, pictures, and verdicts on claims."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from taskvec.evaluate import Interval, interval
+from taskvec.tasks import Metric
+
+Better = Literal["higher", "lower"]
+BETTER: dict[Metric, Better] = {"iou": "higher", "mse": "lower"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A mean with its 95 % bootstrap interval over query images.
+
+    ``spread`` is the standard deviation (ddof 1) of the means of the groups, which are splits or seeds; None for one.
+    """
+
+    mean: float
+    low: float
+    high: float
+    spread: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """One split or seed: the score of every prompt and the image of its query."""
+
+    scores: Float[np.ndarray, " n"]
+    images: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one method scored at one task, group by group. The same groups of two methods hold the same prompts."""
+
+    metric: Metric
+    groups: dict[str, Group]
+
+    @property
+    def better(self) -> Better:
+        return BETTER[self.metric]
+
+    @property
+    def images(self) -> list[str]:
+        """The image of each pair's query; an image of two splits or seeds counts once."""
+        return [image for group in self.groups.values() for image in group.images]
+
+    def value(self) -> Value:
+        """All pairs of all groups as one number."""
+        every = np.concatenate([group.scores for group in self.groups.values()])
+        whole = interval(every, self.images)
+        means = [float(group.scores.mean()) for group in self.groups.values()]
+        spread = float(np.std(means, ddof=1)) if len(means) > 1 else None
+        return Value(whole.mean, whole.low, whole.high, spread, len(every))
+
+    def gain_over(self, other: "Scores") -> Interval:
+        """How much better these scores are than the other's, positive where they are, with its 95 % interval.
+
+        Pairs of a prompt are compared, so that what makes a prompt hard for both cancels. Raises ValueError where the
+        two do not have the same groups of the same prompts.
+        """
+        if self.metric != other.metric or self.groups.keys() != other.groups.keys():
+            raise ValueError("only scores of the same metric and groups can be compared")
+        sign = 1.0 if self.better == "higher" else -1.0
+        differences = []
+        for name, group in self.groups.items():
+            if list(group.images) != list(other.groups[name].images):
+                raise ValueError(f"the scores of {name} are of different prompts")
+            differences.append(sign * (group.scores - other.groups[name].scores))
+        return interval(np.concatenate(differences), self.images)
+
+
+@dataclass(frozen=True)
+class Column:
+    """``better`` says which of its values is the best, None where there is none."""
+
+    label: str
+    better: Better | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell is a value, a text, or None where there is nothing. ``paper`` is what the paper prints in the same cells."""
+
+    label: str
+    cells: tuple[Value | str | None, ...]
+    paper: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """``name`` is that of its files, such as table-3; ``note`` says what a reader must know to read it."""
+
+    name: str
+    title: str
+    note: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, saved as PNG and PDF under its name."""
+
+    name: str
+    title: str
+    note: str
+    figure: Figure = field(repr=False, compare=False)
+
+
+Judgement = Literal["holds", "does not hold", "cannot be tested here"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim of the paper holds: its numbers, ours, and the rule by which the judgement follows from ours."""
+
+    claim: str
+    statement: str
+    paper: str
+    ours: str
+    rule: str
+    judgement: Judgement
+    explanation: str
