@@ -21,8 +21,9 @@ from taskvec import environment, evaluate, load_data, load_model
 from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.data.pascal import FOLDS
 from taskvec.evaluate import Evaluation, interval
-from taskvec.finding import QUICK, find
+from taskvec.finding import find
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts, pairs_of
 from taskvec.tasks import INPAINTING, LOW_LIGHT, TASKS, Task
 from taskvec.vectors import TaskVectors
@@ -38,7 +39,7 @@ class Bench:
         self._model, self._out, self._pairs, self._seed = model, out, pairs, seed
         self._key = {"model": model.fingerprint(), "pairs_wanted": pairs, "seed": seed}
         self._key |= {"roots": [None if root is None else str(root.resolve()) for root in roots]}
-        self._settings = replace(QUICK, seed=seed, bfloat16=environment.bfloat16_is_fast(model.device))
+        self._settings = replace(PRESETS["best"], seed=seed, bfloat16=environment.bfloat16_is_fast(model.device))
         self._key |= {"settings": json.loads(json.dumps(asdict(self._settings)))}
         lines = out.read_text().splitlines(keepends=True) if out.exists() else []
         records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line

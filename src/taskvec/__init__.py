@@ -7,20 +7,22 @@ mask = vectors(image)
 vectors.save_pretrained("vectors/segmentation")
 """
 
+from taskvec.analysis import taskness
 from taskvec.data import load_data
-from taskvec.finding import QUICK, FindSettings, find
+from taskvec.finding import FindSettings, find, find_all
 from taskvec.heads import Patch
 from taskvec.models import load_model
+from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts
 from taskvec.search import ReinforceSettings, RelaxedSettings
-from taskvec.statistics import Statistics, collect, taskness
+from taskvec.statistics import Statistics, collect
 from taskvec.tasks import TASKS
 from taskvec.vectors import TaskVectors
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "QUICK",
+    "PRESETS",
     "TASKS",
     "FindSettings",
     "Patch",
@@ -31,6 +33,7 @@ __all__ = [
     "collect",
     "draw_prompts",
     "find",
+    "find_all",
     "load_data",
     "load_model",
     "taskness",

@@ -1,30 +1,60 @@
-"""The whole job for one task: statistics, search, choice on held-out items, task vectors."""
+"""The whole job: statistics, a search for sites, the choice on held-out items, task vectors of one or several tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from taskvec import environment
+from taskvec import environment, metrics
+from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
-from taskvec.prompts import Prompts, draw_prompts, pairs_of, sides
-from taskvec.search import ReinforceSettings, RelaxedSettings, reinforce, relaxed
-from taskvec.sites import Granularity
+from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
+from taskvec.search import (
+    CmaSettings,
+    Found,
+    GreedySettings,
+    Memory,
+    ReinforceSettings,
+    RelaxedSettings,
+    cma,
+    greedy,
+    reinforce,
+    relaxed,
+)
+from taskvec.search.found import Validate
+from taskvec.sites import Granularity, Sites
 from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
+
+SearchSettings = ReinforceSettings | RelaxedSettings | CmaSettings | GreedySettings
+SEARCHES: dict[str, type[SearchSettings]] = {
+    "reinforce": ReinforceSettings,
+    "relaxed": RelaxedSettings,
+    "cma": CmaSettings,
+    "greedy": GreedySettings,
+}
+
+SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and held-out items
+PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
+YARDSTICK = (32, 0.3)  # random masks, and the share of sites in each, that tell by how much masks move a task's loss
 
 
 @dataclass(frozen=True)
 class FindSettings:
     """How task vectors are found; the defaults are the paper's (Sections 8.1 and 8.2), with 100 held-out items.
 
-    ``prompts`` are behind each mean, ``items`` are searched on, ``held_out`` choose among checkpoints, by the task's
-    own metric whatever the objective is; the three come from disjoint parts of the data. ``taskvec.objectives`` and
-    ``taskvec.sites`` explain objectives and granularities.
+    ``prompts`` are behind each mean; where ``pool`` is more, as many pairs are drawn and those that one-shot prompting
+    does best are kept. ``items`` are searched on, ``held_out`` choose among candidates, by the task's own metric
+    whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks together: a search
+    for the sites of five tasks has two of ten items of each. ``judged_by`` names the tasks that choose, all if empty.
+    ``taskvec.objectives`` explains objectives, ``taskvec.sites`` granularities, ``taskvec.prompts`` samplings and
+    holes. ``area`` is what is decoded together, by default what the model's tokenizer is made for.
     """
 
     prompts: int = 100
@@ -33,9 +63,14 @@ class FindSettings:
     objective: ObjectiveKind = "pixel"
     granularity: Granularity = "quadrant"
     stacks: tuple[str, ...] = ("encoder", "decoder")
-    search: ReinforceSettings | RelaxedSettings = ReinforceSettings()
+    search: SearchSettings = ReinforceSettings()
     seed: int = 0
     bfloat16: bool = False
+    area: DecodeArea | None = None
+    pool: int = 0
+    sampling: Sampling = "balanced"
+    same_hole: bool = False
+    judged_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -45,31 +80,129 @@ class FindSettings:
         if isinstance(self.search, RelaxedSettings) and self.objective != "token":
             raise ValueError(f"the relaxed search needs a gradient: the objective is {self.objective}, expected token")
 
+    @property
+    def ranks_layers(self) -> bool:
+        """Whether the search needs the statistics of other tasks, too."""
+        return isinstance(self.search, GreedySettings)
 
-# Losses are read from the codes without decoding, so that they have a gradient by the shares of all sites at once. The
-# final set is the best of some samples by the task's metric on held-out items, which matters more than further steps.
-QUICK = FindSettings(
-    prompts=200,
-    items=40,
-    held_out=100,
-    objective="token",
-    search=RelaxedSettings(),
-)
 
-SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and held-out items
-PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
+@dataclass(frozen=True)
+class FoundSites:
+    """Sites that one search found for one or several tasks, and everything that is to be kept of how."""
+
+    sites: Sites
+    found: Found
+    record: dict[str, Any]
 
 
 def method_of(settings: FindSettings) -> str:
-    """The name of the search: reinforce or relaxed."""
-    return "relaxed" if isinstance(settings.search, RelaxedSettings) else "reinforce"
+    """The name of the search, of SEARCHES."""
+    return next(name for name, kind in SEARCHES.items() if type(settings.search) is kind)
 
 
 def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
     """The prompts behind the means."""
     part = partition(data, SHARES, PARTITION_SEED)[0]
-    count = min(settings.prompts, pairs_of(part))
-    return draw_prompts(part, task, count, model.config.image_size, settings.seed)
+    pairs = pairs_of(part)
+    drawn = _draw(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
+    if settings.pool <= settings.prompts:
+        return drawn
+    return drawn.take(_one_shot_losses(model, drawn, settings.area).argsort(stable=True)[: settings.prompts].numpy())
+
+
+def _draw(model: MaeVqgan, data: DataSet, task: Task, count: int, settings: FindSettings) -> Prompts:
+    options = {"sampling": settings.sampling, "same_hole": settings.same_hole}
+    return draw_prompts(data, task, count, model.config.image_size, settings.seed, **options)  # pyright: ignore[reportArgumentType]
+
+
+@torch.inference_mode()
+def _one_shot_losses(model: MaeVqgan, prompts: Prompts, area: DecodeArea | None, batch: int = 64) -> Tensor:
+    losses = []
+    for canvases in prompts.canvases(model.geometry).to(model.device).split(batch):
+        images = model.decode(model(canvases, "one_shot").argmax(-1), "one_shot", area)
+        metric, truth = prompts.task.metric, model.geometry.crop(canvases, "query_output")
+        losses.append(metrics.loss(metric, metrics.score(metric, images, truth)).cpu())
+    return torch.cat(losses)
+
+
+def find_sites(
+    model: MaeVqgan,
+    data: DataSet,
+    tasks: Sequence[Task],
+    settings: FindSettings,
+    statistics: Statistics,
+    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
+    memory: Memory | None = None,
+) -> FoundSites:
+    """One set of sites for all of the tasks, each patched with its own means: task-specific for one, else multi-task.
+
+    Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
+    search by REINFORCE or gradient go on. Raises ValueError where examples are too few or the statistics belong to
+    another model or other data, KeyError where they lack a task.
+    """
+    statistics_part, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
+    sizes = [len(part) for part in (statistics_part, search_part, held_out_part)]
+    if not all(sizes):
+        raise ValueError(
+            f"{len(data)} examples are too few: {sizes[0]} fall to the statistics, {sizes[1]} to the search and "
+            f"{sizes[2]} to the choice among its results"
+        )
+    for task in tasks:
+        prompts = statistics.tasks[task.name].prompts
+        _check_origin(statistics.model_fingerprint, prompts, model, data, task, [search_part, held_out_part])
+    evaluate = _objective(model, search_part, tasks, settings, statistics, settings.items, settings.objective)
+    judge = _objective(model, held_out_part, tasks, settings, statistics, settings.held_out, "pixel")
+    sites, search = evaluate.sites, settings.search
+    task_of_item = evaluate.tasks if len(tasks) > 1 else None
+    size = (len(sites), evaluate.items)
+    if isinstance(search, CmaSettings):
+        found = cma(evaluate, *size, search, task_of_item, on_step)
+    elif isinstance(search, GreedySettings):
+        found = greedy(evaluate, _layers(sites, statistics, search), *size, search, task_of_item, on_step)
+    else:
+        validate = _validate(judge, [task.name for task in tasks], settings)
+        if isinstance(search, RelaxedSettings):
+            found = relaxed(evaluate.differentiate, validate, *size, search, task_of_item, on_step, memory)
+        else:
+            found = reinforce(evaluate, validate, *size, search, task_of_item, on_step, memory)
+    record = {
+        "method": method_of(settings),
+        "settings": asdict(settings),
+        "tasks": [task.name for task in tasks],
+        "search": _record(evaluate.prompts),
+        "held_out": _record(judge.prompts),
+        "step": found.step,
+        "held_out_loss": found.loss,
+        "evaluations": found.evaluations,
+        "interrupted": found.interrupted,
+        "history": found.history,
+        "versions": environment.versions(),
+    }
+    return FoundSites(sites, found, record)
+
+
+def search_objective(
+    model: MaeVqgan, data: DataSet, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
+) -> Objective:
+    """What ``find_sites`` minimises: losses of masks on the items that it searches on."""
+    part = partition(data, SHARES, PARTITION_SEED)[1]
+    return _objective(model, part, tasks, settings, statistics, settings.items, settings.objective)
+
+
+def _objective(
+    model: MaeVqgan,
+    part: DataSet,
+    tasks: Sequence[Task],
+    settings: FindSettings,
+    statistics: Statistics,
+    items: int,
+    kind: ObjectiveKind,
+) -> Objective:
+    each = min(max(1, items // len(tasks)), len(part))
+    prompts = [_draw(model, part, task, each, settings) for task in tasks]
+    sites = model.sites(settings.granularity, settings.stacks)
+    means = statistics.means([task.name for task in tasks])
+    return Objective(model, sites, means, prompts, kind, area=settings.area, bfloat16=settings.bfloat16)
 
 
 def find(
@@ -79,59 +212,77 @@ def find(
     settings: FindSettings | None = None,
     statistics: Statistics | None = None,
     on_step: Callable[[dict[str, Any]], None] = lambda record: None,
+    memory: Memory | None = None,
 ) -> TaskVectors:
     """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
-    Where there are fewer examples than prompts, items or held-out items, each is used once. Raises ValueError where
-    they are too few, or the statistics belong to another model or other data, KeyError where they lack the task.
+    Raises as ``find_sites`` does.
     """
-    task = task_for(data, task)
+    return find_all(model, data, [task_for(data, task)], settings, statistics, on_step, memory)[0]
+
+
+def find_all(
+    model: MaeVqgan,
+    data: DataSet,
+    tasks: Sequence[Task],
+    settings: FindSettings | None = None,
+    statistics: Statistics | None = None,
+    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
+    memory: Memory | None = None,
+) -> list[TaskVectors]:
+    """Multi-task: one search for the sites of all tasks, and the task vectors of each, which therefore add up."""
     settings = settings or FindSettings()
-    sites = model.sites(settings.granularity, settings.stacks)
-    statistics_part, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
-    sizes = [len(part) for part in (statistics_part, search_part, held_out_part)]
-    if not all(sizes):
-        raise ValueError(
-            f"{len(data)} examples are too few: {sizes[0]} fall to the statistics, {sizes[1]} to the search and "
-            f"{sizes[2]} to the choice among its results"
-        )
     if statistics is None:
-        statistics = collect(model, [statistics_prompts(model, data, task, settings)])
-    means = statistics.means([task.name])
+        statistics = collect(model, [statistics_prompts(model, data, task, settings) for task in tasks])
+    found = find_sites(model, data, tasks, settings, statistics, on_step, memory)
+    return [select(model, found, statistics, task) for task in tasks]
+
+
+def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:
+    """The task vectors of one task at the sites that were found."""
     own = statistics.tasks[task.name]
-    _check_origin(statistics.model_fingerprint, own.prompts, model, data, task, [search_part, held_out_part])
-
-    def objective(part: DataSet, items: int, kind: ObjectiveKind) -> tuple[Prompts, Objective]:
-        prompts = draw_prompts(part, task, min(items, len(part)), model.config.image_size, settings.seed)
-        return prompts, Objective(model, sites, means, [prompts], kind, bfloat16=settings.bfloat16)
-
-    searched, evaluate = objective(search_part, settings.items, settings.objective)
-    held_out, judge = objective(held_out_part, settings.held_out, "pixel")
-    size = (len(sites), len(searched))
-    if isinstance(settings.search, RelaxedSettings):
-        found = relaxed(evaluate.differentiate, judge.mean_losses, *size, settings.search, on_step)
-    else:
-        found = reinforce(evaluate, judge.mean_losses, *size, settings.search, on_step=on_step)
-    record = {
-        "method": method_of(settings),
-        "settings": asdict(settings),
-        "statistics": {**own.prompts, "prompts": own.count},
-        "search": _record(searched),
-        "held_out": _record(held_out),
-        "step": found.step,
-        "held_out_loss": found.loss,
-        "evaluations": found.evaluations,
-        "interrupted": found.interrupted,
-        "history": found.history,
-        "versions": environment.versions(),
-    }
-    one_task = {stack: mean[0] for stack, mean in means.items()}
-    return TaskVectors.select(model, sites, found.mask, one_task, task=task.name, metric=task.metric, found=record)
+    record = {**found.record, "statistics": {**own.prompts, "prompts": own.count}}
+    mask = found.found.mask
+    return TaskVectors.select(model, found.sites, mask, own.mean, task=task.name, metric=task.metric, found=record)
 
 
-def _record(prompts: Prompts) -> dict[str, object]:
+def _layers(sites: Sites, statistics: Statistics, search: GreedySettings) -> list[Tensor]:
+    """The sites of each layer, in the order that the greedy search takes them."""
+    if len(statistics.tasks) < 2:
+        raise ValueError("the greedy search ranks layers by taskness, which takes the statistics of several tasks")
+    layers = layers_by_taskness(sites, taskness(statistics))
+    if search.order == "random":
+        order = torch.randperm(len(layers), generator=torch.Generator().manual_seed(search.seed))
+        return [layers[index] for index in order]
+    return layers
+
+
+def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings) -> Validate:
+    """The held-out loss of each mask: of one task its mean, of several the mean of their standardised losses.
+
+    Losses of different tasks have different units and spreads: each task's are standardised by the mean and the
+    standard deviation that random masks give it.
+    """
+    unknown = set(settings.judged_by) - set(tasks)
+    if unknown:
+        raise ValueError(f"judged_by names {', '.join(sorted(unknown))}, which is not searched for: {', '.join(tasks)}")
+    if len(tasks) == 1:
+        return objective.mean_losses
+    judges = [index for index, name in enumerate(tasks) if name in (settings.judged_by or tasks)]
+    yardstick = objective.task_losses(objective.sites.sample(*YARDSTICK, seed=settings.seed))
+    mean, deviation = yardstick.mean(0), yardstick.std(0, correction=1) + 1e-6
+
+    def validate(masks: Tensor) -> Tensor:
+        return ((objective.task_losses(masks) - mean) / deviation)[:, judges].mean(1)
+
+    return validate
+
+
+def _record(prompts: Sequence[Prompts]) -> dict[str, object]:
     """Which queries a search saw; it never sees supports."""
-    return {**prompts.origin, "query": prompts.query_names, "images": sorted(set(prompts.query_images))}
+    queries = {each.task.name: each.query_names for each in prompts}
+    images = sorted({image for each in prompts for image in each.query_images})
+    return {**prompts[0].origin, "query": queries, "images": images}
 
 
 def _check_origin(

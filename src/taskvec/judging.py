@@ -10,9 +10,10 @@ import numpy as np
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
 from taskvec.evaluate import Interval, Method, interval
-from taskvec.finding import QUICK, FindSettings, find, method_of, statistics_prompts
+from taskvec.finding import FindSettings, find, method_of, statistics_prompts
 from taskvec.heads import Patch
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.report.outcomes import Outcome, TaskOutcome
 from taskvec.statistics import Statistics, collect
@@ -31,7 +32,7 @@ def find_and_judge(
     train: DataSet,
     test: DataSet,
     tasks: Sequence[Task],
-    settings: FindSettings = QUICK,
+    settings: FindSettings = PRESETS["best"],
     queries: int = QUERIES,
     on_step: Progress = lambda task, record: None,
     on_found: Callable[[TaskVectors], None] = lambda vectors: None,

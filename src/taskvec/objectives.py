@@ -93,9 +93,17 @@ class Objective:
 
     def mean_losses(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, " masks"]:
         """The mean loss of each mask over all items."""
+        return self._losses_of_items(masks).mean(1)
+
+    def task_losses(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, "masks tasks"]:
+        """The mean loss of each mask over the items of each task, in the task's own units."""
+        losses = self._losses_of_items(masks)
+        return torch.stack([losses[:, self.tasks == task].mean(1) for task in range(len(self.prompts))], 1)
+
+    def _losses_of_items(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, "masks items"]:
         items = torch.arange(self.items)
         losses = self(masks.repeat_interleave(self.items, 0), items.repeat(len(masks)))
-        return losses.view(len(masks), self.items).mean(1)
+        return losses.view(len(masks), self.items)
 
     def _losses(self, masks: Tensor, items: Tensor) -> Float[Tensor, " rows"]:
         tasks = self.tasks[items]

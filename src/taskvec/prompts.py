@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,14 @@ class Prompts:
 
     def __getitem__(self, rows: slice) -> "Prompts":
         return Prompts(self.task, self.origin, **{f.name: getattr(self, f.name)[rows] for f in fields(self)[2:]})
+
+    def take(self, rows: Int[np.ndarray, " chosen"]) -> "Prompts":
+        """These prompts, in this order."""
+        chosen: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)[2:]):
+            values = getattr(self, name)
+            chosen[name] = values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
+        return Prompts(self.task, self.origin, **chosen)
 
     def canvases(self, geometry: CanvasGeometry) -> UInt8[Tensor, "n canvas canvas 3"]:
         """Complete canvases; the query output is there as the truth, and no view shows it to a model."""

@@ -5,9 +5,8 @@ import warnings
 
 import torch
 
-from taskvec.cli import models, scores, vectors  # noqa: F401 which adds their commands
-from taskvec.cli.terminal import app
-from taskvec.cli.vectors import INTERRUPTED
+from taskvec.cli import experimenting, models, scores, searching, vectors  # noqa: F401 which adds their commands
+from taskvec.cli.terminal import INTERRUPTED, app
 
 __all__ = ["app", "main"]
 

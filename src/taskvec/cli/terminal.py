@@ -25,7 +25,8 @@ app = typer.Typer(
 # names of files are no markup, and never broken into lines
 console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
-SEARCH_LOG = "search.jsonl"
+INTERRUPTED = 130  # the exit status after Ctrl-C
+SEARCH_LOG, SEARCH_STATE = "search.jsonl", "search.safetensors"
 COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
 
@@ -66,15 +67,16 @@ def write_json(path: Path | None, result: object) -> None:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def search_log(progress: Progress, bar: TaskID, log: Path) -> Callable[[dict[str, Any]], None]:
+def search_log(progress: Progress, bar: TaskID, log: Path, steps: int | None) -> Callable[[dict[str, Any]], None]:
     """Shows a search's records as a bar with loss, number of sites and time left, and writes them to LOG.partial.
 
-    The name is for a search that is not over: an earlier log stays until ``keep`` replaces it.
+    The name is for a search that is not over: an earlier log stays until ``keep`` replaces it. ``steps`` is how many
+    there will be, None where the search itself finds its end.
     """
 
     def on_step(record: dict[str, Any]) -> None:
         status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
-        progress.update(bar, completed=record["step"], status=status)
+        progress.update(bar, total=steps, completed=record["step"], status=status)
         log.parent.mkdir(parents=True, exist_ok=True)
         with _partial(log).open("w" if record["step"] == 1 else "a") as lines:
             lines.write(json.dumps(record) + "\n")
@@ -86,7 +88,8 @@ def _partial(log: Path) -> Path:
     return log.with_name(f"{log.name}.partial")
 
 
-def keep(vectors: TaskVectors, directory: Path) -> None:
-    """Save task vectors and, beside them, the log of their search."""
+def keep(vectors: TaskVectors, directory: Path, log: Path) -> None:
+    """Save task vectors, and the log of their search where it belongs."""
     vectors.save_pretrained(directory)
-    _partial(directory / SEARCH_LOG).replace(directory / SEARCH_LOG)
+    if _partial(log).exists():  # vectors of several tasks have one search
+        _partial(log).replace(log)

@@ -1,9 +1,9 @@
-"""Commands about task vectors: collect statistics, search, the whole job, apply, the demonstration."""
+"""Commands about task vectors: the whole job, apply, the demonstration."""
 
 import json
 import shutil
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,167 +28,19 @@ from taskvec.cli.terminal import (
 from taskvec.data import DATA_SETS
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing
-from taskvec.finding import QUICK, FindSettings, find, statistics_prompts
+from taskvec.finding import FindSettings
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
-from taskvec.objectives import OBJECTIVES
+from taskvec.presets import PRESETS
 from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table
-from taskvec.search import ReinforceSettings, RelaxedSettings
-from taskvec.search.reinforce import BASELINES
-from taskvec.sites import GRANULARITIES
-from taskvec.statistics import Statistics, collect
 from taskvec.tasks import TASKS
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TaskVectors
 
-INTERRUPTED = 130
-SEARCHES = {"reinforce": ReinforceSettings, "relaxed": RelaxedSettings}
-
-
-@app.command("collect")
-def collect_command(
-    out: Annotated[Path, typer.Option(callback=options.file, help="The file of statistics to write (safetensors).")],
-    model: options.Model = "tiny",
-    data: options.Data = "scenes",
-    root: options.Root = None,
-    split: options.Split = None,
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
-    metric: options.Metric = None,
-    task: Annotated[
-        list[str] | None, typer.Option(help="Repeat for several; a folder's own or all that it serves if not given.")
-    ] = None,
-    prompts: Annotated[int, typer.Option(min=1, help="Prompts behind each mean.")] = 100,
-    overwrite: options.Overwrite = False,
-    json_file: options.Json = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-) -> None:
-    """Mean and variance of every head output over one-shot prompts of each task."""
-    options.refuse_to_overwrite(out, overwrite)
-    network = load_model(model, options.device_named(device))
-    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
-    if task:
-        tasks = [choose_task(examples, name, metric) for name in task]
-    else:
-        tasks = tasks_of(examples) if examples.own_task is None else [choose_task(examples, None, metric)]
-    settings = FindSettings(prompts=prompts, seed=seed)
-    with Progress(*COLUMNS, console=console) as progress:
-        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
-        batches = (statistics_prompts(network, examples, each, settings) for each in tasks)
-        result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
-    result.save(out)
-    summary = {
-        "file": str(out),
-        "model_fingerprint": result.model_fingerprint,
-        "data": examples.describe(),
-        "seed": seed,
-    }
-    write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
-
-
-@app.command("search")
-def search_command(
-    out: Annotated[
-        Path, typer.Option(callback=options.directory, help="Directory for the task vectors and the log of the search.")
-    ],
-    task: options.Task = None,
-    model: options.Model = "tiny",
-    data: options.Data = "scenes",
-    root: options.Root = None,
-    split: options.Split = None,
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
-    metric: options.Metric = None,
-    statistics: Annotated[
-        Path | None, typer.Option(help="From `taskvec collect`; collected anew if not given.")
-    ] = None,
-    prompts: Annotated[int, typer.Option(min=1, help="Prompts behind the means, where they are collected.")] = 100,
-    method: Annotated[str, typer.Option(help=f"{' or '.join(SEARCHES)}, the second by gradient.")] = "reinforce",
-    items: Annotated[
-        int | None, typer.Option(min=1, help="Queries to search on; 10, or 40 of which relaxed draws 16 a step.")
-    ] = None,
-    held_out: Annotated[int, typer.Option(min=1, help="Queries that choose among checkpoints.")] = 100,
-    steps: Annotated[int | None, typer.Option(min=1, help="600, or 40 of relaxed.")] = None,
-    masks: Annotated[
-        int | None, typer.Option(min=2, help="Masks that reinforce samples for every item in a step; 32.")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="0.1, or 0.3 of relaxed.")] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token of relaxed, which needs it."),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help=f"What reinforce compares losses with: {' or '.join(BASELINES)}; batch.")
-    ] = None,
-    granularity: Annotated[str, typer.Option(help=f"One of {', '.join(GRANULARITIES)}.")] = "quadrant",
-    stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
-    candidates: Annotated[
-        int | None, typer.Option(min=0, help="Sampled masks scored at a checkpoint; 1, or 15 of relaxed.")
-    ] = None,
-    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
-    overwrite: options.Overwrite = False,
-    json_file: options.Json = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-) -> None:
-    """Find the task vectors of one task, by REINFORCE as in the paper or by gradient. Ctrl-C keeps the best so far."""
-    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
-    search = _search_settings(
-        method,
-        steps=steps,
-        masks_per_item=masks,
-        learning_rate=learning_rate,
-        baseline=baseline,
-        candidates=candidates,
-        seed=seed,
-    )
-    by_gradient = isinstance(search, RelaxedSettings)
-    settings = FindSettings(
-        prompts=prompts,
-        items=items or (QUICK.items if by_gradient else FindSettings.items),
-        held_out=held_out,
-        objective=objective or ("token" if by_gradient else "pixel"),  # pyright: ignore[reportArgumentType]
-        granularity=granularity,  # pyright: ignore[reportArgumentType]
-        stacks=tuple(stack or ("encoder", "decoder")),
-        search=search,
-        seed=seed,
-        bfloat16=bfloat16,
-    )
-    network = load_model(model, options.device_named(device))
-    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
-    chosen = choose_task(examples, task, metric)
-    collected = None if statistics is None else Statistics.load(statistics)
-    with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        bar = progress.add_task(chosen.name, total=settings.search.steps, status="")
-        on_step = search_log(progress, bar, out / SEARCH_LOG)
-        vectors = find(network, examples, chosen, settings, collected, on_step)
-    keep(vectors, out)
-    write_json(json_file, asdict(vectors.config))
-    found = vectors.config.found
-    cut = ", interrupted" if found["interrupted"] else ""
-    console.print(
-        f"{len(vectors.sites)} of {vectors.config.of} sites{cut}, held-out loss {found['held_out_loss']:.4f} "
-        f"at step {found['step']}: {out}"
-    )
-    if found["interrupted"]:
-        raise typer.Exit(INTERRUPTED)
-
-
-def _search_settings(method: str, **given: object) -> ReinforceSettings | RelaxedSettings:
-    """The settings of a search by its name, with the options that were given."""
-    if method not in SEARCHES:
-        raise ValueError(f"--method {method}: there is no such search, expected {' or '.join(SEARCHES)}")
-    kind = SEARCHES[method]
-    known = [field.name for field in fields(kind)]
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name in [name for name in chosen if name not in known]:
-        option = {"masks_per_item": "masks"}.get(name, name)
-        raise ValueError(f"--{option}: the search {method} has no such setting")
-    return kind(**chosen)  # pyright: ignore[reportArgumentType]
+BEST = PRESETS["best"]
 
 
 @app.command("find")
@@ -208,7 +60,7 @@ def find_command(
     queries: Annotated[
         int, typer.Option(min=2, help="Pairs to judge by, of examples kept aside, or all that there are.")
     ] = QUERIES,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = QUICK.search.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = BEST.search.steps,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -229,7 +81,7 @@ def find_command(
     chosen = choose_task(examples, task, metric)
     settings = _quick(steps, seed)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        on_step = search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG)
+        on_step = search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG, steps)
         outcome, _ = find_and_judge(
             network,
             examples,
@@ -251,7 +103,7 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
     """Save what a search found; results of an earlier one in the same place no longer belong to it."""
     for name in ("report.html", "examples.png", "results.json", "pairs.jsonl"):
         (out / name).unlink(missing_ok=True)
-    keep(vectors, out)
+    keep(vectors, out, out / SEARCH_LOG)
     if vectors.config.found["interrupted"]:
         console.print(f"{len(vectors.sites)} of {vectors.config.of} sites, interrupted: {out}")
 
@@ -305,7 +157,7 @@ def demo_command(
     layout: options.Layout = None,
     skip_missing: options.SkipMissing = False,
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task, or all that there are.")] = QUERIES,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = QUICK.search.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = BEST.search.steps,
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -330,12 +182,12 @@ def demo_command(
     tasks = tasks_of(test)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bars = {task.name: progress.add_task(task.name, total=steps, status="") for task in tasks}
-        logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG) for name in bars}
+        logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG, steps) for name in bars}
         outcome, vectors = find_and_judge(
             network, train, test, tasks, settings, queries, lambda name, record: logs[name](record)
         )
     for found in vectors:
-        keep(found, out / "vectors" / found.task)
+        keep(found, out / "vectors" / found.task, out / "vectors" / found.task / SEARCH_LOG)
     for name in TASKS.keys() - bars.keys():  # of an earlier demonstration, on other data
         shutil.rmtree(out / "vectors" / name, ignore_errors=True)
     with replacing(out / "overview.png") as temporary:
@@ -344,7 +196,7 @@ def demo_command(
 
 
 def _quick(steps: int, seed: int) -> FindSettings:
-    return replace(QUICK, seed=seed, search=replace(QUICK.search, seed=seed, steps=steps))
+    return replace(BEST, seed=seed, search=replace(BEST.search, seed=seed, steps=steps))
 
 
 def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds: float) -> None:

@@ -1,1 +1,68 @@
-"""The paper's tables and figures, and what becomes of its claims."""
+"""The paper's tables and figures, and what becomes of its claims: one function an experiment, by name."""
+
+from collections.abc import Callable, Sequence
+
+from taskvec.experiments import (
+    arithmetic,
+    clustering,
+    comparison,
+    curves,
+    granularity,
+    greedy_ablations,
+    location,
+    one_shot_vectors,
+    qualitative,
+    xrays,
+)
+from taskvec.experiments.results import Picture, Table
+from taskvec.experiments.study import Study
+
+Experiment = Callable[[Study], Sequence[Table | Picture]]
+
+# In the order in which the paper, and the report, tell them.
+EXPERIMENTS: dict[str, Experiment] = {
+    "figure-2": clustering.figure_2,
+    "table-2": clustering.table_2,
+    "table-1": comparison.table_1,
+    "table-3": comparison.table_3,
+    "figure-3": qualitative.figures_3_to_5,
+    "table-4": granularity.table_4,
+    "table-5": location.table_5,
+    "figure-6": xrays.figure_6,
+    "figure-7": arithmetic.figure_7,
+    "table-9": one_shot_vectors.table_9,
+    "figure-8": qualitative.figures_8_to_13,
+    "figure-14": greedy_ablations.figure_14,
+    "table-10": greedy_ablations.table_10,
+    "table-11": greedy_ablations.table_11,
+    "figure-15": qualitative.figures_15_to_18,
+    "curves": curves.curves,
+}
+# Other names of the paper for what comes out together.
+ALIASES = {
+    "table-6": "table-3",
+    "table-7": "table-4",
+    **{f"figure-{number}": "figure-3" for number in (4, 5)},
+    **{f"figure-{number}": "figure-8" for number in range(9, 14)},
+    **{f"figure-{number}": "figure-15" for number in range(16, 19)},
+}
+SECTIONS = {
+    "What heads know of the task": ("figure-2", "table-2"),
+    "Task vectors against prompting and other ways to find them": ("table-1", "table-3", "figure-3", "figure-8"),
+    "What is patched: granularity and place": ("table-4", "table-5"),
+    "Other images": ("figure-6",),
+    "Arithmetic": ("figure-7",),
+    "With an example as well": ("table-9",),
+    "Greedy random search": ("figure-14", "table-10", "table-11", "figure-15"),
+    "How much data it takes": ("curves",),
+}
+
+
+def experiments_named(name: str) -> list[str]:
+    """``all``, or one experiment by any of its names; ValueError names the choices."""
+    if name == "all":
+        return list(EXPERIMENTS)
+    chosen = ALIASES.get(name, name)
+    if chosen not in EXPERIMENTS:
+        raise ValueError(f"there is no experiment {name!r}: expected all, {', '.join(sorted(EXPERIMENTS | ALIASES))}")
+    return [chosen]

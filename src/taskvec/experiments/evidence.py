@@ -30,7 +30,8 @@ METHODS = {
     "greedy_head": "GRS, heads",
     "greedy_layer": "GRS, layers",
     "one_shot_vectors": "one-shot prompt + task vectors",
-    "combined": "combined task vectors",  # inpainting + segmentation - identity, of multi-task sites
+    "combined": "in-painting + segmentation - identity",  # sums of means at multi-task sites
+    "inpainting_multi": "in-painting's vectors alone",
     "copy_input": "copy of the input",
     "ceiling": "tokenizer's ceiling",
 }

@@ -53,6 +53,10 @@ class Scores:
         """The image of each pair's query; an image of two splits or seeds counts once."""
         return [image for group in self.groups.values() for image in group.images]
 
+    def only(self, group: str) -> "Scores":
+        """Those of one group."""
+        return Scores(self.metric, {group: self.groups[group]})
+
     def value(self) -> Value:
         """All pairs of all groups as one number."""
         every = np.concatenate([group.scores for group in self.groups.values()])

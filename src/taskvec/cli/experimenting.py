@@ -1,0 +1,109 @@
+"""The command that runs the paper's experiments."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from taskvec import environment
+from taskvec.cli import options
+from taskvec.cli.terminal import app, console, write_json
+from taskvec.experiments import EXPERIMENTS, experiments_named
+from taskvec.experiments.cells import Store
+from taskvec.experiments.protocol import GROUPS, Group, protocol
+from taskvec.experiments.results import Table
+from taskvec.experiments.running import report, run
+from taskvec.experiments.study import Study
+from taskvec.models import load_model
+from taskvec.presets import PRESETS
+from taskvec.report.exports import to_markdown
+
+PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 2
+
+
+@app.command("experiment")
+def experiment_command(
+    name: Annotated[str, typer.Argument(help=f"all, {', '.join(EXPERIMENTS)}, or another of the paper's numbers.")],
+    out: Annotated[
+        Path,
+        typer.Option(callback=options.directory, help="For tables/, figures/, report.html, and cells/ of numbers."),
+    ],
+    model: options.Model = "tiny",
+    data: options.Data = "scenes",
+    root: options.Root = None,
+    layout: options.Layout = None,
+    skip_missing: options.SkipMissing = False,
+    preset: Annotated[str, typer.Option(help=f"How task vectors are found: {', '.join(PRESETS)}.")] = "best",
+    pairs: Annotated[int, typer.Option(min=2, help="Prompts that judge every method in a split or seed.")] = PAIRS,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Seeds of scenes or a folder, {SEEDS}; of each of Pascal-5i's splits, 1."),
+    ] = None,
+    xrays: Annotated[Path | None, typer.Option(help="A directory of x-rays, for figure-6.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A coarse version of everything, in minutes.")] = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """The paper's tables and figures on a model and data; with all, the report on every claim.
+
+    Every number is computed once and kept in OUT/cells: an interrupted run goes on where it stopped, and another
+    experiment takes what is there.
+    """
+    names = experiments_named(name)
+    network = load_model(model, options.device_named(device))
+    started = time.monotonic()
+    groups = _groups(data, seeds, seed, quick=quick, root=root, layout=layout, skip_missing=skip_missing)
+    bfloat16 = environment.bfloat16_is_fast(network.device)
+    chosen = protocol(preset, groups, pairs, bfloat16=bfloat16, quick=quick, xrays=xrays)
+    facts: dict[str, Any] = {
+        "model": {"name": model, "fingerprint": network.fingerprint()},
+        "data": {
+            group.name: {"found on": group.train.describe(), "judged on": group.test.describe()} for group in groups
+        },
+        "protocol": {
+            "preset": preset,
+            "quick": quick,
+            "pairs": chosen.pairs,
+            "settings": asdict(chosen.settings),
+            "baselines": {"items": chosen.baseline_items, "greedy": asdict(chosen.greedy)},
+        },
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+    }
+    write_json(out / "run.json", facts)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(name)
+        log = out / "log.jsonl"
+
+        def on_cell(what: str, seconds: float | None) -> None:
+            progress.update(bar, description=what)
+            if seconds is not None:
+                with log.open("a") as lines:
+                    lines.write(json.dumps({"cell": what, "seconds": round(seconds, 3)}) + "\n")
+
+        study = Study(network, chosen, Store(out / "cells", on_cell))
+        results = run(names, study, out, lambda each: console.print(each))
+        if name == "all":
+            report(results, study, out, {**facts, "seconds": time.monotonic() - started})
+    for each in (each for some in results.values() for each in some):
+        if isinstance(each, Table):
+            print(f"{each.title}\n\n{to_markdown(each)}")
+    write_json(json_file, facts)
+    console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html' if name == 'all' else out}")
+
+
+def _groups(data: str, seeds: int | None, first: int, *, quick: bool, **given: object) -> tuple[Group, ...]:
+    """The splits or seeds of a data set; ValueError for one that cannot be studied."""
+    if data not in GROUPS:
+        raise ValueError(f"--data {data}: expected {', '.join(GROUPS)}, on which task vectors can be found")
+    count = seeds or (1 if data == "pascal" else QUICK_SEEDS if quick else SEEDS)
+    options_given = {name: value for name, value in given.items() if value is not None and value is not False}
+    if data == "scenes" and options_given:
+        raise ValueError(f"scenes take no {', '.join(options_given)}: they are drawn")
+    return GROUPS[data](range(first, first + count), **options_given)  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,221 @@
+"""Commands that find the sites of task vectors: collect statistics, search."""
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from taskvec.cli import options
+from taskvec.cli.terminal import (
+    COLUMNS,
+    INTERRUPTED,
+    SEARCH_COLUMNS,
+    SEARCH_LOG,
+    SEARCH_STATE,
+    app,
+    choose_task,
+    console,
+    keep,
+    load,
+    search_log,
+    write_json,
+)
+from taskvec.data.examples import tasks_of
+from taskvec.finding import SEARCHES, FindSettings, find_sites, select, statistics_prompts
+from taskvec.models import load_model
+from taskvec.objectives import OBJECTIVES
+from taskvec.presets import PRESETS, preset_named
+from taskvec.search import FINALS, Memory
+from taskvec.search.reinforce import BASELINES
+from taskvec.sites import GRANULARITIES
+from taskvec.statistics import Statistics, collect
+from taskvec.vectors import CONFIG as VECTORS_CONFIG
+
+STEPWISE = ("reinforce", "relaxed")  # searches that take steps, and go on where they were interrupted
+
+
+@app.command("collect")
+def collect_command(
+    out: Annotated[Path, typer.Option(callback=options.file, help="The file of statistics to write (safetensors).")],
+    model: options.Model = "tiny",
+    data: options.Data = "scenes",
+    root: options.Root = None,
+    split: options.Split = None,
+    layout: options.Layout = None,
+    skip_missing: options.SkipMissing = False,
+    metric: options.Metric = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Repeat for several; a folder's own or all that it serves if not given.")
+    ] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts behind each mean.")] = 100,
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Mean and variance of every head output over one-shot prompts of each task."""
+    options.refuse_to_overwrite(out, overwrite)
+    network = load_model(model, options.device_named(device))
+    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
+    if task:
+        tasks = [choose_task(examples, name, metric) for name in task]
+    else:
+        tasks = tasks_of(examples) if examples.own_task is None else [choose_task(examples, None, metric)]
+    settings = FindSettings(prompts=prompts, seed=seed)
+    with Progress(*COLUMNS, console=console) as progress:
+        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
+        batches = (statistics_prompts(network, examples, each, settings) for each in tasks)
+        result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
+    result.save(out)
+    summary = {
+        "file": str(out),
+        "model_fingerprint": result.model_fingerprint,
+        "data": examples.describe(),
+        "seed": seed,
+    }
+    write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+
+
+@app.command("search")
+def search_command(
+    out: Annotated[
+        Path, typer.Option(callback=options.directory, help="Directory for the task vectors and the log of the search.")
+    ],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Repeat for a multi-task search, whose task vectors go to OUT/TASK; a folder has its own."),
+    ] = None,
+    model: options.Model = "tiny",
+    data: options.Data = "scenes",
+    root: options.Root = None,
+    split: options.Split = None,
+    layout: options.Layout = None,
+    skip_missing: options.SkipMissing = False,
+    metric: options.Metric = None,
+    statistics: Annotated[
+        Path | None, typer.Option(help="From `taskvec collect`; collected anew if not given.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: the paper's, or best's of relaxed."
+        ),
+    ] = None,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="Prompts behind the means, where they are collected.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help=f"One of {', '.join(SEARCHES)}; reinforce, or the preset's. relaxed is by gradient."),
+    ] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Queries to search on, of all tasks together.")] = None,
+    held_out: Annotated[
+        int | None, typer.Option(min=1, help="Queries that choose among checkpoints, of all tasks together.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="600, or 40 of relaxed.")] = None,
+    masks: Annotated[
+        int | None, typer.Option(min=2, help="Masks that reinforce samples for every item in a step; 32.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="0.1, or 0.3 of relaxed.")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token of relaxed, which needs it."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help=f"What reinforce compares losses with: {' or '.join(BASELINES)}; batch.")
+    ] = None,
+    granularity: Annotated[str | None, typer.Option(help=f"One of {', '.join(GRANULARITIES)}; quadrant.")] = None,
+    stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=0, help="Sampled masks scored at a checkpoint; 1, or 15 of relaxed.")
+    ] = None,
+    final: Annotated[
+        str | None, typer.Option(help=f"How reinforce and relaxed choose the final sites: {', '.join(FINALS)}; best.")
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of sites: those that cma patches, those that greedy starts from."),
+    ] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Layers that greedy searches, 17.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Random starts of greedy, 100.")] = None,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Find the task vectors of a task, or of several at the same sites. Ctrl-C keeps the best so far.
+
+    Interrupted searches by reinforce and relaxed go on when the same command is given again with --overwrite.
+    """
+    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    settings = _settings(
+        preset,
+        method,
+        {
+            "steps": steps,
+            "masks_per_item": masks,
+            "learning_rate": learning_rate,
+            "baseline": baseline,
+            "candidates": candidates,
+            "final": final,
+            "share": share,
+            "layers": layers,
+            "trials": trials,
+            "seed": seed,
+        },
+        {
+            "prompts": prompts,
+            "items": items,
+            "held_out": held_out,
+            "objective": objective,
+            "granularity": granularity,
+            "stacks": tuple(stack) if stack else None,
+            "seed": seed,
+            "bfloat16": bfloat16 or None,
+        },
+    )
+    network = load_model(model, options.device_named(device))
+    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
+    tasks = [choose_task(examples, name, metric) for name in task or [None]]
+    if statistics is not None:
+        collected = Statistics.load(statistics)
+    else:
+        known = tasks_of(examples) if settings.ranks_layers else tasks
+        collected = collect(network, [statistics_prompts(network, examples, each, settings) for each in known])
+    with Progress(*SEARCH_COLUMNS, console=console) as progress:
+        bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
+        on_step = search_log(progress, bar, out / SEARCH_LOG, getattr(settings.search, "steps", None))
+        found = find_sites(network, examples, tasks, settings, collected, on_step, Memory(out / SEARCH_STATE))
+    vectors = [select(network, found, collected, each) for each in tasks]
+    for each in vectors:
+        keep(each, out if len(tasks) == 1 else out / each.task, out / SEARCH_LOG)
+    write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
+    cut = ", interrupted" if found.found.interrupted else ""
+    loss = f"{'held-out loss' if found.record['method'] in STEPWISE else 'loss'} {found.found.loss:.4f}"
+    console.print(f"{len(vectors[0].sites)} of {len(found.sites)} sites{cut}, {loss} at step {found.found.step}: {out}")
+    if found.found.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _settings(
+    preset: str | None, method: str | None, search: dict[str, object], rest: dict[str, object]
+) -> FindSettings:
+    """A preset's settings with the options that were given; ValueError for one that the search does not have."""
+    if method is not None and method not in SEARCHES:
+        raise ValueError(f"--method {method}: there is no such search, expected {', '.join(SEARCHES)}")
+    if preset is not None:
+        base = preset_named(preset)
+    else:
+        base = PRESETS["best"] if method == "relaxed" else FindSettings()
+    kind = type(base.search) if method is None else SEARCHES[method]
+    start = base.search if kind is type(base.search) else kind()
+    known = [field.name for field in fields(kind)]
+    given = {name: value for name, value in search.items() if value is not None}
+    for name in [name for name in given if name not in known]:
+        option = {"masks_per_item": "masks"}.get(name, name)
+        raise ValueError(f"--{option.replace('_', '-')}: the search {method or 'of the preset'} has no such setting")
+    chosen = {name: value for name, value in rest.items() if value is not None}
+    return replace(base, search=replace(start, **given), **chosen)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,64 @@
+"""Cells: what an experiment computes, each once, under a key made of its whole configuration.
+
+A cell is a JSON file that holds its key beside its value, so that a directory of cells can be read without this code. It
+appears whole or not at all: an interrupted run goes on where it stopped, and whoever needs a cell again, finds it.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from taskvec.files import replacing
+
+FORMAT = 1  # counts up when the same key comes to mean something else
+
+OnCell = Callable[[str, float | None], None]
+
+
+def digest(key: dict[str, Any]) -> str:
+    """SHA-256 of a key, 16 hexadecimal digits; dataclasses count by their fields."""
+    text = json.dumps({"format": FORMAT, **key}, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__, **asdict(value)}
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A directory of cells. ``on_cell(what, seconds)`` is told of each before it is computed (None) and after."""
+
+    directory: Path
+    on_cell: OnCell = lambda what, seconds: None
+
+    def get(self, what: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
+        """The cell's value, which must be JSON, computed only where it is not there yet.
+
+        ``what`` tells people what it is; only ``key`` tells cells apart. Raises ValueError for a cell that is damaged.
+        """
+        path = self.path(key, ".json")
+        if path.is_file():
+            try:
+                return json.loads(path.read_text())["value"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} is damaged ({error}): delete it to compute it anew") from error
+        self.on_cell(what, None)
+        started = time.perf_counter()
+        value = compute()
+        seconds = time.perf_counter() - started
+        with replacing(path) as temporary:
+            cell = {"what": what, "seconds": seconds, "key": key, "value": value}
+            temporary.write_text(json.dumps(cell, default=_plain) + "\n")
+        self.on_cell(what, seconds)
+        return value
+
+    def path(self, key: dict[str, Any], suffix: str) -> Path:
+        """Where what belongs to a key is, or would be."""
+        return self.directory / f"{digest(key)}{suffix}"

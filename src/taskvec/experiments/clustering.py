@@ -1,0 +1,81 @@
+"""Table 2 and Figure 2: the scores of heads, and whether their outputs cluster by task."""
+
+from typing import Any
+
+from taskvec.analysis import (
+    HeadClustering,
+    HeadOutputs,
+    cluster_heads,
+    clustering_table,
+    head_outputs,
+    head_taskness,
+    rank_correlations,
+    taskness,
+)
+from taskvec.experiments.protocol import Group
+from taskvec.experiments.results import Column, Picture, Row, Table
+from taskvec.experiments.study import Study
+from taskvec.report.analysis_figures import analysis_figure
+
+# Table 2: taskness, silhouette and Davies-Bouldin score of the best, random and worst heads of the published model:
+# (26, 3), (11, 3), (4, 3), (18, 16), (2, 16), (2, 12).
+PAPER = (
+    ("2.1663", "0.3583", "1.2744"),
+    ("1.0827", "0.2692", "1.5567"),
+    ("0.2329", "0.0708", "4.1062"),
+    ("0.1259", "0.0369", "4.3256"),
+    ("0.0221", "-0.0518", "21.8265"),
+    ("0.0264", "-0.0334", "13.5982"),
+)
+
+
+def _outputs(study: Study, group: Group) -> HeadOutputs:
+    """Head outputs of as many prompts of each task as are clustered."""
+    prompts = [study.prompts(task, group)[: study.protocol.clustered] for task in study.protocol.tasks]
+    return head_outputs(study.model, prompts)
+
+
+def clusterings(study: Study) -> list[HeadClustering]:
+    """Every head's scores in the first group."""
+    group = study.protocol.groups[0]
+
+    def compute() -> list[dict[str, Any]]:
+        scores = head_taskness(study.statistics(group))
+        return [vars(each) for each in cluster_heads(_outputs(study, group), scores)]
+
+    key = {"cell": "clustering", "prompts": study.protocol.clustered, "settings": study.protocol.settings}
+    return [HeadClustering(**each) for each in study.cell("clustering of heads", key, group, compute)]
+
+
+def correlations(study: Study) -> tuple[float, float] | None:
+    """Spearman's rank correlations of heads' taskness with their silhouette and Davies-Bouldin scores."""
+    return rank_correlations(clusterings(study)) if len(study.protocol.tasks) > 1 else None
+
+
+def table_2(study: Study) -> list[Table]:
+    if len(study.protocol.tasks) < 2:
+        return []
+    rows = []
+    labels = ("highest", "second highest", "random", "random", "second lowest", "lowest")
+    for label, head, printed in zip(labels, clustering_table(clusterings(study)), PAPER, strict=True):
+        cells = (f"{head.taskness:.4f}", f"{head.silhouette:.4f}", f"{head.davies_bouldin:.4f}")
+        rows.append(Row(f"{label}: {head.stack} {head.layer}, head {head.head}", cells, printed))
+    silhouette, davies_bouldin = rank_correlations(clusterings(study))
+    note = (
+        "Layers and heads count from 0. Taskness is between-task over within-task variance. Over all heads, its rank "
+        f"correlation is {silhouette:.2f} with the silhouette score and {davies_bouldin:.2f} with the Davies-Bouldin "
+        "score, which is low where clusters are tight."
+    )
+    columns = (Column("Taskness"), Column("Silhouette"), Column("Davies-Bouldin"))
+    return [Table("table-2", "Clustering of head outputs by task", note, columns, tuple(rows))]
+
+
+def figure_2(study: Study) -> list[Picture]:
+    if len(study.protocol.tasks) < 2:
+        return []
+    group = study.protocol.groups[0]
+    names = [task.name for task in study.protocol.tasks]
+    scores = taskness(study.statistics(group))
+    figure = analysis_figure(scores, _outputs(study, group), names, study.model.geometry)
+    note = "Left: taskness of every head. Right: tokens of two heads that score high and one that scores low, and the t-SNE of the outputs."
+    return [Picture("figure-2", "Taskness of heads and tokens", note, figure)]

@@ -1,0 +1,65 @@
+"""Tables 10 and 11 and Figure 14: where greedy random search may patch, in which groups, and how it starts."""
+
+from dataclasses import replace
+
+from matplotlib.figure import Figure
+
+from taskvec.analysis import layers_by_taskness, taskness
+from taskvec.experiments.layout import group_table
+from taskvec.experiments.methods import PATCHINGS, find_settings, layers_of
+from taskvec.experiments.results import Picture, Table
+from taskvec.experiments.study import Study
+from taskvec.finding import search_objective
+from taskvec.report.panels import grid_figure
+from taskvec.search.greedy import starts
+
+TABLE_10 = ("greedy_encoder", "greedy_decoder", "greedy")
+TABLE_11 = ("greedy_layer", "greedy_head", "greedy")
+SEGMENTATION = ["segmentation"]
+
+
+def table_10(study: Study) -> list[Table]:
+    note = "Segmentation. All layers of the decoder are searched, 17 of 32 of the encoder's and of both. Means with 95 % intervals."
+    return _segmentation(study, "table-10", "Greedy random search in the encoder, the decoder, or both", note, TABLE_10)
+
+
+def table_11(study: Study) -> list[Table]:
+    note = "Segmentation. Means with 95 % intervals."
+    return _segmentation(study, "table-11", "Granularity of greedy random search", note, TABLE_11)
+
+
+def _segmentation(study: Study, name: str, title: str, note: str, methods: tuple[str, ...]) -> list[Table]:
+    if "segmentation" not in study.task_names:
+        return []
+    return [group_table(study, name, title, note, methods, SEGMENTATION)]
+
+
+def start_scores(study: Study) -> dict[tuple[int, float], float]:
+    """Figure 14's numbers: IoU on the search items of the best random start, by layers and share, in the first group."""
+    protocol, group = study.protocol, study.protocol.groups[0]
+    base = find_settings(PATCHINGS["greedy"], protocol, study.model, group.seed)
+    grid = {}
+    for layers in dict.fromkeys(layers_of(share, study.model) for share in protocol.grid_layers):
+        for share in protocol.grid_shares:
+            search = replace(protocol.greedy, layers=layers, share=share, seed=group.seed)
+            settings = replace(base, search=search)
+
+            def compute(settings=settings, search=search) -> float:
+                statistics = study.statistics(group)
+                objective = search_objective(
+                    study.model, group.train, [study.task("segmentation")], settings, statistics
+                )
+                order = layers_by_taskness(objective.sites, taskness(statistics))
+                return -starts(objective, order, len(objective.sites), objective.items, search, None)[1]
+
+            key = {"cell": "starts", "settings": settings}
+            grid[layers, share] = study.cell(f"starts in {layers} layers at {share}", key, group, compute)
+    return grid
+
+
+def figure_14(study: Study) -> list[Picture]:
+    if "segmentation" not in study.task_names:
+        return []
+    figure: Figure = grid_figure(start_scores(study), "layers k", "share p", "best start's IoU")
+    note = "Segmentation IoU on the search items of the best of the random starts, in the first group. The paper's best is k = 17 of 32 layers, p = 0.3."
+    return [Picture("figure-14", "Initialisation of greedy random search", note, figure)]

@@ -1,0 +1,69 @@
+"""How tables of methods by tasks are laid out."""
+
+from collections.abc import Mapping, Sequence
+
+from taskvec.experiments.evidence import METHODS
+from taskvec.experiments.results import BETTER, Column, Row, Table, Value
+from taskvec.experiments.study import Study
+from taskvec.tasks import TASKS
+
+TITLES = {
+    "segmentation": "Segmentation",
+    "low_light": "Low light",
+    "colorization": "Colorization",
+    "inpainting": "In-painting",
+}
+METRICS = {"iou": "IoU", "mse": "MSE"}
+Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of TITLES
+
+
+def task_columns(study: Study, prefix: str = "") -> tuple[Column, ...]:
+    """A column for every task that the data serve, in the paper's order."""
+    return tuple(
+        Column(f"{prefix}{TITLES[name]}, {METRICS[TASKS[name].metric]}", BETTER[TASKS[name].metric])
+        for name in tasks_in_order(study)
+    )
+
+
+def tasks_in_order(study: Study) -> list[str]:
+    return [name for name in TITLES if name in study.task_names]
+
+
+def method_table(
+    study: Study, name: str, title: str, note: str, methods: Sequence[str], paper: Paper | None = None
+) -> Table:
+    """Methods by tasks: means over all groups, spread over groups."""
+    rows = []
+    for method in methods:
+        cells = tuple(study.scores(method, task).value() for task in tasks_in_order(study))
+        printed = dict(zip(TITLES, (paper or {}).get(method, ()), strict=False))
+        rows.append(Row(METHODS[method], cells, tuple(printed.get(task) for task in tasks_in_order(study))))
+    return Table(name, title, f"{note} {spread_note(study)}", task_columns(study), tuple(rows))
+
+
+def group_table(
+    study: Study, name: str, title: str, note: str, methods: Sequence[str], tasks: Sequence[str] | None = None
+) -> Table:
+    """Methods by tasks and groups, as the paper's supplement prints every split."""
+    chosen = [task for task in tasks_in_order(study) if tasks is None or task in tasks]
+    groups = [group.name for group in study.protocol.groups]
+    columns = tuple(
+        Column(f"{TITLES[task]}, {METRICS[TASKS[task].metric]}, {group}", BETTER[TASKS[task].metric])
+        for task in chosen
+        for group in groups
+    )
+    rows = []
+    for method in methods:
+        every = [study.scores(method, task) for task in chosen]
+        cells: list[Value] = [scores.only(group).value() for scores in every for group in groups]
+        rows.append(Row(METHODS[method], tuple(cells)))
+    return Table(name, title, note, columns, tuple(rows))
+
+
+def spread_note(study: Study) -> str:
+    groups = study.protocol.groups
+    pairs = study.protocol.pairs
+    if len(groups) == 1:
+        return f"One group of up to {pairs} pairs; 95 % bootstrap intervals."
+    kind = "splits" if groups[0].name.startswith("split") else "seeds"
+    return f"Means ± standard deviation over {len(groups)} {kind} of up to {pairs} pairs each."

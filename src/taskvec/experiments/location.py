@@ -1,0 +1,24 @@
+"""Table 5: task vectors in the encoder only, in the decoder only, and in both."""
+
+from taskvec.experiments.layout import group_table
+from taskvec.experiments.results import Row, Table
+from taskvec.experiments.study import Study
+
+ROWS = ("vectors_encoder", "vectors_decoder", "vectors")
+PAPER = (("0.09", "0.14", "0.14", "0.13"), ("0.32", "0.34", "0.29", "0.29"), ("0.35", "0.35", "0.31", "0.29"))
+
+
+def table_5(study: Study) -> list[Table]:
+    if "segmentation" not in study.task_names:
+        return []
+    note = "Task-specific sites, restricted to one stack or not. Means with 95 % intervals."
+    title = "Task vectors in the encoder, the decoder, or both"
+    return [with_paper(group_table(study, "table-5", title, note, ROWS, ["segmentation"]), PAPER)]
+
+
+def with_paper(table: Table, paper: tuple[tuple[str, ...], ...]) -> Table:
+    """The paper's number beside each cell, where the columns are the paper's four splits."""
+    if len(table.columns) != len(paper[0]) or not all("split" in column.label for column in table.columns):
+        return table
+    rows = tuple(Row(row.label, row.cells, printed) for row, printed in zip(table.rows, paper, strict=True))
+    return Table(table.name, table.title, table.note, table.columns, rows)

@@ -1,0 +1,117 @@
+"""What is studied: a model, groups of data that results are averaged over, and how task vectors are found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from taskvec.data import DataSet, load_data
+from taskvec.data.examples import tasks_of
+from taskvec.data.pascal import FOLDS
+from taskvec.finding import FindSettings
+from taskvec.presets import preset_named
+from taskvec.search import GreedySettings, ReinforceSettings, RelaxedSettings
+from taskvec.tasks import Task
+
+
+@dataclass(frozen=True)
+class Group:
+    """One split or seed: data to find task vectors on, other data to judge them on."""
+
+    name: str
+    train: DataSet
+    test: DataSet
+    seed: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Groups, how task vectors are found, how many pairs judge them; ``quick`` is the coarse version of everything.
+
+    ``grid_layers`` and ``grid_shares`` are those of Figure 14; layers are shares of all layers, as the paper's 14 to 20
+    are of 32. ``counts`` are the numbers of prompts and of search items of the two curves. ``shown`` is how many
+    queries a figure shows.
+    """
+
+    preset: str
+    settings: FindSettings
+    groups: tuple[Group, ...]
+    pairs: int
+    quick: bool
+    greedy: GreedySettings = GreedySettings()
+    baseline_items: int = 10
+    clustered: int = 100
+    grid_layers: tuple[float, ...] = tuple(layers / 32 for layers in range(14, 21))
+    grid_shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    prompt_counts: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
+    item_counts: tuple[int, ...] = (1, 2, 5, 10, 20)
+    shown: int = 6
+    xrays: Path | None = None
+    tasks: tuple[Task, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(tasks_of(self.groups[0].test)))
+
+
+PAPER_LAYERS = 17 / 32  # of all layers, that greedy random search searches
+
+
+def scenes_groups(seeds: Sequence[int]) -> tuple[Group, ...]:
+    """Drawn scenes that no model was trained on, others for every seed."""
+    return tuple(
+        Group(f"seed {s}", load_data("scenes", "validation", seed=s), load_data("scenes", "test", seed=s), s)
+        for s in seeds
+    )
+
+
+def pascal_groups(seeds: Sequence[int], **options: object) -> tuple[Group, ...]:
+    """The four splits of Pascal-5i, judged on the validation lists."""
+    return tuple(
+        Group(
+            f"split {fold}" if len(seeds) == 1 else f"split {fold}, seed {seed}",
+            load_data("pascal", "train", fold=fold, **options),
+            load_data("pascal", "test", fold=fold, **options),
+            seed,
+        )
+        for fold in range(FOLDS)
+        for seed in seeds
+    )
+
+
+def folder_groups(seeds: Sequence[int], **options: object) -> tuple[Group, ...]:
+    """A user's own images or task, of which a fifth judges."""
+    train, test = (load_data("folder", part, **options) for part in ("train", "test"))
+    return tuple(Group(f"seed {seed}", train, test, seed) for seed in seeds)
+
+
+GROUPS = {"scenes": scenes_groups, "pascal": pascal_groups, "folder": folder_groups}
+
+
+def protocol(
+    preset: str, groups: tuple[Group, ...], pairs: int, *, bfloat16: bool, quick: bool, xrays: Path | None = None
+) -> Protocol:
+    """The protocol of a preset; ``quick`` makes everything coarse, so that it takes minutes."""
+    whole = Protocol(preset, replace(preset_named(preset), bfloat16=bfloat16), groups, pairs, quick=quick, xrays=xrays)
+    return _coarse(whole) if quick else whole
+
+
+def _coarse(whole: Protocol) -> Protocol:
+    settings = whole.settings
+    if isinstance(settings.search, RelaxedSettings):
+        search = replace(settings.search, steps=12, items=8, checkpoint_every=12, candidates=7)
+    elif isinstance(settings.search, ReinforceSettings):
+        search = replace(settings.search, steps=20, masks_per_item=8, checkpoint_every=10)
+    else:
+        search = settings.search
+    return replace(
+        whole,
+        settings=replace(settings, prompts=20, pool=min(settings.pool, 60), items=10, held_out=20, search=search),
+        pairs=min(whole.pairs, 40),
+        greedy=GreedySettings(trials=10, sweeps=1),
+        baseline_items=2,
+        clustered=20,
+        grid_layers=whole.grid_layers[::3],
+        grid_shares=whole.grid_shares[::2],
+        prompt_counts=(1, 5, 20),
+        item_counts=(1, 10),
+        shown=4,
+    )

@@ -1,0 +1,44 @@
+"""Running experiments: their tables and figures as files, and one report of everything."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from taskvec.experiments import EXPERIMENTS, SECTIONS
+from taskvec.experiments.claims import verdicts
+from taskvec.experiments.collecting import collect_evidence
+from taskvec.experiments.results import Picture, Table
+from taskvec.experiments.study import Study
+from taskvec.files import replacing
+from taskvec.report.exports import write_picture, write_table
+from taskvec.report.study import write_study
+
+Results = dict[str, Sequence[Table | Picture]]
+
+
+def run(
+    names: Sequence[str], study: Study, out: Path, on_experiment: Callable[[str], None] = lambda name: None
+) -> Results:
+    """Each experiment's tables (Markdown, CSV, LaTeX) and figures (PNG, PDF), written as soon as it is done."""
+    results: Results = {}
+    for name in names:
+        on_experiment(name)
+        results[name] = EXPERIMENTS[name](study)
+        for each in results[name]:
+            if isinstance(each, Table):
+                write_table(each, out / "tables")
+            else:
+                write_picture(each, out / "figures")
+    return results
+
+
+def report(results: Results, study: Study, out: Path, facts: dict[str, Any]) -> None:
+    """``report.html`` and ``claims.json``: what becomes of every claim, and everything that experiments gave."""
+    judged = verdicts(collect_evidence(study))
+    sections = [
+        (title, [each for name in names for each in results.get(name, ())]) for title, names in SECTIONS.items()
+    ]
+    write_study(out / "report.html", facts, judged, [section for section in sections if section[1]])
+    with replacing(out / "claims.json") as temporary:
+        temporary.write_text(json.dumps([vars(verdict) for verdict in judged], indent=1) + "\n")

@@ -1,0 +1,203 @@
+"""A study: every number that tables, figures and claims need, computed once and kept in cells."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from taskvec import evaluate
+from taskvec.analysis import site_taskness, taskness
+from taskvec.experiments import results
+from taskvec.experiments.cells import Store
+from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
+from taskvec.experiments.protocol import Group, Protocol
+from taskvec.finding import FindSettings, find_sites, statistics_prompts
+from taskvec.heads import Means, Patch
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.prompts import Prompts, draw_prompts, pairs_of
+from taskvec.search.baselines import random_sites, top_sites
+from taskvec.sites import Sites
+from taskvec.statistics import Statistics, collect
+from taskvec.tasks import Images, Task
+
+UNPATCHED = ("one_shot", "query_only", "copy_input", "ceiling")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A model under a protocol. Everything is computed when it is first asked for."""
+
+    model: MaeVqgan
+    protocol: Protocol
+    store: Store
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self.model.fingerprint()
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks that results are about: identity only fills up the multi-task search (Section 8.6)."""
+        return tuple(task.name for task in self.protocol.tasks if task.name != "identity")
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.protocol.tasks if task.name == name)
+
+    # What the tables ask for
+
+    def scores(self, method: str, task: Task | str) -> results.Scores:
+        """What a method scored at a task, in every group."""
+        chosen = self.task(task) if isinstance(task, str) else task
+        groups = {group.name: self.group_scores(method, chosen, group) for group in self.protocol.groups}
+        return results.Scores(chosen.metric, groups)
+
+    def answers(self, method: str, task: Task | str, count: int, group: Group | None = None) -> Images:
+        """A method's first answers in a group, the first if none is named."""
+        chosen = self.task(task) if isinstance(task, str) else task
+        group = group or self.protocol.groups[0]
+        run = self.method(method, chosen, group)
+        return evaluate.answers(self.model, run, self.prompts(chosen, group)[:count]).numpy()
+
+    def mask(self, method: str, task: str, group: Group) -> tuple[Sites, Bool[Tensor, " sites"]]:
+        """The sites that a method patches for a task."""
+        patching = PATCHINGS[method]
+        sites = self.model.sites(patching.granularity, patching.stacks)
+        return sites, sites.mask(self.found(method, task, group)["sites"])
+
+    def found(self, method: str, task: str, group: Group) -> dict[str, Any]:
+        """What a method's search came to: sites (their indices), loss, evaluations, seconds."""
+        patching = PATCHINGS[method]
+        own = replace(patching, view="query_only")  # sites are found for the query alone, whatever sees them
+        if patching.kind in ("random", "top"):
+            return self._baseline(own, task, group)
+        tasks = self.protocol.tasks if patching.multi else (self.task(task),)
+        settings = find_settings(own, self.protocol, self.model, group.seed)
+        return self.search(tasks, group, settings, f"{method} {'all tasks' if patching.multi else task}")
+
+    def search(self, tasks: Sequence[Task], group: Group, settings: FindSettings, what: str) -> dict[str, Any]:
+        """A search of a group, as a cell."""
+
+        def compute() -> dict[str, Any]:
+            found = find_sites(self.model, group.train, tasks, settings, self.statistics(group), self._tell(what))
+            if found.found.interrupted:
+                raise KeyboardInterrupt
+            chosen = found.found.mask.nonzero()[:, 0].tolist()
+            return {"sites": chosen, "loss": found.found.loss, "evaluations": found.found.evaluations}
+
+        key = {"cell": "search", "tasks": [task.name for task in tasks], "settings": settings}
+        return self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute)
+
+    def statistics(self, group: Group, prompts: int | None = None) -> Statistics:
+        """The statistics of every task, over the protocol's number of prompts or another one."""
+        settings = self._statistics_settings(group)
+        if prompts is not None:
+            settings = replace(settings, prompts=prompts)
+        kept = {name: getattr(settings, name) for name in ("prompts", "pool", "sampling", "same_hole", "seed", "area")}
+        key = {"cell": "statistics", **kept, **self._origin(group)}
+        path = self.store.path(key, ".safetensors")
+
+        def compute() -> dict[str, int]:
+            drawn = (statistics_prompts(self.model, group.train, task, settings) for task in self.protocol.tasks)
+            collected = collect(self.model, drawn)
+            collected.save(path)
+            return {name: task.count for name, task in collected.tasks.items()}
+
+        self.store.get(f"statistics of {settings.prompts} prompts, {group.name}", key, compute)
+        return Statistics.load(path)
+
+    def prompts(self, task: Task, group: Group) -> Prompts:
+        """The prompts that judge every method at a task in a group."""
+        count = min(self.protocol.pairs, pairs_of(group.test))
+        settings = self.protocol.settings
+        return draw_prompts(
+            group.test,
+            task,
+            count,
+            self.model.config.image_size,
+            group.seed,
+            sampling=settings.sampling,
+            same_hole=settings.same_hole,
+        )
+
+    def cell(self, what: str, key: dict[str, Any], group: Group, compute: Callable[[], Any]) -> Any:
+        """Anything else of a group, as a cell; the value must be JSON."""
+        return self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute)
+
+    def score_patch(self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]) -> results.Group:
+        """The scores of query-only runs under a patch that ``key`` tells apart from others."""
+        run = evaluate.run(self.model, "query_only", patch, self.protocol.settings.area)
+        return self._score(lambda: run, task, group, what, key)
+
+    # How they come about
+
+    def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.Group:
+        """The same in one group; ``judged`` holds other data to judge by, for sites and means of this group."""
+        key: dict[str, Any] = {"method": method}
+        if method in PATCHINGS:
+            settings = find_settings(PATCHINGS[method], self.protocol, self.model, group.seed)
+            key |= {"patching": PATCHINGS[method], "settings": settings}
+        return self._score(lambda: self.method(method, task, group), task, judged or group, method, key)
+
+    def _score(
+        self, run: Callable[[], evaluate.Method], task: Task, group: Group, what: str, key: dict[str, Any]
+    ) -> results.Group:
+        prompts = self.prompts(task, group)
+
+        def compute() -> list[float]:
+            return evaluate.scores(self.model, run(), prompts).tolist()
+
+        settings = self.protocol.settings
+        judged = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
+        cell = {"cell": "scores", **key, **judged, **self._origin(group)}
+        values = self.store.get(f"{what} at {task.name}, {group.name}", cell, compute)
+        return results.Group(np.array(values), prompts.query_images)
+
+    def method(self, method: str, task: Task, group: Group) -> evaluate.Method:
+        """How a method answers: of METHODS, those with a search have it done first."""
+        area = self.protocol.settings.area
+        if method not in PATCHINGS:
+            if method in ("one_shot", "query_only"):
+                return evaluate.run(self.model, method, area=area)  # pyright: ignore[reportArgumentType]
+            return evaluate.method_named(self.model, method)
+        sites, mask = self.mask(method, task.name, group)
+        patch = Patch(sites, mask[None], self.statistics(group).means([task.name]))
+        return evaluate.run(self.model, PATCHINGS[method].view, patch, area)
+
+    def _baseline(self, patching: Patching, task: str, group: Group) -> dict[str, Any]:
+        """As many quadrants as task vectors have, at random or those of the highest taskness."""
+        of = "vectors_multi" if patching.multi else "vectors"
+        sites, mask = self.mask(of, task, group)
+        count = int(mask.sum())
+        if patching.kind == "random":
+            chosen = random_sites(len(sites), count, group.seed)
+        else:
+            chosen = top_sites(site_taskness(sites, taskness(self.statistics(group))), count)
+        return {"sites": chosen.nonzero()[:, 0].tolist(), "evaluations": 0}
+
+    def means(self, group: Group, weights: dict[str, float]) -> Means:
+        """A sum of tasks' means with these weights, as the means of one task."""
+        statistics = self.statistics(group)
+        total: Means = {}
+        for name, weight in weights.items():
+            for stack, mean in statistics.means([name]).items():
+                total[stack] = weight * mean + total.get(stack, torch.zeros(()))
+        return total
+
+    def _statistics_settings(self, group: Group) -> FindSettings:
+        return replace(self.protocol.settings, seed=group.seed)
+
+    def _origin(self, group: Group) -> dict[str, Any]:
+        return {
+            "model": self._fingerprint,
+            "train": group.train.describe(),
+            "test": group.test.describe(),
+            "seed": group.seed,
+        }
+
+    def _tell(self, what: str) -> Any:
+        return lambda record: None
