@@ -30,7 +30,7 @@ def experiment_command(
     name: Annotated[str, typer.Argument(help=f"all, {', '.join(EXPERIMENTS)}, or another of the paper's numbers.")],
     out: Annotated[
         Path,
-        typer.Option(callback=options.directory, help="For tables/, figures/, report.html, and cells/ of numbers."),
+        typer.Option(callback=options.directory, help="For tables/, figures/, report.html and cells/."),
     ],
     model: options.Model = "tiny",
     data: options.Data = "scenes",
@@ -88,7 +88,7 @@ def experiment_command(
                     lines.write(json.dumps({"cell": what, "seconds": round(seconds, 3)}) + "\n")
 
         study = Study(network, chosen, Store(out / "cells", on_cell))
-        results = run(names, study, out, lambda each: console.print(each))
+        results = run(names, study, out, console.print)
         if name == "all":
             report(results, study, out, {**facts, "seconds": time.monotonic() - started})
     for each in (each for some in results.values() for each in some):

@@ -206,10 +206,8 @@ def _settings(
     """A preset's settings with the options that were given; ValueError for one that the search does not have."""
     if method is not None and method not in SEARCHES:
         raise ValueError(f"--method {method}: there is no such search, expected {', '.join(SEARCHES)}")
-    if preset is not None:
-        base = preset_named(preset)
-    else:
-        base = PRESETS["best"] if method == "relaxed" else FindSettings()
+    usual = PRESETS["best"] if method == "relaxed" else FindSettings()
+    base = usual if preset is None else preset_named(preset)
     kind = type(base.search) if method is None else SEARCHES[method]
     start = base.search if kind is type(base.search) else kind()
     known = [field.name for field in fields(kind)]

@@ -1,7 +1,7 @@
 """Cells: what an experiment computes, each once, under a key made of its whole configuration.
 
-A cell is a JSON file that holds its key beside its value, so that a directory of cells can be read without this code. It
-appears whole or not at all: an interrupted run goes on where it stopped, and whoever needs a cell again, finds it.
+A cell is a JSON file that holds its key beside its value, so that a directory of cells can be read without this code.
+It appears whole or not at all: an interrupted run goes on where it stopped, and whoever needs a cell again, finds it.
 """
 
 import hashlib

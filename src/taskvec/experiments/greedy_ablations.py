@@ -19,7 +19,10 @@ SEGMENTATION = ["segmentation"]
 
 
 def table_10(study: Study) -> list[Table]:
-    note = "Segmentation. All layers of the decoder are searched, 17 of 32 of the encoder's and of both. Means with 95 % intervals."
+    note = (
+        "Segmentation. Confined to the decoder, all its layers are searched, else the paper's 17 of 32. Means with 95 % "
+        "intervals."
+    )
     return _segmentation(study, "table-10", "Greedy random search in the encoder, the decoder, or both", note, TABLE_10)
 
 
@@ -35,7 +38,7 @@ def _segmentation(study: Study, name: str, title: str, note: str, methods: tuple
 
 
 def start_scores(study: Study) -> dict[tuple[int, float], float]:
-    """Figure 14's numbers: IoU on the search items of the best random start, by layers and share, in the first group."""
+    """Figure 14's numbers, of the first group: the best random start's IoU on the search items, by layers and share."""
     protocol, group = study.protocol, study.protocol.groups[0]
     base = find_settings(PATCHINGS["greedy"], protocol, study.model, group.seed)
     grid = {}
@@ -61,5 +64,8 @@ def figure_14(study: Study) -> list[Picture]:
     if "segmentation" not in study.task_names:
         return []
     figure: Figure = grid_figure(start_scores(study), "layers k", "share p", "best start's IoU")
-    note = "Segmentation IoU on the search items of the best of the random starts, in the first group. The paper's best is k = 17 of 32 layers, p = 0.3."
+    note = (
+        "Segmentation IoU on the search items of the best of the random starts, in the first group. The paper's best is "
+        "k = 17 of 32 layers, p = 0.3."
+    )
     return [Picture("figure-14", "Initialisation of greedy random search", note, figure)]

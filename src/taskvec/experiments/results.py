@@ -92,7 +92,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell is a value, a text, or None where there is nothing. ``paper`` is what the paper prints in the same cells."""
+    """A cell is a value, a text, or None where there is nothing. ``paper`` has what the paper prints in its place."""
 
     label: str
     cells: tuple[Value | str | None, ...]
