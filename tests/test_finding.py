@@ -6,10 +6,10 @@ import pytest
 from taskvec import evaluate
 from taskvec.data.examples import partition
 from taskvec.data.scenes import Scenes
-from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, statistics_prompts
+from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, find_all, statistics_prompts
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
-from taskvec.search import ReinforceSettings, RelaxedSettings
+from taskvec.search import CmaSettings, GreedySettings, ReinforceSettings, RelaxedSettings
 from taskvec.statistics import collect
 from taskvec.tasks import LOW_LIGHT, SEGMENTATION, Task, image, mask
 
@@ -127,3 +127,44 @@ def test_small_data_is_used_once_and_smaller_refused(small_model: MaeVqgan) -> N
     assert len(found["held_out"]["query"]) == len(set(found["held_out"]["query"])) == 9
     with pytest.raises(ValueError, match="3 examples are too few: 0 fall to the statistics, 3 to the search and 0 to"):
         find(small_model, Scenes("train", fold=0, count=3), SEGMENTATION, QUICK)
+
+
+def test_one_search_for_the_sites_of_several_tasks(small_model: MaeVqgan) -> None:
+    data = Scenes("train", count=600)
+    first, second = find_all(small_model, data, [SEGMENTATION, LOW_LIGHT], QUICK)
+    assert first.sites == second.sites
+    assert (first.task, first.config.metric, second.task, second.config.metric) == (
+        "segmentation",
+        "iou",
+        "low_light",
+        "mse",
+    )
+    assert len(first.config.found["search"]["query"]) == 4  # two of each task
+    assert (first + second).sites == first.sites
+
+
+@pytest.mark.parametrize("search", [CmaSettings(), GreedySettings(layers=2, trials=4, sweeps=1)])
+def test_other_searches(small_model: MaeVqgan, search: CmaSettings | GreedySettings) -> None:
+    data = Scenes("train", count=600)
+    settings = replace(QUICK, objective="pixel", search=search)
+    tasks = [SEGMENTATION, LOW_LIGHT]
+    for vectors in (find_all(small_model, data, tasks, settings), find_all(small_model, data, tasks, settings)):
+        assert 0 < len(vectors[0].sites) < vectors[0].config.of
+    if isinstance(search, GreedySettings):
+        with pytest.raises(ValueError, match="ranks layers by taskness, which takes the statistics of several tasks"):
+            find(small_model, data, SEGMENTATION, settings)
+
+
+def test_the_pool_keeps_the_prompts_that_prompting_does_best(small_model: MaeVqgan) -> None:
+    data = Scenes("train", count=600)
+    settings = replace(QUICK, prompts=5, pool=20)
+    kept = statistics_prompts(small_model, data, LOW_LIGHT, settings)
+    pool = statistics_prompts(small_model, data, LOW_LIGHT, replace(QUICK, prompts=20))
+    scores = evaluate.scores(small_model, evaluate.run(small_model, "one_shot"), pool)
+    assert kept.query_names == [pool.query_names[index] for index in scores.argsort(kind="stable")[:5]]
+
+
+def test_only_tasks_that_are_searched_for_can_judge(small_model: MaeVqgan) -> None:
+    settings = replace(QUICK, judged_by=("colorization",))
+    with pytest.raises(ValueError, match="judged_by names colorization, which is not searched for: segmentation"):
+        find(small_model, Scenes("train", count=600), SEGMENTATION, settings)

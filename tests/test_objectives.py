@@ -121,3 +121,17 @@ def test_pixels_have_no_gradient(small_model: MaeVqgan, small_means: Means, smal
     objective = Objective(small_model, sites, small_means, small_prompts, "pixel")
     with pytest.raises(ValueError, match="the objective 'pixel' has no gradient: expected 'token'"):
         objective.differentiate(torch.full((len(sites),), 0.5), torch.arange(2))
+
+
+def test_losses_by_task_are_means_over_its_own_items(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites = small_model.sites("quadrant")
+    objective = Objective(small_model, sites, small_means, small_prompts)
+    masks = sites.sample(3, 0.4)
+    by_task = objective.task_losses(masks)
+    assert by_task.shape == (3, 2)
+    for row, mask in enumerate(masks):
+        losses = objective(mask.expand(objective.items, -1), torch.arange(objective.items))
+        torch.testing.assert_close(by_task[row], losses.view(2, -1).mean(1))
+    torch.testing.assert_close(by_task.mean(1), objective.mean_losses(masks))

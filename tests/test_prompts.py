@@ -82,3 +82,10 @@ def test_canvases_show_all_four_images() -> None:
 def test_a_class_needs_two_examples() -> None:
     with pytest.raises(ValueError, match="has two examples here, which a prompt needs"):
         draw_prompts(Scenes("test", count=12), SEGMENTATION, 3, 8, seed=0)
+
+
+def test_taking_some_prompts_keeps_their_order() -> None:
+    prompts = draw_prompts(Scenes("test"), SEGMENTATION, 6, 16, seed=0)
+    some = prompts.take(np.array([4, 1]))
+    assert some.query_names == [prompts.query_names[4], prompts.query_names[1]]
+    np.testing.assert_array_equal(some.support_output, prompts.support_output[[4, 1]])

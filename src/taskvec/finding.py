@@ -280,7 +280,7 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
 
 def _record(prompts: Sequence[Prompts]) -> dict[str, object]:
     """Which queries a search saw; it never sees supports."""
-    queries = {each.task.name: each.query_names for each in prompts}
+    queries = [name for each in prompts for name in each.query_names]
     images = sorted({image for each in prompts for image in each.query_images})
     return {**prompts[0].origin, "query": queries, "images": images}
 

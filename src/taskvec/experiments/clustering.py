@@ -78,7 +78,7 @@ def figure_2(study: Study) -> list[Picture]:
     scores = taskness(study.statistics(group))
     figure = analysis_figure(scores, _outputs(study, group), names, study.model.geometry)
     note = (
-        "Left: taskness of every head. Right: two heads that score high and one that scores low, their tokens' taskness "
-        "in the places of the canvas, and the t-SNE of their outputs."
+        "Left: taskness of every head. Right: two heads that score high and one that scores low, with the taskness "
+        "of their tokens in the places of the canvas and the t-SNE of their outputs."
     )
     return [Picture("figure-2", "Taskness of heads and tokens", note, figure)]

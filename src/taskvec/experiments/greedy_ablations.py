@@ -20,8 +20,8 @@ SEGMENTATION = ["segmentation"]
 
 def table_10(study: Study) -> list[Table]:
     note = (
-        "Segmentation. Confined to the decoder, all its layers are searched, else the paper's 17 of 32. Means with 95 % "
-        "intervals."
+        "Segmentation. Confined to the decoder, all its layers are searched, else the paper's 17 of 32. Means with "
+        "95 % intervals."
     )
     return _segmentation(study, "table-10", "Greedy random search in the encoder, the decoder, or both", note, TABLE_10)
 
@@ -65,7 +65,7 @@ def figure_14(study: Study) -> list[Picture]:
         return []
     figure: Figure = grid_figure(start_scores(study), "layers k", "share p", "best start's IoU")
     note = (
-        "Segmentation IoU on the search items of the best of the random starts, in the first group. The paper's best is "
-        "k = 17 of 32 layers, p = 0.3."
+        "Segmentation IoU on the search items of the best of the random starts, in the first group. The paper's best "
+        "is k = 17 of 32 layers, p = 0.3."
     )
     return [Picture("figure-14", "Initialisation of greedy random search", note, figure)]

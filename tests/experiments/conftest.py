@@ -1,0 +1,34 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from taskvec.experiments.cells import Store
+from taskvec.experiments.protocol import Protocol, protocol, scenes_groups
+from taskvec.experiments.study import Study
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.search import GreedySettings, RelaxedSettings
+
+
+@pytest.fixture(scope="session")
+def coarse() -> Protocol:
+    """Two seeds of scenes, everything as small as can be."""
+    quick = protocol("best", scenes_groups(range(2)), 8, bfloat16=False, quick=True)
+    search = RelaxedSettings(steps=2, items=5, checkpoint_every=2, candidates=1)
+    settings = replace(quick.settings, prompts=6, items=5, held_out=5, search=search)
+    return replace(
+        quick,
+        settings=settings,
+        greedy=GreedySettings(trials=3, sweeps=1),
+        clustered=4,
+        grid_layers=(0.25, 1.0),
+        grid_shares=(0.2, 0.5),
+        prompt_counts=(2, 6),
+        item_counts=(1, 3),
+        shown=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def study(small_model: MaeVqgan, coarse: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study(small_model, coarse, Store(tmp_path_factory.mktemp("cells")))

@@ -1,0 +1,78 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from taskvec import evaluate
+from taskvec.experiments.cells import Store
+from taskvec.experiments.methods import PATCHINGS
+from taskvec.experiments.study import Study
+from taskvec.heads import Patch
+
+
+def test_scores_are_those_of_the_method_on_the_groups_prompts(study: Study) -> None:
+    scores = study.scores("one_shot", "segmentation")
+    assert list(scores.groups) == ["seed 0", "seed 1"]
+    group = study.protocol.groups[1]
+    prompts = study.prompts(study.task("segmentation"), group)
+    own = evaluate.scores(study.model, evaluate.run(study.model, "one_shot"), prompts)
+    np.testing.assert_array_equal(scores.groups["seed 1"].scores, own)
+    assert scores.groups["seed 1"].images == prompts.query_images
+
+
+@pytest.mark.parametrize("method", PATCHINGS)
+def test_every_method_patches_sites_of_its_own(study: Study, method: str) -> None:
+    patching, group = PATCHINGS[method], study.protocol.groups[0]
+    sites, mask = study.mask(method, "segmentation", group)
+    assert 0 < int(mask.sum()) <= len(sites)
+    assert sites.granularity == patching.granularity
+    assert {sites.names[index].stack for index in mask.nonzero()[:, 0].tolist()} <= set(patching.stacks)
+    if patching.multi:
+        assert torch.equal(mask, study.mask(method, "low_light", group)[1])
+
+
+def test_random_and_top_quadrants_are_as_many_as_task_vectors(study: Study) -> None:
+    group = study.protocol.groups[0]
+    count = int(study.mask("vectors", "low_light", group)[1].sum())
+    assert int(study.mask("random", "low_light", group)[1].sum()) == count
+    assert int(study.mask("top", "low_light", group)[1].sum()) == count
+
+
+def test_one_shot_vectors_are_the_same_vectors_with_an_example(study: Study) -> None:
+    group, task = study.protocol.groups[0], study.task("low_light")
+    sites, mask = study.mask("vectors", "low_light", group)
+    patch = Patch(sites, mask[None], study.statistics(group).means(["low_light"]))
+    prompts = study.prompts(task, group)
+    own = evaluate.scores(study.model, evaluate.run(study.model, "one_shot", patch), prompts)
+    np.testing.assert_array_equal(study.scores("one_shot_vectors", "low_light").groups["seed 0"].scores, own)
+
+
+def test_an_interrupted_study_goes_on_with_what_it_has(study: Study) -> None:
+    study.scores("vectors", "low_light")
+    computed: list[str] = []
+    again = Study(study.model, study.protocol, Store(study.store.directory, lambda what, _: computed.append(what)))
+    assert again.scores("vectors", "low_light").value() == study.scores("vectors", "low_light").value()
+    assert computed == []
+    other = replace(study.protocol, settings=replace(study.protocol.settings, prompts=5))
+    Study(study.model, other, again.store).scores("vectors", "low_light")
+    assert computed
+
+
+def test_sums_of_means(study: Study) -> None:
+    group = study.protocol.groups[0]
+    whole = study.means(group, {"inpainting": 1.0, "segmentation": 2.0, "identity": -1.0})
+    each = study.statistics(group).means(["inpainting", "segmentation", "identity"])
+    for stack, mean in whole.items():
+        expected = each[stack][0] + 2 * each[stack][1] - each[stack][2]
+        torch.testing.assert_close(mean[0], expected, equal_nan=True)
+
+
+def test_statistics_are_collected_once(study: Study, tmp_path: Path) -> None:
+    computed: list[str] = []
+    fresh = Study(study.model, study.protocol, Store(tmp_path, lambda what, _: computed.append(what)))
+    group = study.protocol.groups[0]
+    first, again = fresh.statistics(group), fresh.statistics(group)
+    assert first.tasks.keys() == again.tasks.keys() == {task.name for task in study.protocol.tasks}
+    assert len(computed) == 2  # told before and after
