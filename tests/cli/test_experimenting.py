@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from taskvec.cli import main
+from taskvec.models.mae_vqgan import MaeVqgan
+
+
+@pytest.fixture(scope="module")
+def model(small_model: MaeVqgan, tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("model")
+    small_model.save_pretrained(directory)
+    return str(directory)
+
+
+def test_an_experiment_writes_its_table_and_its_cells(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", model, "--quick", "--pairs", "4", "--seeds", "2", "--out", str(tmp_path / "out")]
+    assert main(["experiment", "table-9", *options]) == 0
+    assert "one-shot prompt + task vectors" in capsys.readouterr().out
+    assert (tmp_path / "out" / "tables" / "table-9.md").is_file()
+    cells = list((tmp_path / "out" / "cells").glob("*.json"))
+    log = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    assert len(cells) == len(log)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["protocol"]["preset"] == "best"
+    assert main(["experiment", "table-9", *options]) == 0
+    assert (tmp_path / "out" / "log.jsonl").read_text().splitlines() == log  # nothing was computed again
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["table-8"], "there is no experiment 'table-8': expected all, curves"),
+        (["table-1", "--data", "pictures"], "--data pictures: expected scenes, pascal, folder"),
+        (["table-1", "--preset", "fast"], "there is no preset 'fast': expected one of paper, official-code, best"),
+        (["table-1", "--data", "scenes", "--root", "there"], "scenes take no root: they are drawn"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["experiment", *options, "--out", str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

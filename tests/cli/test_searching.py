@@ -1,0 +1,66 @@
+"""`taskvec search` beyond one task and REINFORCE."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taskvec.cli import main
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.vectors import TaskVectors
+
+COARSE = ["--prompts", "8", "--items", "4", "--held-out", "4"]
+
+
+@pytest.fixture(scope="module")
+def statistics(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("statistics") / "all.safetensors")
+    assert main(["collect", "--prompts", "8", "--out", path]) == 0
+    return path
+
+
+def test_several_tasks_share_their_sites(statistics: str, tmp_path: Path, tiny: MaeVqgan) -> None:
+    tasks = ["--task", "segmentation", "--task", "low_light", "--statistics", statistics]
+    search = ["--method", "relaxed", "--steps", "3", "--candidates", "1", *COARSE]
+    assert main(["search", *tasks, *search, "--out", str(tmp_path / "multi")]) == 0
+    first, second = (TaskVectors.load(tmp_path / "multi" / name, tiny) for name in ("segmentation", "low_light"))
+    assert first.sites == second.sites
+    assert len((tmp_path / "multi" / "search.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("cma", ["--share", "0.1"]), ("greedy", ["--trials", "3", "--layers", "2"])]
+)
+def test_the_papers_baselines(statistics: str, tmp_path: Path, method: str, options: list[str], tiny: MaeVqgan) -> None:
+    search = ["search", "--method", method, *options, "--task", "low_light", "--statistics", statistics]
+    assert main([*search, "--items", "1", "--objective", "token", "--out", str(tmp_path / method)]) == 0
+    vectors = TaskVectors.load(tmp_path / method, tiny)
+    assert vectors.config.found["method"] == method
+    if method == "cma":
+        assert len(vectors.sites) == round(0.1 * vectors.config.of)
+
+
+def test_a_preset_is_where_settings_start(statistics: str, tmp_path: Path) -> None:
+    search = ["search", "--preset", "official-code", "--steps", "2", "--masks", "2", "--items", "1", "--held-out", "2"]
+    options = ["--task", "segmentation", "--statistics", statistics, "--out", str(tmp_path / "official")]
+    assert main([*search, *options]) == 0
+    settings = json.loads((tmp_path / "official" / "config.json").read_text())["found"]["settings"]
+    assert (settings["area"], settings["sampling"], settings["search"]["final"]) == ("canvas", "official", "sample")
+    assert (settings["search"]["steps"], settings["held_out"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "magic"], "--method magic: there is no such search, expected reinforce, relaxed, cma, greedy"),
+        (["--method", "cma", "--steps", "3"], "--steps: the search cma has no such setting"),
+        (["--preset", "papers"], "there is no preset 'papers': expected one of paper, official-code, best"),
+        (["--method", "relaxed", "--objective", "pixel"], "the objective is pixel, expected token"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "--task", "low_light", *options, "--out", str(tmp_path / "none")]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
