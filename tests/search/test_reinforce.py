@@ -85,11 +85,29 @@ def test_the_best_sites_are_found(baseline: Any, offset: float) -> None:
     assert not found.interrupted
 
 
+def test_shared_masks_are_each_evaluated_on_every_item() -> None:
+    toy, seen = Toy(TARGET, 50.0), []
+
+    def evaluate(masks: Tensor, items: Tensor) -> Tensor:
+        seen.append((masks.clone(), items))
+        return toy(masks, items)
+
+    found = reinforce(evaluate, toy.validate, 12, 5, ReinforceSettings(steps=150, masks_per_item=16, shared_masks=True))
+    assert torch.equal(found.mask, TARGET)  # in spite of the difference between items, without a baseline for each
+    assert found.evaluations == 150 * 16 * 5
+    for masks, items in seen[:3]:
+        assert len(masks) == 16 * 5
+        assert sorted(items.tolist()) == sorted(list(range(5)) * 16)
+        counts = masks.unique(dim=0, return_counts=True)[1]
+        assert (counts % 5 == 0).all()
+        assert len(counts) > 8
+
+
 def test_the_same_seed_gives_the_same_search() -> None:
     toy = Toy(TARGET)
     results = [reinforce(toy, toy.validate, 12, 3, ReinforceSettings(steps=7, seed=seed)) for seed in (1, 1, 2)]
-    assert torch.equal(results[0].logits, results[1].logits)
-    assert not torch.equal(results[0].logits, results[2].logits)
+    assert results[0].history == results[1].history
+    assert results[0].history != results[2].history
 
 
 def test_every_step_is_recorded_and_checkpoints_are_scored() -> None:
@@ -123,7 +141,9 @@ def test_the_empty_mask_is_never_chosen() -> None:
     assert found.mask.sum() == 1
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"masks_per_item": 1}, {"checkpoint_every": 0}, {"baseline": "mean"}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"masks_per_item": 1}, {"checkpoint_every": 0}, {"baseline": "mean"}, {"final": "last"}]
+)
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected one of|needs at least"):
         ReinforceSettings(**wrong)

@@ -1,7 +1,32 @@
 """Searches over sites. They know no model: each sees losses of masks on items, or their gradient, and nothing else."""
 
-from taskvec.search.found import Found
-from taskvec.search.reinforce import Evaluate, ReinforceSettings, reinforce
-from taskvec.search.relaxed import RelaxedSettings, relaxed
+from taskvec.search.baselines import random_sites, top_sites
+from taskvec.search.cma import CmaSettings, causal_effects, cma
+from taskvec.search.found import FINALS, Evaluate, Final, Found, Validate
+from taskvec.search.greedy import GreedySettings, greedy, starts
+from taskvec.search.memory import Memory
+from taskvec.search.reinforce import ReinforceSettings, reinforce
+from taskvec.search.relaxed import Differentiate, Gate, RelaxedSettings, relaxed
 
-__all__ = ["Evaluate", "Found", "ReinforceSettings", "RelaxedSettings", "reinforce", "relaxed"]
+__all__ = [
+    "FINALS",
+    "CmaSettings",
+    "Differentiate",
+    "Evaluate",
+    "Final",
+    "Found",
+    "Gate",
+    "GreedySettings",
+    "Memory",
+    "ReinforceSettings",
+    "RelaxedSettings",
+    "Validate",
+    "causal_effects",
+    "cma",
+    "greedy",
+    "random_sites",
+    "reinforce",
+    "relaxed",
+    "starts",
+    "top_sites",
+]

@@ -1,89 +1,105 @@
-"""What every search shares: its steps and checkpoints, the choice on held-out items, what it ends with."""
+"""What every search shares: what it is given, the choice of its final set of sites, what it ends with."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 PROBABILITY_FLOOR = 1e-6
 
-Validate = Callable[[Bool[Tensor, "n sites"]], Float[Tensor, " n"]]
+Final = Literal["best", "threshold", "sample"]
+FINALS: tuple[Final, ...] = ("best", "threshold", "sample")
+
+# (masks [n, sites]) -> mean held-out losses [n]; where halving is chosen also (masks, share of the held-out items)
+Validate = Callable[..., Float[Tensor, " n"]]
+OnStep = Callable[[dict[str, Any]], None]  # sees the record of every step
+
+
+class Evaluate(Protocol):
+    """Losses of masks on items, lower is better."""
+
+    def __call__(self, masks: Bool[Tensor, "n sites"], items: Int[Tensor, " n"]) -> Float[Tensor, " n"]: ...
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best set of sites that a checkpoint saw, by its mean loss on the held-out items, and how it was found.
+    """The set of sites that a search ends with, and how it was found.
 
-    ``evaluations`` are those of the search itself, without the held-out items'; one with a gradient counts as three.
-    ``interrupted`` is True where Ctrl-C ended the search before its last step.
+    ``loss`` is the set's mean loss on held-out items, or on the search's own items where it holds none out. ``step`` is
+    where the set was found. ``scores`` are what the search knows of each site, higher is better: Bernoulli logits of
+    REINFORCE and the relaxed search, causal effects of CMA, None of the greedy search. ``evaluations`` are those of the
+    search itself, without the held-out items'; one with a gradient counts as three. ``interrupted`` is True where
+    Ctrl-C ended the search before its last step.
     """
 
     mask: Bool[Tensor, " sites"]
     loss: float
     step: int
-    logits: Float[Tensor, " sites"]
+    scores: Float[Tensor, " sites"] | None
     history: list[dict[str, Any]]
     evaluations: int
     interrupted: bool
 
 
+class Best(NamedTuple):
+    """The winner of a checkpoint, and the logits that it came from."""
+
+    loss: float
+    step: int
+    mask: Bool[Tensor, " sites"]
+    logits: Float[Tensor, " sites"]
+
+
 @dataclass
 class Choice:
-    """The best set of sites so far. ``validate`` gives the mean held-out loss of each mask.
+    """The best set of sites so far, by the mean loss on held-out items that ``validate`` gives.
 
-    A checkpoint scores the most probable mask and ``sampled`` random ones.
+    What a checkpoint scores is ``final``: ``best`` the most probable mask (all sites above one half) and ``sampled``
+    random ones, of which the best is kept; ``threshold`` only the most probable one; ``sample`` one random mask, as the
+    official code does, which keeps the logits and ends with another sample of them.
+
+    With ``halving`` the candidates are scored on few held-out items, the better half of them on twice as many, and so
+    on until one is left (sequential halving, Karnin et al. 2013): n cost as much as log2(n) + 1 would.
     """
 
     validate: Validate
+    final: Final
     sampled: int
+    halving: bool
     generator: torch.Generator
-    best: tuple[float, int, Bool[Tensor, " sites"]] | None = field(default=None, init=False)
+    best: Best | None = field(default=None, init=False)
 
     def checkpoint(self, logits: Float[Tensor, " sites"], step: int) -> dict[str, Any]:
         """Score candidates; returns what the record of the step has to say of the winner."""
-        masks = _candidates(logits, self.sampled, self.generator)
+        masks = _candidates(logits, self.final, self.sampled, self.generator)
+        if self.halving:
+            masks = self._halve(masks)
         losses = self.validate(masks)
         winner = int(losses.argmin())
         loss = float(losses[winner])
-        if self.best is None or loss < self.best[0]:
-            self.best = (loss, step, masks[winner])
+        if self.best is None or loss < self.best.loss:
+            self.best = Best(loss, step, masks[winner], logits.clone())
         return {"held_out_loss": loss, "chosen_sites": int(masks[winner].sum())}
 
+    def settle(self) -> Best:
+        """The final set, after at least one checkpoint."""
+        if self.best is None:
+            raise ValueError("there is nothing to choose from before the first checkpoint")
+        if self.final != "sample":
+            return self.best
+        masks = _candidates(self.best.logits, self.final, self.sampled, self.generator)
+        return self.best._replace(loss=float(self.validate(masks)[0]), mask=masks[0])
 
-def search(
-    logits: Tensor,
-    step: Callable[[], tuple[Float[Tensor, " n"], int]],
-    choice: Choice,
-    steps: int,
-    checkpoint_every: int,
-    on_step: Callable[[dict[str, Any]], None],
-) -> Found:
-    """Call ``step``, which improves ``logits`` and gives losses and their cost, and choose at checkpoints and the end.
-
-    ``on_step`` sees a record of every step: step, loss, expected number of sites, and at checkpoints the held-out loss.
-    KeyboardInterrupt ends the search early with the best set so far, once there is a checkpoint.
-    """
-    history: list[dict[str, Any]] = []
-    evaluations, interrupted = 0, False
-    try:
-        for number in range(1, steps + 1):
-            losses, cost = step()
-            evaluations += cost
-            expected = float(bernoulli(logits.detach()).sum())
-            record: dict[str, Any] = {"step": number, "loss": float(losses.mean()), "sites": expected}
-            if number % checkpoint_every == 0 or number == steps:
-                record |= choice.checkpoint(logits.detach(), number)
-            history.append(record)
-            on_step(record)
-    except KeyboardInterrupt:
-        if choice.best is None:
-            raise
-        interrupted = True
-    loss, best_step, mask = cast(tuple[float, int, Tensor], choice.best)  # the last step is a checkpoint
-    return Found(mask, loss, best_step, logits.detach(), history, evaluations, interrupted)
+    def _halve(self, masks: Bool[Tensor, "candidates sites"]) -> Bool[Tensor, "1 sites"]:
+        """The mask that is left when every round drops the worse half."""
+        for halvings in range(math.ceil(math.log2(len(masks))), 0, -1):
+            losses = self.validate(masks, 0.5**halvings)
+            masks = masks[losses.argsort(stable=True)[: (len(masks) + 1) // 2]]
+        return masks
 
 
 def bernoulli(logits: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
@@ -92,12 +108,13 @@ def bernoulli(logits: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
 
 
 def _candidates(
-    logits: Float[Tensor, " sites"], sampled: int, generator: torch.Generator
+    logits: Float[Tensor, " sites"], final: Final, sampled: int, generator: torch.Generator
 ) -> Bool[Tensor, "candidates sites"]:
-    """The most probable mask and ``sampled`` random ones, without the empty mask, which is no patch."""
+    """What ``final`` asks for (see ``Choice``), without the empty mask, which is no patch."""
     chances = bernoulli(logits)
-    drawn = torch.rand(sampled, len(logits), generator=generator) < chances
-    masks = torch.cat([(chances > 0.5)[None], drawn])
+    rows = {"best": sampled, "threshold": 0, "sample": 1}[final]
+    drawn = torch.rand(rows, len(logits), generator=generator) < chances
+    masks = drawn if final == "sample" else torch.cat([(chances > 0.5)[None], drawn])
     kept = masks[masks.any(1)]
     if len(kept) == 0:
         kept = torch.nn.functional.one_hot(chances.argmax(), len(logits)).bool()[None]

@@ -3,33 +3,28 @@
 A search knows no model. It sees ``evaluate(masks [n, sites], items [n]) -> losses [n]`` and nothing else.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taskvec.search.found import Choice, Found, Validate, bernoulli, search
+from taskvec.search.found import Evaluate, Final, Found, OnStep, Validate, bernoulli
+from taskvec.search.memory import Memory
+from taskvec.search.steps import StepSettings, search
 
 Baseline = Literal["batch", "per_item"]
 BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
 
 
-class Evaluate(Protocol):
-    """Losses of masks on items, lower is better."""
-
-    def __call__(self, masks: Bool[Tensor, "n sites"], items: Int[Tensor, " n"]) -> Float[Tensor, " n"]: ...
-
-
 @dataclass(frozen=True)
-class ReinforceSettings:
+class ReinforceSettings(StepSettings):
     """The paper's settings (Section 8.1) by default: 600 steps of 32 masks on each of 10 items.
 
     ``baseline``: ``batch`` standardises all losses of a step together, as the paper does; ``per_item`` compares masks
-    on the same item only, which removes the variance between items. ``candidates`` is how many masks are sampled at
-    every checkpoint, beside the most probable one, to be scored on the held-out items.
+    on the same item only, which removes the variance between items. ``shared_masks`` draws 32 masks in all and runs
+    each on every item, which removes that variance too and compares fewer masks, each on more items.
     """
 
     steps: int = 600
@@ -37,15 +32,19 @@ class ReinforceSettings:
     learning_rate: float = 0.1
     initial_logit: float = -1.0
     baseline: Baseline = "batch"
+    shared_masks: bool = False
     checkpoint_every: int = 50
+    final: Final = "best"
     candidates: int = 1
+    halving: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.baseline not in BASELINES:
             raise ValueError(f"there is no baseline {self.baseline!r}: expected one of {', '.join(BASELINES)}")
-        if self.steps < 1 or self.masks_per_item < 2 or self.checkpoint_every < 1 or self.candidates < 0:
-            raise ValueError("a search needs at least 1 step, 2 masks an item, and checkpoints at least 1 step apart")
+        if self.masks_per_item < 2:
+            raise ValueError(f"REINFORCE compares masks: it needs at least 2 an item, not {self.masks_per_item}")
 
 
 def advantages(
@@ -96,28 +95,24 @@ def reinforce(
     items: int,
     settings: ReinforceSettings | None = None,
     tasks: Int[Tensor, " items"] | None = None,
-    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_step: OnStep = lambda record: None,
+    memory: Memory | None = None,
 ) -> Found:
-    """Search for the sites whose patch has the lowest loss.
+    """Search for the sites whose patch has the lowest loss, equation 5: min over logits of E[loss(mask, item)],
+    mask ~ Bernoulli(sigmoid(logits)).
 
     ``validate`` gives the mean held-out loss of each mask. ``tasks`` names each item's task in a multi-task search.
-    ``on_step`` and KeyboardInterrupt are as in ``found.search``.
+    ``on_step``, ``memory`` and KeyboardInterrupt are as in ``steps.search``.
     """
     settings = settings or ReinforceSettings()
-    generator = torch.Generator().manual_seed(settings.seed)
-    logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], settings.learning_rate)
     each = torch.arange(items).repeat(settings.masks_per_item)
 
-    def step() -> tuple[Tensor, int]:
-        with torch.no_grad():
-            masks = torch.rand(len(each), sites, generator=generator) < bernoulli(logits)
+    def step(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+        drawn = settings.masks_per_item if settings.shared_masks else len(each)
+        masks = torch.rand(drawn, sites, generator=generator) < bernoulli(logits.detach())
+        masks = masks.repeat_interleave(len(each) // drawn, 0)
         losses = evaluate(masks, each)
         weights = advantages(losses, settings.baseline, each, None if tasks is None else tasks[each])
-        optimizer.zero_grad()
-        surrogate(logits, masks, weights).backward()
-        optimizer.step()
-        return losses, len(each)
+        return losses, surrogate(logits, masks, weights), len(each)
 
-    choice = Choice(validate, settings.candidates, generator)
-    return search(logits, step, choice, settings.steps, settings.checkpoint_every, on_step)
+    return search("reinforce", step, validate, sites, items, settings, tasks, on_step, memory)

@@ -5,17 +5,22 @@ a yes or no, the loss of a run has a gradient for all of them at once. The share
 set of sites above a half does nearly what they did.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from taskvec.search.found import Choice, Found, Validate, search
+from taskvec.search.found import Final, Found, OnStep, Validate
+from taskvec.search.memory import Memory
+from taskvec.search.steps import StepSettings, search
 
 COST_OF_A_GRADIENT = 3  # evaluations: one forward, and a backward of about two
+
+Gate = Literal["share", "straight_through", "hard_concrete"]
+GATES: tuple[Gate, ...] = ("share", "straight_through", "hard_concrete")
+TEMPERATURE, STRETCH = 2 / 3, (-0.1, 1.1)  # of the hard concrete gate, as its authors have them
 
 
 class Differentiate(Protocol):
@@ -27,24 +32,49 @@ class Differentiate(Protocol):
 
 
 @dataclass(frozen=True)
-class RelaxedSettings:
-    """``steps`` of Adam, each on ``items`` drawn of those searched on.
+class RelaxedSettings(StepSettings):
+    """``items`` are drawn for every step of those searched on, of several tasks as many each.
 
-    ``candidates`` is how many sets are sampled at every checkpoint, each site with its share as probability, beside the
-    set of all sites above a half.
+    ``gate`` says how shares come from logits: see ``open_gates``. ``candidates`` masks are sampled at every checkpoint,
+    each site with the sigmoid of its logit as probability.
     """
 
     steps: int = 40
     items: int = 16
     learning_rate: float = 0.3
     initial_logit: float = -1.0
+    gate: Gate = "share"
     checkpoint_every: int = 20
+    final: Final = "best"
     candidates: int = 15
+    halving: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.items, self.checkpoint_every) < 1 or self.candidates < 0:
-            raise ValueError("a search needs at least 1 step and 1 item, and checkpoints at least 1 step apart")
+        super().__post_init__()
+        if self.gate not in GATES:
+            raise ValueError(f"there is no gate {self.gate!r}: expected one of {', '.join(GATES)}")
+        if self.items < 1:
+            raise ValueError(f"a step needs at least 1 item, not {self.items}")
+
+
+def open_gates(logits: Float[Tensor, " sites"], gate: Gate, generator: torch.Generator) -> Float[Tensor, " sites"]:
+    """Shares 0..1 of one step, with a gradient by the logits.
+
+    ``share``: s = sigmoid(logit), the same at every step. ``straight_through``: b ~ Bernoulli(s), with the gradient of
+    s (Bengio et al. 2013), so that shares are the 0 and 1 of a mask. ``hard_concrete`` (Louizos et al. 2018, equations
+    10 and 11): u ~ Uniform(0, 1), c = sigmoid((log u - log(1 - u) + logit) / (2/3)), min(1, max(0, 1.2 c - 0.1)), which
+    is above one half with probability s, often exactly 0 or 1, and has the true gradient of its value.
+    """
+    if gate == "share":
+        return torch.sigmoid(logits)
+    uniform = torch.rand(len(logits), generator=generator)
+    if gate == "straight_through":
+        chances = torch.sigmoid(logits)
+        return (uniform < chances.detach()) + (chances - chances.detach())
+    concrete = torch.sigmoid((torch.logit(uniform) + logits) / TEMPERATURE)
+    low, high = STRETCH
+    return (concrete * (high - low) + low).clamp(0, 1)
 
 
 def relaxed(
@@ -53,26 +83,38 @@ def relaxed(
     sites: int,
     items: int,
     settings: RelaxedSettings | None = None,
-    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_step: OnStep = lambda record: None,
+    tasks: Int[Tensor, " items"] | None = None,
+    memory: Memory | None = None,
 ) -> Found:
-    """Search for the sites whose patch has the lowest loss, by the gradient of their shares.
+    """Search for the sites whose patch has the lowest loss, by the gradient of their shares: min over logits of
+    E[loss(shares(logits), item)].
 
-    ``validate`` gives the mean held-out loss of each mask. ``on_step`` and KeyboardInterrupt are as in
-    ``found.search``; a record's ``sites`` is the sum of all shares.
+    With ``tasks``, each item's task, it is the mean over tasks of the logarithm of a task's mean loss that is
+    minimised: every task's gradient is divided by its mean loss in this step, so that no task dominates. Raises
+    ValueError where that loss is not positive.
+
+    ``validate`` gives the mean held-out loss of each mask. ``on_step``, ``memory`` and KeyboardInterrupt are as in
+    ``steps.search``; a record's ``sites`` is the sum of all sigmoids of logits.
     """
     settings = settings or RelaxedSettings()
-    generator = torch.Generator().manual_seed(settings.seed)
-    logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], settings.learning_rate)
+    groups = [torch.arange(items)] if tasks is None else [(tasks == task).nonzero()[:, 0] for task in tasks.unique()]
+    each = max(1, settings.items // len(groups))
 
-    def step() -> tuple[Tensor, int]:
-        drawn = torch.randperm(items, generator=generator)[: settings.items]
-        shares = torch.sigmoid(logits)
-        losses, gradient = differentiate(shares.detach(), drawn)
-        optimizer.zero_grad()
-        shares.backward(gradient)
-        optimizer.step()
-        return losses, COST_OF_A_GRADIENT * len(drawn)
+    def step(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+        drawn = [group[torch.randperm(len(group), generator=generator)[:each]] for group in groups]
+        shares = open_gates(logits, settings.gate, generator)
+        results = [differentiate(shares.detach(), own) for own in drawn]
+        losses = torch.cat([own for own, _ in results])
+        gradients = torch.stack([gradient for _, gradient in results])
+        if tasks is not None:
+            gradients = gradients / _positive(torch.stack([own.mean() for own, _ in results]))[:, None]
+        return losses, shares @ gradients.mean(0), COST_OF_A_GRADIENT * len(losses)
 
-    choice = Choice(validate, settings.candidates, generator)
-    return search(logits, step, choice, settings.steps, settings.checkpoint_every, on_step)
+    return search("relaxed", step, validate, sites, items, settings, tasks, on_step, memory)
+
+
+def _positive(means: Float[Tensor, " tasks"]) -> Float[Tensor, " tasks"]:
+    if not (means > 0).all():
+        raise ValueError(f"several tasks weigh the same by the logarithm of their loss: one has {float(means.min())}")
+    return means

@@ -1,0 +1,144 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from taskvec.search import Found, Memory, ReinforceSettings, RelaxedSettings, reinforce, relaxed
+from taskvec.search.found import FINALS, Final
+from taskvec.search.relaxed import GATES, Gate
+
+WANTED = torch.rand(20, generator=torch.Generator().manual_seed(1))
+
+
+def evaluate(masks: Tensor, items: Tensor) -> Tensor:
+    return (masks.float() - WANTED).square().sum(1) * (1 + items)
+
+
+def validate(masks: Tensor) -> Tensor:
+    return evaluate(masks, torch.zeros(len(masks)))
+
+
+def differentiate(shares: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    difference, factor = shares - WANTED, 1.0 + items
+    return difference.square().sum() * factor, 2 * difference * factor.mean()
+
+
+class KilledError(Exception):
+    pass
+
+
+def stop_at(step: int, how: type[BaseException]) -> Callable[[dict[str, Any]], None]:
+    def on_step(record: dict[str, Any]) -> None:
+        if record["step"] == step:
+            raise how
+
+    return on_step
+
+
+def assert_same(first: Found, second: Found) -> None:
+    assert first.scores is not None
+    assert second.scores is not None
+    assert torch.equal(first.scores, second.scores)
+    assert torch.equal(first.mask, second.mask)
+    assert (first.loss, first.step, first.evaluations) == (second.loss, second.step, second.evaluations)
+    assert first.history == second.history
+    assert not second.interrupted
+
+
+@pytest.mark.parametrize("step", [3, 8, 10, 24, 29])  # before, at and after checkpoints, and before the last step
+@pytest.mark.parametrize("final", FINALS)
+def test_reinforce_goes_on_after_ctrl_c(tmp_path: Path, final: Final, step: int) -> None:
+    settings = ReinforceSettings(steps=30, checkpoint_every=8, candidates=3, final=final)
+    tasks = torch.tensor([0, 0, 1, 1])
+    memory = Memory(tmp_path / "state")
+    whole = reinforce(evaluate, validate, 20, 4, settings, tasks)
+    try:
+        found = reinforce(evaluate, validate, 20, 4, settings, tasks, stop_at(step, KeyboardInterrupt), memory)
+        assert found.interrupted
+        assert len(found.history) == step
+    except KeyboardInterrupt:
+        assert step < 8
+    assert memory.path.exists()
+    seen = []
+    assert_same(whole, reinforce(evaluate, validate, 20, 4, settings, tasks, seen.append, memory))
+    assert [record["step"] for record in seen] == list(range(step + 1, 31))
+    assert not memory.path.exists()
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("how", "last"), [(KeyboardInterrupt, 13), (KilledError, 10)])
+def test_relaxed_goes_on_after_ctrl_c_or_from_its_last_checkpoint(
+    tmp_path: Path, gate: Gate, how: type[BaseException], last: int
+) -> None:
+    settings, memory = RelaxedSettings(steps=25, checkpoint_every=5, gate=gate), Memory(tmp_path / "state")
+    whole = relaxed(differentiate, validate, 20, 30, settings)
+    if how is KilledError:
+        with pytest.raises(KilledError):
+            relaxed(differentiate, validate, 20, 30, settings, stop_at(13, how), memory=memory)
+    else:
+        assert relaxed(differentiate, validate, 20, 30, settings, stop_at(13, how), memory=memory).interrupted
+    seen = []
+    assert_same(whole, relaxed(differentiate, validate, 20, 30, settings, seen.append, memory=memory))
+    assert seen[0]["step"] == last + 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
+    """When masks are drawn and nothing is learnt from them yet: the step is done again from its start."""
+    settings, memory, calls = ReinforceSettings(steps=12, checkpoint_every=5), Memory(tmp_path / "state"), []
+
+    def interrupted(masks: Tensor, items: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return evaluate(masks, items)
+
+    first = reinforce(interrupted, validate, 20, 4, settings, memory=memory)
+    assert first.interrupted
+    assert len(first.history) == 7
+    assert_same(
+        reinforce(evaluate, validate, 20, 4, settings), reinforce(evaluate, validate, 20, 4, settings, memory=memory)
+    )
+
+
+def test_a_search_may_be_stopped_more_than_once(tmp_path: Path) -> None:
+    settings, memory = RelaxedSettings(steps=25, checkpoint_every=5), Memory(tmp_path / "state")
+    for step in (7, 8, 21):
+        relaxed(differentiate, validate, 20, 30, settings, stop_at(step, KeyboardInterrupt), memory=memory)
+    again = relaxed(differentiate, validate, 20, 30, settings, memory=memory)
+    assert_same(relaxed(differentiate, validate, 20, 30, settings), again)
+
+
+def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
+    settings = ReinforceSettings(steps=30, checkpoint_every=5)
+    memory = Memory(tmp_path / "state", {"model": "a"})
+    interrupted = stop_at(12, KeyboardInterrupt)
+    reinforce(evaluate, validate, 20, 4, settings, on_step=interrupted, memory=memory)
+    before = memory.path.read_bytes()
+    with pytest.raises(ValueError, match="with seed 0: expected 1"):
+        reinforce(evaluate, validate, 20, 4, replace(settings, seed=1), memory=memory)
+    with pytest.raises(ValueError, match="with sites 20: expected 21"):
+        reinforce(evaluate, validate, 21, 4, settings, memory=memory)
+    with pytest.raises(ValueError, match="with tasks None: expected"):
+        reinforce(evaluate, validate, 20, 4, settings, torch.zeros(4, dtype=torch.int64), memory=memory)
+    with pytest.raises(ValueError, match="with model a: expected b"):
+        reinforce(evaluate, validate, 20, 4, settings, memory=replace(memory, of={"model": "b"}))
+    with pytest.raises(ValueError, match="with method reinforce: expected relaxed"):
+        relaxed(differentiate, validate, 20, 4, memory=memory)
+    assert memory.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"text, no tensors", None])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    memory = Memory(tmp_path / "state")
+    if content is None:
+        save_file({"weights": torch.zeros(2)}, memory.path)
+    else:
+        memory.path.write_bytes(content)
+    with pytest.raises(ValueError, match="does not hold the state of a search"):
+        reinforce(evaluate, validate, 20, 4, memory=memory)
