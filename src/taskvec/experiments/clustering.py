@@ -31,8 +31,8 @@ PAPER = (
 
 def _outputs(study: Study, group: Group) -> HeadOutputs:
     """Head outputs of as many prompts of each task as are clustered."""
-    prompts = [study.prompts(task, group)[: study.protocol.clustered] for task in study.protocol.tasks]
-    return head_outputs(study.model, prompts)
+    prompts = [study.prompts(task, group) for task in study.protocol.tasks]
+    return head_outputs(study.model, prompts, study.protocol.clustered)
 
 
 def clusterings(study: Study) -> list[HeadClustering]:
@@ -40,7 +40,7 @@ def clusterings(study: Study) -> list[HeadClustering]:
     group = study.protocol.groups[0]
 
     def compute() -> list[dict[str, Any]]:
-        scores = head_taskness(study.statistics(group))
+        scores = head_taskness(taskness(study.statistics(group)))
         return [vars(each) for each in cluster_heads(_outputs(study, group), scores)]
 
     key = {"cell": "clustering", "prompts": study.protocol.clustered, "settings": study.protocol.settings}
@@ -56,8 +56,7 @@ def table_2(study: Study) -> list[Table]:
     if len(study.protocol.tasks) < 2:
         return []
     rows = []
-    labels = ("highest", "second highest", "random", "random", "second lowest", "lowest")
-    for label, head, printed in zip(labels, clustering_table(clusterings(study)), PAPER, strict=True):
+    for (label, head), printed in zip(clustering_table(clusterings(study)).items(), PAPER, strict=True):
         cells = (f"{head.taskness:.4f}", f"{head.silhouette:.4f}", f"{head.davies_bouldin:.4f}")
         rows.append(Row(f"{label}: {head.stack} {head.layer}, head {head.head}", cells, printed))
     silhouette, davies_bouldin = rank_correlations(clusterings(study))
@@ -74,9 +73,8 @@ def figure_2(study: Study) -> list[Picture]:
     if len(study.protocol.tasks) < 2:
         return []
     group = study.protocol.groups[0]
-    names = [task.name for task in study.protocol.tasks]
     scores = taskness(study.statistics(group))
-    figure = analysis_figure(scores, _outputs(study, group), names, study.model.geometry)
+    figure = analysis_figure(scores, _outputs(study, group), study.model.geometry)
     note = (
         "Left: taskness of every head. Right: two heads that score high and one that scores low, with the taskness "
         "of their tokens in the places of the canvas and the t-SNE of their outputs."

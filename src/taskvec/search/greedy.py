@@ -6,7 +6,7 @@ It minimises the mean loss over the items of the set alpha; of several tasks the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,18 +15,22 @@ from torch import Tensor
 from taskvec.search.found import Evaluate, Found, OnStep
 
 Layers = Sequence[Int[Tensor, " members"]]
+Order = Literal["taskness", "random"]
+ORDERS: tuple[Order, ...] = ("taskness", "random")
 
 
 @dataclass(frozen=True)
 class GreedySettings:
     """The paper's settings by default (Section 13.2): the first 17 of the layers, and 100 trials of random sets with a
     ``share`` of 0.3 of their sites. The paper's limit of "10k iterations" is read as ten ``sweeps`` over the k layers.
+    ``order`` tells who arranges the layers by what: their taskness, or chance, which is one of the paper's baselines.
     """
 
     layers: int = 17
     share: float = 0.3
     trials: int = 100
     sweeps: int = 10
+    order: Order = "taskness"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -37,6 +41,8 @@ class GreedySettings:
             )
         if not 0 <= self.share <= 1:
             raise ValueError(f"the share of sites is {self.share}: expected 0 to 1")
+        if self.order not in ORDERS:
+            raise ValueError(f"there is no order {self.order!r} of layers: expected {' or '.join(ORDERS)}")
 
 
 @dataclass
