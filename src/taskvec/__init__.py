@@ -7,13 +7,14 @@ mask = vectors(image)
 vectors.save_pretrained("vectors/segmentation")
 """
 
+from taskvec.analysis import taskness
 from taskvec.data import load_data
 from taskvec.finding import QUICK, FindSettings, find
 from taskvec.heads import Patch
 from taskvec.models import load_model
 from taskvec.prompts import draw_prompts
 from taskvec.search import ReinforceSettings, RelaxedSettings
-from taskvec.statistics import Statistics, collect, taskness
+from taskvec.statistics import Statistics, collect
 from taskvec.tasks import TASKS
 from taskvec.vectors import TaskVectors
 
