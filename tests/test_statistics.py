@@ -10,7 +10,7 @@ from taskvec import statistics as module
 from taskvec.heads import recording
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts
-from taskvec.statistics import Moments, Statistics, TaskStatistics, collect, taskness
+from taskvec.statistics import Moments, Statistics, collect
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 999), st.floats(-1e4, 1e4))
@@ -85,15 +85,3 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         Statistics.load(path)
     with pytest.raises(FileNotFoundError):
         Statistics.load(tmp_path / "absent")
-
-
-def test_taskness_is_between_over_within_variance() -> None:
-    def task(mean: float, variance: float) -> TaskStatistics:
-        field = torch.full((1, 1, 1, 4), mean), torch.full((1, 1, 1, 4), variance)
-        return TaskStatistics(9, {"encoder": field[0]}, {"encoder": field[1]}, {})
-
-    statistics = Statistics({"a": task(1.0, 2.0), "b": task(5.0, 6.0)}, "")
-    assert taskness(statistics)["encoder"].item() == pytest.approx(4.0 / 4.0)
-    # equation 4, the total over the mean within-task variance, is that plus one
-    total = (2.0 + 6.0) / 2 + 4.0
-    assert total / 4.0 == pytest.approx(1 + taskness(statistics)["encoder"].item())

@@ -166,17 +166,3 @@ def _on_canvas(values: Float[Tensor, "layers seen heads head_dim"], tokens: Tens
     field = torch.full((layers, heads, size, width), torch.nan)
     field[:, :, tokens.cpu()] = values.transpose(1, 2).float().cpu()
     return field
-
-
-def taskness(statistics: Statistics) -> dict[str, Float[Tensor, "layers heads tokens"]]:
-    """Between-task over within-task variance of every position, summed over the head's dimensions; NaN where unseen.
-
-    Equation 4 divides the total variance instead; for tasks of equal size that is this score plus one.
-    """
-    tasks = list(statistics.tasks.values())
-    scores = {}
-    for stack in tasks[0].mean:
-        means = torch.stack([task.mean[stack] for task in tasks])
-        within = torch.stack([task.variance[stack] for task in tasks]).mean(0).sum(-1)
-        scores[stack] = means.var(0, correction=0).sum(-1) / within
-    return scores

@@ -18,12 +18,11 @@ from matplotlib.ticker import MaxNLocator
 from taskvec.evaluate import Evaluation
 from taskvec.objectives import ObjectiveKind
 from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
+from taskvec.report.style import BLUE, FAINT, INK, MUTED, VERMILLION, ticks, tidy
 from taskvec.report.table import METHOD_LABELS, METRIC_LABELS, number
 from taskvec.sites import Site
 from taskvec.tasks import Images, Metric
 
-BLUE, VERMILLION = "#0072b2", "#d55e00"
-INK, MUTED, FAINT = "#222222", "#666666", "#d0d0d0"
 METHOD_COLOURS = {"one_shot": BLUE, "task_vectors": VERMILLION}
 AXES: dict[Metric, str] = {
     "iou": "IoU (0 to 1)   better \N{RIGHTWARDS ARROW}",
@@ -157,7 +156,7 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
     sites.set_xlabel("search step")
     sites.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (losses, held_out, sites):
-        _tidy(axes)
+        tidy(axes)
     figure.align_ylabels()
     figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
     return _svg(figure)
@@ -222,15 +221,10 @@ def _cells(axes: Axes, shares: Float[np.ndarray, "layers heads"]) -> None:
     axes.pcolormesh(*corners, shares, cmap=colours, vmin=0, vmax=1, edgecolors=FAINT, linewidth=0.5)
     axes.set_aspect("equal")
     axes.invert_yaxis()
-    axes.set_xticks(_ticks(columns))
-    axes.set_yticks(_ticks(rows))
+    axes.set_xticks(ticks(columns))
+    axes.set_yticks(ticks(rows))
     axes.tick_params(labelsize=8, length=0, colors=MUTED)
     axes.spines[:].set_visible(False)
-
-
-def _ticks(count: int) -> range:
-    """Indices to name: each of a few, every fourth of many."""
-    return range(0, count, 1 if count <= 8 else 4)
 
 
 def _numbers(axes: Axes, counts: Int[np.ndarray, "layers heads"], tokens: int) -> None:
@@ -297,19 +291,11 @@ def score_chart(outcome: TaskOutcome) -> str:
     axes.set_xlim(0, 1 if outcome.metric == "iou" else None)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_xlabel(AXES[outcome.metric])
-    _tidy(axes)
+    tidy(axes)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     for label, method in zip(axes.get_yticklabels(), METHODS, strict=True):
         label.set_color(METHOD_COLOURS.get(method, INK))
     return _svg(figure)
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(labelsize=8.5, colors=MUTED)
-    axes.xaxis.label.set_fontsize(9)
-    axes.yaxis.label.set_fontsize(9)
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,0 +1,8 @@
+"""How much of a task is in each head output, before any search (Sections 2.2 and 9.1).
+
+Scores are here; ``clustering`` and ``projection`` are modules to import by themselves, as scikit-learn loads slowly.
+"""
+
+from taskvec.analysis.scores import head_taskness, layer_taskness, layers_by_taskness, site_taskness, taskness
+
+__all__ = ["head_taskness", "layer_taskness", "layers_by_taskness", "site_taskness", "taskness"]
