@@ -100,9 +100,21 @@ def method_of(settings: FindSettings) -> str:
     return next(name for name, kind in SEARCHES.items() if type(settings.search) is kind)
 
 
+def parts_of(data: DataSet) -> list[Part]:
+    """What the means, the search and the choice among its results see; ValueError where nothing is left for one."""
+    parts = partition(data, SHARES, PARTITION_SEED)
+    sizes = [len(part) for part in parts]
+    if not all(sizes):
+        raise ValueError(
+            f"{len(data)} examples are too few: {sizes[0]} fall to the statistics, {sizes[1]} to the search and "
+            f"{sizes[2]} to the choice among its results"
+        )
+    return parts
+
+
 def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
     """The prompts behind the means."""
-    part = partition(data, SHARES, PARTITION_SEED)[0]
+    part = parts_of(data)[0]
     pairs = pairs_of(part)
     drawn = _draw(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
     if settings.pool <= settings.prompts:
@@ -140,13 +152,8 @@ def find_sites(
     search by REINFORCE or gradient go on. Raises ValueError where examples are too few or the statistics belong to
     another model or other data, KeyError where they lack a task.
     """
-    statistics_part, search_part, held_out_part = partition(data, SHARES, PARTITION_SEED)
-    sizes = [len(part) for part in (statistics_part, search_part, held_out_part)]
-    if not all(sizes):
-        raise ValueError(
-            f"{len(data)} examples are too few: {sizes[0]} fall to the statistics, {sizes[1]} to the search and "
-            f"{sizes[2]} to the choice among its results"
-        )
+    _, search_part, held_out_part = parts_of(data)
+    statistics.means([task.name for task in tasks])  # KeyError before all else where there are none
     for task in tasks:
         prompts = statistics.tasks[task.name].prompts
         _check_origin(statistics.model_fingerprint, prompts, model, data, task, [search_part, held_out_part])
@@ -185,7 +192,7 @@ def search_objective(
     model: MaeVqgan, data: DataSet, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
 ) -> Objective:
     """What ``find_sites`` minimises: losses of masks on the items that it searches on."""
-    part = partition(data, SHARES, PARTITION_SEED)[1]
+    part = parts_of(data)[1]
     return _objective(model, part, tasks, settings, statistics, settings.items, settings.objective)
 
 

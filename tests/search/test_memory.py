@@ -79,11 +79,11 @@ def test_relaxed_goes_on_after_ctrl_c_or_from_its_last_checkpoint(
     whole = relaxed(differentiate, validate, 20, 30, settings)
     if how is KilledError:
         with pytest.raises(KilledError):
-            relaxed(differentiate, validate, 20, 30, settings, stop_at(13, how), memory=memory)
+            relaxed(differentiate, validate, 20, 30, settings, on_step=stop_at(13, how), memory=memory)
     else:
-        assert relaxed(differentiate, validate, 20, 30, settings, stop_at(13, how), memory=memory).interrupted
+        assert relaxed(differentiate, validate, 20, 30, settings, on_step=stop_at(13, how), memory=memory).interrupted
     seen = []
-    assert_same(whole, relaxed(differentiate, validate, 20, 30, settings, seen.append, memory=memory))
+    assert_same(whole, relaxed(differentiate, validate, 20, 30, settings, on_step=seen.append, memory=memory))
     assert seen[0]["step"] == last + 1
     assert not list(tmp_path.iterdir())
 
@@ -109,7 +109,7 @@ def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
 def test_a_search_may_be_stopped_more_than_once(tmp_path: Path) -> None:
     settings, memory = RelaxedSettings(steps=25, checkpoint_every=5), Memory(tmp_path / "state")
     for step in (7, 8, 21):
-        relaxed(differentiate, validate, 20, 30, settings, stop_at(step, KeyboardInterrupt), memory=memory)
+        relaxed(differentiate, validate, 20, 30, settings, on_step=stop_at(step, KeyboardInterrupt), memory=memory)
     again = relaxed(differentiate, validate, 20, 30, settings, memory=memory)
     assert_same(relaxed(differentiate, validate, 20, 30, settings), again)
 

@@ -188,7 +188,9 @@ def search_command(
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
         on_step = search_log(progress, bar, out / SEARCH_LOG, getattr(settings.search, "steps", None))
-        found = find_sites(network, examples, tasks, settings, collected, on_step, Memory(out / SEARCH_STATE))
+        of = {"model": network.fingerprint(), "data": examples.describe(), "tasks": [each.name for each in tasks]}
+        memory = Memory(out / SEARCH_STATE, of)
+        found = find_sites(network, examples, tasks, settings, collected, on_step, memory)
     vectors = [select(network, found, collected, each) for each in tasks]
     for each in vectors:
         keep(each, out if len(tasks) == 1 else out / each.task, out / SEARCH_LOG)

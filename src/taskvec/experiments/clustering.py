@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from taskvec.analysis import (
+from taskvec.analysis import head_taskness, taskness
+from taskvec.analysis.clustering import (
     HeadClustering,
     HeadOutputs,
     cluster_heads,
     clustering_table,
     head_outputs,
-    head_taskness,
     rank_correlations,
-    taskness,
 )
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.results import Column, Picture, Row, Table

@@ -83,8 +83,8 @@ def relaxed(
     sites: int,
     items: int,
     settings: RelaxedSettings | None = None,
-    on_step: OnStep = lambda record: None,
     tasks: Int[Tensor, " items"] | None = None,
+    on_step: OnStep = lambda record: None,
     memory: Memory | None = None,
 ) -> Found:
     """Search for the sites whose patch has the lowest loss, by the gradient of their shares: min over logits of
