@@ -47,7 +47,7 @@ def test_everything_of_a_study(study: Study, tmp_path: Path) -> None:
     one_shot = tables["table-3"].rows[0].cells[0]
     assert isinstance(one_shot, Value)
     assert one_shot == study.scores("one_shot", "segmentation").value()
-    report(results, study, tmp_path, {"model": {"name": "random"}})
+    report(results, study, tmp_path, "A random model", {"model": {"name": "random"}})
     page = (tmp_path / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     claims = json.loads((tmp_path / "claims.json").read_text())

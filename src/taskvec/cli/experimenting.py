@@ -90,7 +90,8 @@ def experiment_command(
         study = Study(network, chosen, Store(out / "cells", on_cell))
         results = run(names, study, out, console.print)
         if name == "all":
-            report(results, study, out, {**facts, "seconds": time.monotonic() - started})
+            title = f"Visual task vectors: {model} on {data}"
+            report(results, study, out, title, {**facts, "time": {"seconds of this run": time.monotonic() - started}})
     for each in (each for some in results.values() for each in some):
         if isinstance(each, Table):
             print(f"{each.title}\n\n{to_markdown(each)}")

@@ -31,7 +31,7 @@ METHODS = {
     "greedy_layer": "GRS, layers",
     "one_shot_vectors": "one-shot prompt + task vectors",
     "combined": "in-painting + segmentation - identity",  # sums of means at multi-task sites
-    "inpainting_multi": "in-painting's vectors alone",
+    "inpainting_multi": "in-painting's vectors alone",  # at COMPOSED, where vectors_multi are segmentation's
     "copy_input": "copy of the input",
     "ceiling": "tokenizer's ceiling",
 }
@@ -46,7 +46,8 @@ class Evidence:
     ``xrays`` likewise, on x-rays, empty where there are none. ``clustering`` are the rank correlations of heads'
     taskness with silhouette and Davies-Bouldin scores. ``gigaflops`` is what ``taskvec info`` counts of the model and,
     under ``published``, of the published architecture. ``starts`` are the best losses of greedy random search's
-    random starts by (layers k, share p), segmentation, IoU.
+    random starts by (layers k, share p) at segmentation: minus the IoU. ``layers`` are those of both stacks that k of
+    them are chosen from.
     """
 
     scores: dict[tuple[str, str], Scores]
@@ -54,3 +55,4 @@ class Evidence:
     clustering: tuple[float, float] | None = None
     gigaflops: dict[str, dict[str, float]] = field(default_factory=dict)
     starts: dict[tuple[int, float], float] = field(default_factory=dict)
+    layers: int | None = None

@@ -14,6 +14,7 @@ TITLES = {
     "inpainting": "In-painting",
 }
 METRICS = {"iou": "IoU", "mse": "MSE"}
+REFERENCES = ("copy_input", "ceiling")  # no ways to do a task
 Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of TITLES
 
 
@@ -37,7 +38,8 @@ def method_table(
     for method in methods:
         cells = tuple(study.scores(method, task).value() for task in tasks_in_order(study))
         printed = dict(zip(TITLES, (paper or {}).get(method, ()), strict=False))
-        rows.append(Row(METHODS[method], cells, tuple(printed.get(task) for task in tasks_in_order(study))))
+        paper_cells = tuple(printed.get(task) for task in tasks_in_order(study)) if printed else ()
+        rows.append(Row(METHODS[method], cells, paper_cells, reference=method in REFERENCES))
     return Table(name, title, f"{note} {spread_note(study)}", task_columns(study), tuple(rows))
 
 
@@ -56,7 +58,7 @@ def group_table(
     for method in methods:
         every = [study.scores(method, task) for task in chosen]
         cells: list[Value] = [scores.only(group).value() for scores in every for group in groups]
-        rows.append(Row(METHODS[method], tuple(cells)))
+        rows.append(Row(METHODS[method], tuple(cells), reference=method in REFERENCES))
     return Table(name, title, note, columns, tuple(rows))
 
 

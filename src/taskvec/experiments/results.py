@@ -28,6 +28,12 @@ class Value:
     spread: float | None
     count: int
 
+    def __str__(self) -> str:
+        """As the paper prints it, 0.353 ± 0.028; the interval, 0.353 [0.340, 0.366], where there is no spread."""
+        if self.spread is None:
+            return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:.3f} \N{PLUS-MINUS SIGN} {self.spread:.3f}"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -57,9 +63,14 @@ class Scores:
         """Those of one group."""
         return Scores(self.metric, {group: self.groups[group]})
 
+    @property
+    def every(self) -> Float[np.ndarray, " n"]:
+        """The scores of all groups."""
+        return np.concatenate([group.scores for group in self.groups.values()])
+
     def value(self) -> Value:
         """All pairs of all groups as one number."""
-        every = np.concatenate([group.scores for group in self.groups.values()])
+        every = self.every
         whole = interval(every, self.images)
         means = [float(group.scores.mean()) for group in self.groups.values()]
         spread = float(np.std(means, ddof=1)) if len(means) > 1 else None
@@ -92,16 +103,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell is a value, a text, or None where there is nothing. ``paper`` has what the paper prints in its place."""
+    """``label`` stands before the cells; a cell is a value, a text, or None where there is nothing.
+
+    ``paper`` is what the paper prints in the same cells, empty where it has no such row. A ``reference``, such as the
+    tokenizer's ceiling, is no candidate for the best of a column.
+    """
 
     label: str
     cells: tuple[Value | str | None, ...]
     paper: tuple[str | None, ...] = ()
+    reference: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """``name`` is that of its files, such as table-3; ``note`` says what a reader must know to read it."""
+    """``name`` is that of its files, such as table-3; ``note`` says what a reader must know to read it.
+
+    Raises ValueError where a row does not have a cell, or the paper's, for every column.
+    """
 
     name: str
     title: str
@@ -109,10 +128,27 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns) or len(row.paper) not in (0, len(self.columns)):
+                counts = f"{len(row.cells)} cells and {len(row.paper)} of the paper"
+                raise ValueError(f"{self.name}: row {row.label!r} has {counts}, expected {len(self.columns)} each")
+
+    def best(self) -> set[tuple[int, int]]:
+        """(row, column) of the best value of each column that has one; values that print alike are equally good."""
+        found = set()
+        for index, column in enumerate(self.columns):
+            cells = {row: each.cells[index] for row, each in enumerate(self.rows) if not each.reference}
+            means = {row: round(cell.mean, 3) for row, cell in cells.items() if isinstance(cell, Value)}
+            if column.better and means:
+                best = max(means.values()) if column.better == "higher" else min(means.values())
+                found |= {(row, index) for row, mean in means.items() if mean == best}
+        return found
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, saved as PNG and PDF under its name."""
+    """A figure, saved as PNG (200 dots an inch, whatever the figure's own) and PDF under its name."""
 
     name: str
     title: str
@@ -125,7 +161,10 @@ Judgement = Literal["holds", "does not hold", "cannot be tested here"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim of the paper holds: its numbers, ours, and the rule by which the judgement follows from ours."""
+    """Whether a claim of the paper holds: its numbers, ours, and the rule by which the judgement follows from ours.
+
+    ``paper`` and ``ours`` may have several lines; what follows an empty line is detail.
+    """
 
     claim: str
     statement: str

@@ -33,12 +33,12 @@ def run(
     return results
 
 
-def report(results: Results, study: Study, out: Path, facts: dict[str, Any]) -> None:
+def report(results: Results, study: Study, out: Path, title: str, facts: dict[str, dict[str, Any]]) -> None:
     """``report.html`` and ``claims.json``: what becomes of every claim, and everything that experiments gave."""
     judged = verdicts(collect_evidence(study))
     sections = [
         (title, [each for name in names for each in results.get(name, ())]) for title, names in SECTIONS.items()
     ]
-    write_study(out / "report.html", facts, judged, [section for section in sections if section[1]])
+    write_study(out / "report.html", title, facts, judged, [section for section in sections if section[1]])
     with replacing(out / "claims.json") as temporary:
         temporary.write_text(json.dumps([vars(verdict) for verdict in judged], indent=1) + "\n")

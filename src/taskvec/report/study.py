@@ -1,0 +1,51 @@
+"""The report of a whole study: what was run, the verdict on every claim, then each table and figure in turn."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from taskvec.experiments.results import Judgement, Picture, Table, Value, Verdict
+from taskvec.files import replacing
+from taskvec.report.exports import heading, to_png
+from taskvec.report.rendering import data_uri, environment, facts
+
+MARKS: dict[Judgement, str] = {
+    "holds": "\N{CHECK MARK}",
+    "does not hold": "\N{MULTIPLICATION X}",
+    "cannot be tested here": "?",
+}
+
+
+def write_study(
+    path: Path,
+    title: str,
+    told: Mapping[str, Mapping[str, Any]],
+    verdicts: Sequence[Verdict],
+    sections: Sequence[tuple[str, Sequence[Table | Picture]]],
+) -> None:
+    """Write one self-contained HTML file; an error leaves ``path`` as it was.
+
+    ``told`` is what was run, settings by group, such as {"Data": {"splits": 4}}. ``sections`` have a title and what is
+    shown under it, in order.
+    """
+    counts = Counter(verdict.judgement for verdict in verdicts)
+    templates = environment()
+    templates.filters.update(heading=heading, is_value=lambda cell: isinstance(cell, Value), picture=_picture)
+    page = templates.get_template("study.html.j2").render(
+        title=title,
+        facts={group: facts(values) for group, values in told.items()},
+        verdicts=[(verdict, *verdict.ours.partition("\n\n")[::2]) for verdict in verdicts],
+        counts={judgement: counts[judgement] for judgement in MARKS if counts[judgement]},
+        marks=MARKS,
+        sections=sections,
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _picture(item: Table | Picture) -> dict[str, Any] | None:
+    """What the template shows of a picture: its address, and its width on paper in pixels of 1/96 inch."""
+    if isinstance(item, Table):
+        return None
+    return {"address": data_uri(to_png(item)), "width": round(item.figure.get_figwidth() * 96)}

@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from taskvec.evaluate import interval
+from taskvec.experiments.results import Column, Group, Row, Scores, Table, Value
+from taskvec.tasks import Metric
+
+
+def scores(metric: Metric, **groups: list[float]) -> Scores:
+    """One image a pair, the same names in every set of scores."""
+    return Scores(
+        metric, {name: Group(np.array(s), [f"{name}{i}" for i in range(len(s))]) for name, s in groups.items()}
+    )
+
+
+def test_a_value_is_over_all_pairs_and_its_spread_over_groups():
+    value = scores("iou", a=[0.1, 0.3], b=[0.5, 0.7, 0.9]).value()
+    assert value.mean == pytest.approx(0.5)
+    assert value.spread == pytest.approx(np.std([0.2, 0.7], ddof=1))
+    assert value.count == 5
+    assert value.low < value.mean < value.high
+
+
+def test_one_group_has_no_spread():
+    value = scores("iou", a=[0.1, 0.3]).value()
+    assert value.spread is None
+    assert str(replace(value, low=0.1, high=0.3)) == "0.200 [0.100, 0.300]"
+    assert str(replace(value, spread=0.0284)) == "0.200 ± 0.028"
+
+
+def test_images_of_several_groups_are_resampled_together():
+    image = ["x", "y"]
+    together = Scores("iou", {"a": Group(np.array([0.0, 1.0]), image), "b": Group(np.array([0.0, 1.0]), image)})
+    apart = scores("iou", a=[0.0, 1.0], b=[0.0, 1.0])
+    assert (together.value().low, together.value().high) == (0, 1)  # two images
+    assert apart.value().high - apart.value().low <= 1
+    expected = interval(np.array([0.0, 1.0, 0.0, 1.0]), image * 2)
+    assert (together.value().low, together.value().high) == (expected.low, expected.high)
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("iou", 1), ("mse", -1)])
+def test_a_gain_is_positive_where_scores_are_better(metric: Metric, sign: int):
+    hard = np.random.default_rng(0).normal(0, 10, 50)
+    ours, theirs = scores(metric, a=(hard + 1).tolist()), scores(metric, a=hard.tolist())
+    gain = ours.gain_over(theirs)
+    assert gain.mean == pytest.approx(sign)
+    # what makes a pair hard cancels: every difference is the same
+    assert (gain.low, gain.high) == pytest.approx((sign, sign))
+    assert theirs.gain_over(ours).mean == pytest.approx(-sign)
+
+
+def test_only_the_same_prompts_can_be_compared():
+    one = scores("iou", a=[0.1, 0.2])
+    with pytest.raises(ValueError, match="same metric and groups"):
+        one.gain_over(scores("mse", a=[0.1, 0.2]))
+    with pytest.raises(ValueError, match="same metric and groups"):
+        one.gain_over(scores("iou", b=[0.1, 0.2]))
+    with pytest.raises(ValueError, match="scores of a are of different prompts"):
+        one.gain_over(Scores("iou", {"a": Group(np.array([0.1, 0.2]), ["a1", "a0"])}))
+
+
+def value(mean: float) -> Value:
+    return Value(mean, mean - 0.1, mean + 0.1, None, 3)
+
+
+def table(*rows: Row) -> Table:
+    columns = (Column("up", "higher"), Column("down", "lower"), Column("plain"))
+    return Table("table-0", "Title", "", columns, rows)
+
+
+def test_the_best_of_a_column_depends_on_its_better_end():
+    rows = [Row(f"row {mean}", (value(mean), value(mean), value(mean))) for mean in (0.2, 0.3, 0.1)]
+    assert table(*rows).best() == {(1, 0), (2, 1)}
+
+
+def test_values_that_print_alike_are_equally_good_and_references_are_no_candidates():
+    rows = [
+        Row("a", (value(0.3001), None, None)),
+        Row("b", (value(0.2999), "text", None)),
+        Row("ceiling", (value(0.9), None, None), reference=True),
+    ]
+    assert table(*rows).best() == {(0, 0), (1, 0)}
+
+
+@pytest.mark.parametrize("row", [Row("short", (None, None)), Row("long", (None,) * 3, ("0.1",))])
+def test_rows_have_a_cell_for_every_column(row: Row):
+    with pytest.raises(ValueError, match=f"table-0: row '{row.label}' has .*, expected 3 each"):
+        table(row)
