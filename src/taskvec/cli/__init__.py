@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from taskvec.cli import models, scores, vectors  # noqa: F401 which adds their commands
+from taskvec.cli import arithmetic, models, scores, vectors  # noqa: F401 which adds their commands
 from taskvec.cli.terminal import app
 from taskvec.cli.vectors import INTERRUPTED
 
