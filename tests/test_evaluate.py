@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskvec import evaluate
+from taskvec.canvas import ViewName
 from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts
-from taskvec.tasks import IDENTITY, SEGMENTATION
+from taskvec.tasks import IDENTITY, SEGMENTATION, task_named
 from taskvec.vectors import TaskVectors
 
 
@@ -78,7 +80,7 @@ def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVect
     for found, count in (
         ({"search": record}, 3),
         ({"search": record, "held_out": record, "step": 3}, 3),
-        ({"combined": "a + b", "first": {}, "second": {"search": record}}, 3),
+        ({"combined": "a + b", "terms": [{"found": {}}, {"found": {"search": record}}]}, 3),
         ({"search": {**record, "data": "folder", "root": "/photographs"}}, 0),
         ({}, 0),
     ):
@@ -120,5 +122,38 @@ def test_methods_by_name(small_model: MaeVqgan, small_prompts: list[Prompts]) ->
     by_name = evaluate.answers(small_model, evaluate.method_named(small_model, "query_only"), small_prompts[0])
     direct = evaluate.answers(small_model, evaluate.run(small_model, "query_only"), small_prompts[0])
     assert torch.equal(by_name, direct)
-    with pytest.raises(ValueError, match="there is no method 'luck': expected one_shot, query_only, copy_input"):
+    with pytest.raises(
+        ValueError, match=r"no method 'luck': expected one of one_shot, .*, one_shot\+vectors:DIRECTORY"
+    ):
         evaluate.method_named(small_model, "luck")
+
+
+def test_vectors_are_patched_with_or_without_the_example(tiny: MaeVqgan, tmp_path: Path) -> None:
+    prompts = draw_prompts(Scenes("test"), SEGMENTATION, 4, tiny.config.image_size, seed=0)
+    sites = tiny.sites("layer")
+    zeros = {stack: torch.zeros(*index.shape, tiny.head_width(stack)) for stack, index in sites.index.items()}
+    vectors = TaskVectors.select(tiny, sites, sites.mask([0]), zeros, task="t", metric="mse", found={})
+    vectors.save_pretrained(tmp_path)
+    views: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
+    for prefix, view in views.items():
+        method = f"{prefix}{tmp_path}"
+        assert evaluate.patched_by(method) == (view, str(tmp_path))
+        named = evaluate.answers(tiny, evaluate.method_named(tiny, method), prompts)
+        assert torch.equal(named, evaluate.answers(tiny, evaluate.run(tiny, view, vectors.patch), prompts))
+        assert not torch.equal(named, evaluate.answers(tiny, evaluate.run(tiny, view), prompts))
+    assert evaluate.patched_by("one_shot") is None
+
+
+def test_a_composed_task_is_scored_as_its_output_is(small_model: MaeVqgan) -> None:
+    """The mask of a holed image: the same truth as segmentation's, and an input with a hole."""
+    task = task_named("inpainting+segmentation")
+    composed, plain = (draw_prompts(Scenes("test"), each, 6, 15, seed=0) for each in (task, SEGMENTATION))
+    assert composed.origin["sides"] == "hole to mask"
+    assert np.array_equal(composed.query_output, plain.query_output)
+    changed = (composed.query_input != plain.query_input).any(-1)
+    assert not composed.query_input[changed].any()
+    assert changed.any((1, 2)).all()
+    truth = evaluate.evaluate(
+        small_model, lambda canvases: small_model.geometry.crop(canvases, "query_output"), composed
+    )
+    assert truth.scores.tolist() == [1.0] * 6

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from taskvec.canvas import CanvasGeometry, Region
 from taskvec.images import resize
-from taskvec.tasks import COLORIZATION, SEGMENTATION, TASKS, Source, Task, dark, grey, hole, task_named
+from taskvec.tasks import COLORIZATION, SEGMENTATION, TASKS, Source, Task, dark, grey, hole, mask, task_named
 
 GEOMETRY = CanvasGeometry(224, 111, 16)
 
@@ -77,6 +77,21 @@ def test_grey_is_what_pillow_makes_of_it() -> None:
 def test_dark_halves() -> None:
     source = _random_source(16, 0)
     assert np.array_equal(dark(source), source.images // 2)
+
+
+@given(st.integers(4, 40), st.integers(0, 99))
+def test_a_composed_task_has_the_input_of_the_first_and_the_output_of_the_second(size: int, seed: int) -> None:
+    source, task = _random_source(size, seed), task_named("inpainting+segmentation")
+    assert np.array_equal(task.input(source), hole(source))
+    assert np.array_equal(task.output(source), mask(source))
+    assert (task.name, task.metric, task.detail) == ("inpainting+segmentation", "iou", None)
+    assert task_named("low_light+colorization").detail == "chroma"
+
+
+@pytest.mark.parametrize("name", ["inpainting+", "+segmentation", "inpainting+juggling", "identity+identity+identity"])
+def test_what_does_not_compose_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"there is no task '.*': expected one of segmentation, .*, or two joined by"):
+        task_named(name)
 
 
 def test_an_unknown_task_is_refused() -> None:

@@ -1,14 +1,19 @@
 import json
+import operator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from taskvec.heads import Means, Patch
+from taskvec.canvas import VIEWS, ViewName
+from taskvec.heads import Means, Patch, recording
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors, read_config
 
@@ -76,6 +81,78 @@ def test_vectors_of_the_same_sites_add_up(
     )
     with pytest.raises(ValueError, match="task 0 and task 0 have different sites"):
         _ = vectors + _vectors(small_model, small_means, chosen=(0, 5))
+
+
+FACTORS = st.floats(0.125, 8) | st.floats(-8, -0.125) | st.sampled_from([-1, 1, 2])
+
+
+@given(FACTORS, FACTORS)
+@settings(max_examples=10)
+def test_arithmetic_is_that_of_their_means(
+    small_model: MaeVqgan, small_means: Means, first: float, second: float
+) -> None:
+    a, b = (_vectors(small_model, small_means, task) for task in (0, 1))
+    expected = {
+        stack: (first * mean - b.means[stack] / second, mean - b.means[stack], mean) for stack, mean in a.means.items()
+    }
+    for stack, (linear, difference, same) in expected.items():
+        close = {"equal_nan": True, "rtol": 1e-5, "atol": 1e-5}
+        torch.testing.assert_close((a * first - b / second).means[stack], linear, **close)
+        torch.testing.assert_close((first * (a - b)).means[stack], first * difference, **close)
+        torch.testing.assert_close((a + b - b).means[stack], same, **close)
+        torch.testing.assert_close((b - (b + -a)).means[stack], same, **close)
+
+
+def test_a_combination_is_named_by_its_terms(small_model: MaeVqgan, small_means: Means) -> None:
+    a, b = (_vectors(small_model, small_means, task) for task in (0, 1))
+    assert (a - (b - 0.5 * a)).task == "task 0 - task 1 + 0.5 * task 0"
+    assert (-(2 * a) + b / 4).task == "-2 * task 0 + 0.25 * task 1"
+    assert (-a).config.found["terms"] == [
+        {"factor": -1, "task": "task 0", "metric": "mse", "fingerprint": a.fingerprint(), "found": {"step": 1}}
+    ]
+
+
+def test_only_vectors_are_added_and_only_numbers_multiply(vectors: TaskVectors) -> None:
+    wrong: list[tuple[Callable[..., object], object, object]] = [
+        (operator.add, vectors, 1),
+        (operator.sub, 1, vectors),
+        (operator.mul, vectors, vectors),
+        (operator.truediv, 2, vectors),
+        (operator.truediv, vectors, vectors),
+    ]
+    for calculate, left, right in wrong:
+        with pytest.raises(TypeError):
+            calculate(left, right)
+    for factor in (float("nan"), float("inf"), 1e300):
+        with pytest.raises(ValueError, match=r"the values of .* \* task 0 are not finite in float32"):
+            _ = factor * vectors
+
+
+def test_a_stack_without_sites_need_not_have_been_searched(small_model: MaeVqgan, small_means: Means) -> None:
+    """Sites 0, 5 and 9 are all of the encoder, the first stack."""
+    both, encoder = _vectors(small_model, small_means), small_model.sites("quadrant", ("encoder",))
+    means = {stack: mean[1] for stack, mean in small_means.items()}
+    other = TaskVectors.select(small_model, encoder, encoder.mask([0, 5, 9]), means, task="b", metric="mse", found={})
+    for combined in (both + other, other + both):
+        torch.testing.assert_close(
+            combined.means["encoder"], both.means["encoder"] + other.means["encoder"], equal_nan=True
+        )
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_just_the_chosen_positions_are_replaced_in_either_view(
+    view: ViewName, small_model: MaeVqgan, small_means: Means, canvases: Tensor
+) -> None:
+    """By what went into the patch and what came out of it in the same run, position by position of the canvas."""
+    vectors = _vectors(small_model, small_means, chosen=(0, 5, 9, 16, 19, 24))
+    with recording(small_model) as before, vectors.applied(view) as model, recording(model) as after:
+        model(canvases, view)
+    for stack, mean in vectors.means.items():
+        tokens = small_model.view(view).tokens(stack)
+        z, replaced = torch.stack(before[stack], 1), torch.stack(after[stack], 1)
+        expected = mean[:, :, tokens].transpose(1, 2).expand_as(z)  # [batch, layers, tokens, heads, head_dim]
+        assert torch.equal(replaced, torch.where(expected.isnan(), z, expected))
+        assert not torch.equal(replaced, z)
 
 
 def test_no_sites_are_no_vectors(small_model: MaeVqgan, small_means: Means) -> None:

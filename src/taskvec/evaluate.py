@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ Method = Callable[[UInt8[Tensor, "n canvas canvas 3"]], Pixels]
 
 BATCH = 64
 _BOOTSTRAP_CELLS = 20_000_000  # drawn at once: what fits a few hundred megabytes
-VECTORS = "vectors:"  # before a directory, names the method of the task vectors in it
+# before a directory, name the methods of the task vectors in it, by the view in which they are patched
+VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
 
 
 @dataclass(frozen=True)
@@ -194,22 +196,34 @@ def scores(model: MaeVqgan, method: Method, prompts: Prompts) -> Float[np.ndarra
 def seen(config: VectorsConfig, prompts: Prompts) -> int:
     """How many of the queries are in images that the vectors were found on, which makes their scores worth less."""
     used: set[str] = set()
-    left = [config.found]
+    left: list[dict[str, Any]] = [config.found]
     while left:
         record = left.pop()
-        left += [inner for inner in record.values() if isinstance(inner, dict)]
+        values = [each for value in record.values() for each in (value if isinstance(value, list) else [value])]
+        left += [each for each in values if isinstance(each, dict)]
         if "images" in record and all(record.get(key) == prompts.origin.get(key) for key in ("data", "root")):
             used.update(record["images"])
     return sum(name in used for name in prompts.query_images)
 
 
+def patched_by(name: str) -> tuple[ViewName, str] | None:
+    """The view and the directory of the task vectors that the method of this name patches, if it does."""
+    prefix = next((prefix for prefix in VECTORS if name.startswith(prefix)), None)
+    return None if prefix is None else (VECTORS[prefix], name.removeprefix(prefix))
+
+
 def method_named(model: MaeVqgan, name: str) -> Method:
-    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another."""
+    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another.
+
+    ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9).
+    """
     if name in VIEWS:
         return run(model, name)
-    if name.startswith(VECTORS):
-        return run(model, "query_only", TaskVectors.load(name.removeprefix(VECTORS), model).patch)
+    if patched := patched_by(name):
+        view, directory = patched
+        return run(model, view, TaskVectors.load(directory, model).patch)
     others = {"copy_input": copy_input, "ceiling": ceiling}
     if name not in others:
-        raise ValueError(f"there is no method {name!r}: expected {', '.join([*VIEWS, *others])} or vectors:DIRECTORY")
+        choices = [*VIEWS, *others, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
+        raise ValueError(f"there is no method {name!r}: expected one of {', '.join(choices)}")
     return others[name](model)

@@ -99,8 +99,16 @@ IDENTITY = Task("identity", image, image)
 TASKS = {task.name: task for task in (SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY)}
 
 
+def compose(first: Task, second: Task) -> Task:
+    """The second task on the input of the first: after in-painting, segmentation is the mask of a holed image."""
+    return Task(f"{first.name}+{second.name}", first.input, second.output, second.metric, second.detail)
+
+
 def task_named(name: str) -> Task:
-    """The built-in task of this name; ValueError names the choices."""
+    """The built-in task of this name, or two composed, as ``inpainting+segmentation``; ValueError names the choices."""
+    first, _, second = name.partition("+")
+    if first in TASKS and second in TASKS:
+        return compose(TASKS[first], TASKS[second])
     if name not in TASKS:
-        raise ValueError(f"there is no task {name!r}: expected one of {', '.join(TASKS)}")
+        raise ValueError(f"there is no task {name!r}: expected one of {', '.join(TASKS)}, or two joined by +")
     return TASKS[name]

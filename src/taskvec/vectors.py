@@ -149,23 +149,61 @@ class TaskVectors:
         return _as_mask(result) if self.config.metric == "iou" else result
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
-        return self._combine(other, 1.0, "+")
+        return self._add(other, 1)
 
     def __sub__(self, other: "TaskVectors") -> "TaskVectors":
-        return self._combine(other, -1.0, "-")
+        return self._add(other, -1)
 
-    def _combine(self, other: "TaskVectors", sign: float, symbol: str) -> "TaskVectors":
+    def __mul__(self, factor: float) -> "TaskVectors":
+        return self._scale(factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "TaskVectors":
+        return self._scale(1 / divisor)
+
+    def __neg__(self) -> "TaskVectors":
+        return self._scale(-1)
+
+    def _add(self, other: "TaskVectors", sign: int) -> "TaskVectors":
         """Add or subtract means position by position (Figure 7); ValueError where the positions are not the same."""
+        if not isinstance(other, TaskVectors):
+            return NotImplemented
         if self.config.model_fingerprint != other.config.model_fingerprint:
             raise ValueError(f"{self.task} and {other.task} belong to different models")
         if self.sites != other.sites:
             raise ValueError(
                 f"{self.task} and {other.task} have different sites: only vectors of the same sites add up"
             )
-        means = {stack: mean + sign * other.means[stack] for stack, mean in self.means.items()}
-        name = f"{self.task} {symbol} {other.task}"
-        found = {"combined": name, "first": self.config.found, "second": other.config.found}
-        return TaskVectors(self.model, replace(self.config, task=name, found=found), means)
+        # a stack without a chosen site is all NaN, and the other's search may not have had it
+        means = {stack: mean + sign * other.means.get(stack, torch.nan) for stack, mean in self.means.items()}
+        return self._combined(means, self._terms() + other._terms(sign))
+
+    def _scale(self, factor: float) -> "TaskVectors":
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return self._combined({stack: factor * mean for stack, mean in self.means.items()}, self._terms(factor))
+
+    def _terms(self, factor: float = 1) -> list[dict[str, Any]]:
+        """What these vectors are the sum of, times ``factor``: themselves alone, unless they were combined."""
+        itself = {
+            "factor": 1,
+            "task": self.task,
+            "metric": self.config.metric,
+            "fingerprint": self.fingerprint(),
+            "found": self.config.found,
+        }
+        terms = self.config.found.get("terms", [itself])
+        return [{**term, "factor": factor * term["factor"]} for term in terms]
+
+    def _combined(self, means: dict[str, Tensor], terms: list[dict[str, Any]]) -> "TaskVectors":
+        """Vectors at the same sites; ``iou`` if a term that is not subtracted has it, as its masks come out."""
+        name = _as_sum(terms)
+        if any(not torch.equal(mean.isfinite(), self.means[stack].isfinite()) for stack, mean in means.items()):
+            raise ValueError(f"the values of {name} are not finite in float32")
+        metric = "iou" if any(term["factor"] > 0 and term["metric"] == "iou" for term in terms) else "mse"
+        found = {"combined": name, "terms": terms}
+        return TaskVectors(self.model, replace(self.config, task=name, metric=metric, found=found), means)
 
     def fingerprint(self) -> str:
         """SHA-256 of what they do, 16 hexadecimal digits: the same model and means, the same fingerprint."""
@@ -234,6 +272,16 @@ def _check_model(model: MaeVqgan, config: VectorsConfig) -> None:
             f"these task vectors belong to the model with fingerprint {config.model_fingerprint}, "
             f"not to this one with {fingerprint}"
         )
+
+
+def _as_sum(terms: list[dict[str, Any]]) -> str:
+    """The tasks of terms with their factors, such as ``0.5 * a - b``."""
+    text = ""
+    for term in terms:
+        size = abs(term["factor"])
+        text += " - " if term["factor"] < 0 else " + "
+        text += term["task"] if size == 1 else f"{size:g} * {term['task']}"
+    return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
 
 
 def _as_mask(image: Image.Image) -> Image.Image:

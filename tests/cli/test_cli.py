@@ -4,10 +4,12 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import taskvec
@@ -16,7 +18,7 @@ from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.statistics import Statistics
-from taskvec.vectors import TaskVectors
+from taskvec.vectors import TaskVectors, read_config
 
 QUICK_SEARCH = ["--objective", "token", "--steps", "4", "--masks", "4", "--items", "4", "--held-out", "8"]
 
@@ -152,6 +154,43 @@ FOUND = (
 )
 
 
+def test_combined_vectors_are_scored_on_a_composed_task(
+    workspace: Path, tiny: MaeVqgan, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Means of three tasks at the same sites: added up, scored without and with an example, refused, replaced."""
+    found = TaskVectors.load(workspace / "vectors", tiny)
+    for task, metric, factor in (("inpainting", "mse", 1), ("segmentation", "iou", 0.5), ("identity", "mse", 1)):
+        part = factor * found
+        replace(part, config=replace(part.config, task=task, metric=metric, found={})).save_pretrained(tmp_path / task)
+    expression, out = "inpainting + 2*segmentation - identity", tmp_path / "combined"
+    combine = ["combine", expression, "--vectors", str(tmp_path), "--out", str(out), "--json", str(tmp_path / "c.json")]
+    assert main(combine) == 0
+    said = f"inpainting + 2 * segmentation - identity: {len(found.sites)} of {found.config.of} sites, metric iou: {out}"
+    assert capsys.readouterr().err.strip() == said
+    combined = TaskVectors.load(out, tiny)
+    for stack, mean in found.means.items():
+        torch.testing.assert_close(combined.means[stack], mean, equal_nan=True)
+    assert json.loads((tmp_path / "c.json").read_text())["found"]["combined"] == expression
+
+    composed = ["--task", "inpainting+segmentation", "--pairs", "4", "--json", str(tmp_path / "e.json")]
+    for method in ("one_shot", f"vectors:{out}", f"one_shot+vectors:{out}"):
+        assert main(["evaluate", "--method", method, *composed]) == 0
+        result = json.loads((tmp_path / "e.json").read_text())
+        told = capsys.readouterr()
+        assert told.out.startswith(f"inpainting+segmentation {method}: IoU {result['mean']:.4f} [")
+        assert "told from the outputs" not in told.err
+        assert result["splits"]["all"]["prompts"]["sides"] == "hole to mask"
+    assert "these task vectors are of inpainting + 2 * segmentation - identity, judged by inpainting+seg" in told.err
+
+    assert main(combine) == 1
+    assert "exists: results are never merged" in capsys.readouterr().err
+    (out / "report.html").write_text("of the vectors before")
+    again = ["-segmentation + identity", "--vectors", str(tmp_path), "--out", str(out), "--overwrite"]
+    assert main(["combine", *again, "--metric", "iou"]) == 0
+    assert (read_config(out).task, read_config(out).metric) == ("-segmentation + identity", "iou")
+    assert not (out / "report.html").exists()
+
+
 def test_apply_works_on_a_directory_and_on_a_file(workspace: Path, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -199,7 +238,7 @@ def test_train_follows_a_recipe(tmp_path: Path) -> None:
 # (arguments, exit status, what the one sentence says); W stands for the workspace
 BAD_INPUT = [
     (["evaluate", "--task", "juggling", "--method", "one_shot"], 1, "there is no task 'juggling': expected one of"),
-    (["evaluate", "--task", "identity", "--method", "luck"], 1, "there is no method 'luck': expected one_shot"),
+    (["evaluate", "--task", "identity", "--method", "luck"], 1, "there is no method 'luck': expected one of one_shot"),
     (["evaluate", "--task", "identity", "--method", "vectors:W"], 1, "holds no task vectors: there is no config.json"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "huge"], 1, "huge is no model: expected"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "W"], 1, "is not a model: there is no"),
@@ -214,6 +253,16 @@ BAD_INPUT = [
         1,
         "expected a name that ends in .json",
     ),
+    (["evaluate", "--task", "identity+juggling", "--method", "one_shot"], 1, "there is no task 'identity+juggling'"),
+    (
+        ["evaluate", "--task", "identity", "--method", "one_shot+vectors:W"],
+        1,
+        "holds no task vectors: there is no conf",
+    ),
+    (["combine", "vectors ** 2", "--vectors", "W", "--out", "W/x"], 1, "'vectors ** 2' in the expression is not unde"),
+    (["combine", "vectors + absent", "--vectors", "W", "--out", "W/x"], 1, "W/absent holds no task vectors: there is"),
+    (["combine", "vectors", "--vectors", "W", "--out", "W/x", "--metric", "ssim"], 1, "there is no metric 'ssim'"),
+    (["combine", "vectors", "--vectors", "W"], 2, "Missing option '--out'"),
     (["evaluate", "--method", "one_shot"], 1, "a task is needed (--task): only a folder"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--device", "tpu9"], 1, "--device tpu9: there is no"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--pairs", "0"], 2, "'--pairs'"),
@@ -373,5 +422,5 @@ def test_the_installed_command(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "taskvec: nowhere is no model: expected tiny, small or a directory that holds one\n"
     usage = subprocess.run([command, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
-    for name in ("train", "collect", "search", "find", "evaluate", "apply", "demo", "convert", "info"):
+    for name in ("train", "collect", "search", "find", "evaluate", "combine", "apply", "demo", "convert", "info"):
         assert name in usage

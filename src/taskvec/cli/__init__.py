@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from taskvec.cli import experimenting, models, scores, searching, vectors  # noqa: F401 which adds their commands
+from taskvec.cli import arithmetic, experimenting, models, scores, searching, vectors  # noqa: F401 which adds commands
 from taskvec.cli.terminal import INTERRUPTED, app
 
 __all__ = ["app", "main"]

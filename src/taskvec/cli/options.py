@@ -59,7 +59,12 @@ Model = Annotated[
     str, typer.Option("--model", help=f"A model that ships with the package ({', '.join(SHIPPED)}) or a directory.")
 ]
 Task = Annotated[
-    str | None, typer.Option("--task", help=f"One of {', '.join(TASKS)}, or nothing for a folder's own task.")
+    str | None,
+    typer.Option(
+        "--task",
+        help=f"One of {', '.join(TASKS)}, two, such as inpainting+segmentation (the mask of an image with a hole), or "
+        "nothing for a folder's own task.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]

@@ -11,7 +11,6 @@ from taskvec import evaluate as evaluation
 from taskvec.cli import options
 from taskvec.cli.terminal import COLUMNS, app, choose_task, console, load
 from taskvec.data.pascal import FOLDS
-from taskvec.evaluate import VECTORS
 from taskvec.models import load_model
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
 from taskvec.report.evaluations import as_line, companions, write_evaluations
@@ -26,7 +25,8 @@ def evaluate_command(
     method: Annotated[
         str,
         typer.Option(
-            help="one_shot, query_only, copy_input, ceiling or vectors:DIRECTORY, in which {split} is the split."
+            help="one_shot, query_only, copy_input, ceiling, vectors:DIRECTORY or, with the example, "
+            "one_shot+vectors:DIRECTORY; {split} in it is the split."
         ),
     ],
     task: options.Task = None,
@@ -95,7 +95,7 @@ def evaluate_command(
         }
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
         facts |= {"versions": environment.versions()}
-        write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method == "one_shot")
+        write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method.startswith("one_shot"))
 
 
 def _check_companions(path: Path) -> None:
@@ -122,8 +122,8 @@ def _tell(method: str, prompts: Prompts) -> None:
     """What a reader of the scores should know: what was left out, and what the task vectors have seen or are for."""
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
-    if method.startswith(VECTORS):
-        config = read_config(method.removeprefix(VECTORS))
+    if patched := evaluation.patched_by(method):
+        config = read_config(patched[1])
         if count := evaluation.seen(config, prompts):
             console.print(f"{count} of {len(prompts)} queries are images that the task vectors were found on")
         if config.task != prompts.task.name:

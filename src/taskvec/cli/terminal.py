@@ -13,7 +13,7 @@ from taskvec import environment
 from taskvec.data import DataSet, load_data
 from taskvec.data.examples import task_for
 from taskvec.files import replacing
-from taskvec.tasks import TASKS, Task
+from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def load(name: str, part: str, **given: object) -> DataSet:
 def choose_task(data: DataSet, name: str | None, metric: str | None) -> Task:
     """The task of this name or the data's own; says how the metric of an own task came about."""
     task = task_for(data, name)
-    if task.name in TASKS and TASKS[task.name] is task:
+    if task is not data.own_task:
         if metric is not None:
             raise ValueError(f"--metric {metric}: only a folder's own task is scored by choice, not {task.name}")
     elif metric is None:

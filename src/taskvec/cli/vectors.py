@@ -41,6 +41,7 @@ from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TaskVectors
 
 BEST = PRESETS["best"]
+JUDGEMENT = ("report.html", "examples.png", "results.json", "pairs.jsonl")  # beside the task vectors
 
 
 @app.command("find")
@@ -101,7 +102,7 @@ def find_command(
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
     """Save what a search found; results of an earlier one in the same place no longer belong to it."""
-    for name in ("report.html", "examples.png", "results.json", "pairs.jsonl"):
+    for name in JUDGEMENT:
         (out / name).unlink(missing_ok=True)
     keep(vectors, out, out / SEARCH_LOG)
     if vectors.config.found["interrupted"]:

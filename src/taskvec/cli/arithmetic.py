@@ -1,0 +1,52 @@
+"""The command that adds and subtracts task vectors."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taskvec.arithmetic import combine
+from taskvec.cli import options
+from taskvec.cli.terminal import SEARCH_LOG, app, console, write_json
+from taskvec.cli.vectors import JUDGEMENT
+from taskvec.models import load_model
+from taskvec.tasks import METRICS
+from taskvec.vectors import CONFIG as VECTORS_CONFIG
+
+
+@app.command("combine", context_settings={"ignore_unknown_options": True})  # an expression may begin with a minus
+def combine_command(
+    expression: Annotated[
+        str,
+        typer.Argument(
+            help="Such as 'inpainting + segmentation - identity': names, numbers, +, -, *, / and parentheses. Quotes "
+            "are for names that hold anything but letters, digits and _."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(callback=options.directory, help="Directory for the combined task vectors.")],
+    vectors: Annotated[Path, typer.Option(help="The directory with those of every name in the expression.")] = Path(),
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of the outputs: {' or '.join(METRICS)}; if not given, iou where any that are not subtracted have it."
+        ),
+    ] = None,
+    model: options.Model = "tiny",
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Add, subtract and scale task vectors of the same sites into those of a new task.
+
+    `taskvec evaluate --task inpainting+segmentation --method vectors:OUT` scores such a combination.
+    """
+    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    combined = combine(expression, load_model(model, options.device_named(device)), vectors, metric)
+    for name in (SEARCH_LOG, *JUDGEMENT):  # of what was there before
+        (out / name).unlink(missing_ok=True)
+    combined.save_pretrained(out)
+    write_json(json_file, asdict(combined.config))
+    config = combined.config
+    console.print(f"{config.task}: {len(config.sites)} of {config.of} sites, metric {config.metric}: {out}")
