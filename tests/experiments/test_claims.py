@@ -2,7 +2,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from experiments.papers import PUBLISHED, made_scores, papers_evidence
+from papers import PUBLISHED, made_scores, papers_evidence
 from taskvec.experiments.claims import PAPER, TASKS, verdicts
 from taskvec.experiments.evidence import COMPOSED, METHODS, Evidence
 from taskvec.experiments.results import Verdict

@@ -38,12 +38,17 @@ def heading(column: Column) -> str:
     return f"{column.label} {ARROWS[column.better]}" if column.better else column.label
 
 
+def is_numeric(table: Table, index: int) -> bool:
+    """Whether a column has values, and not texts alone."""
+    return any(isinstance(row.cells[index], Value) for row in table.rows)
+
+
 def to_markdown(table: Table) -> str:
     """Title, table and note; the best of a column bold, the paper's number of a cell below ours."""
     best = table.best()
     lines = [
         ["", *(_markdown(heading(column)) for column in table.columns)],
-        [":--", *("--:" if _is_numeric(table, index) else ":--" for index in range(len(table.columns)))],
+        [":--", *("--:" if is_numeric(table, index) else ":--" for index in range(len(table.columns)))],
     ]
     for number, row in enumerate(table.rows):
         cells = [_markdown(_text(cell)) for cell in row.cells]
@@ -85,7 +90,7 @@ def to_csv(table: Table) -> str:
 def to_latex(table: Table) -> str:
     r"""A table environment that needs ``\usepackage{booktabs}``; the paper's numbers are a row below ours."""
     best = table.best()
-    alignment = "".join("r" if _is_numeric(table, index) else "l" for index in range(len(table.columns)))
+    alignment = "".join("r" if is_numeric(table, index) else "l" for index in range(len(table.columns)))
     lines = [_latex_row("", [_latex(heading(column)) for column in table.columns]), r"\midrule"]
     for number, row in enumerate(table.rows):
         cells = [_latex(_text(cell)) for cell in row.cells]
@@ -154,10 +159,6 @@ def _numbers(cell: Value | str | None) -> list[float | str | None]:
     if isinstance(cell, Value):
         return [cell.mean, cell.low, cell.high, cell.spread, cell.count]
     return [cell, None, None, None, None]
-
-
-def _is_numeric(table: Table, index: int) -> bool:
-    return any(isinstance(row.cells[index], Value) for row in table.rows)
 
 
 def _markdown(text: str) -> str:

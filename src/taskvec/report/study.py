@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taskvec.experiments.results import Judgement, Picture, Table, Value, Verdict
+from taskvec.experiments.results import Judgement, Picture, Table, Verdict
 from taskvec.files import replacing
-from taskvec.report.exports import heading, to_png
+from taskvec.report.exports import heading, is_numeric, to_png
 from taskvec.report.rendering import data_uri, environment, facts
 
 MARKS: dict[Judgement, str] = {
@@ -31,7 +31,7 @@ def write_study(
     """
     counts = Counter(verdict.judgement for verdict in verdicts)
     templates = environment()
-    templates.filters.update(heading=heading, is_value=lambda cell: isinstance(cell, Value), picture=_picture)
+    templates.filters.update(heading=heading, picture=_picture)
     page = templates.get_template("study.html.j2").render(
         title=title,
         facts={group: facts(values) for group, values in told.items()},
@@ -39,13 +39,18 @@ def write_study(
         counts={judgement: counts[judgement] for judgement in MARKS if counts[judgement]},
         marks=MARKS,
         sections=sections,
+        is_numeric=is_numeric,
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
 def _picture(item: Table | Picture) -> dict[str, Any] | None:
-    """What the template shows of a picture: its address, and its width on paper in pixels of 1/96 inch."""
+    """What the template shows of a picture: its address, its width on paper and the least it can be read at.
+
+    Widths are in the browser's pixels, 96 an inch.
+    """
     if isinstance(item, Table):
         return None
-    return {"address": data_uri(to_png(item)), "width": round(item.figure.get_figwidth() * 96)}
+    width = item.figure.get_figwidth() * 96
+    return {"address": data_uri(to_png(item)), "width": round(width), "least": round(0.7 * width)}
