@@ -4,8 +4,11 @@
 
 Every search sees the same statistics, items (the first 10 or 40) and held-out items of drawn scenes; its seed changes.
 At each of its checkpoints the best set so far is scored on 500 test queries that no search sees, by the task's metric.
-Evaluations are of the search and of the held-out items that choose; one with a gradient counts as three. Writes
-OUT.jsonl, a line for each checkpoint, goes on where it was interrupted, and draws OUT.png.
+Evaluations are of the search and of the held-out items that choose; one with a gradient counts as three.
+
+Says how each search ends, beside the score that `paper` has at as many evaluations, and after how many evaluations and
+seconds each has the mean score that `paper` ends with. Writes OUT.jsonl, a line for each checkpoint, all searches with
+one seed before the next seed, goes on where it was interrupted, and draws OUT.png.
 """
 
 import argparse
@@ -14,7 +17,7 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -31,9 +34,12 @@ from taskvec.search.relaxed import COST_OF_A_GRADIENT
 from taskvec.tasks import TASKS, Task
 
 TEST_QUERIES = 500
+COSTS = ("evaluations", "seconds")
 # name: items searched on, objective, settings. `paper` is Section 8.1; `per item` compares masks on the same item.
 SEARCHES: dict[str, tuple[int, str, ReinforceSettings | RelaxedSettings]] = {
     "paper": (10, "pixel", ReinforceSettings()),
+    "paper, per item": (10, "pixel", ReinforceSettings(baseline="per_item")),
+    "paper, shared masks": (10, "pixel", ReinforceSettings(shared_masks=True)),
     "paper, token": (10, "token", ReinforceSettings()),
     "per item, token": (
         40,
@@ -43,8 +49,17 @@ SEARCHES: dict[str, tuple[int, str, ReinforceSettings | RelaxedSettings]] = {
         ),
     ),
     "relaxed": (40, "token", RelaxedSettings(checkpoint_every=10)),
+    "relaxed, straight through": (40, "token", RelaxedSettings(checkpoint_every=10, gate="straight_through")),
+    "relaxed, hard concrete": (40, "token", RelaxedSettings(checkpoint_every=10, gate="hard_concrete")),
 }
-COLOURS = dict(zip(SEARCHES, ("#222222", "#0072b2", "#009e73", "#d55e00"), strict=True))
+BAR = "paper"  # the search that the others are measured against
+COLOURS = dict(
+    zip(
+        SEARCHES,
+        ("#222222", "#999999", "#56b4e9", "#0072b2", "#009e73", "#d55e00", "#e69f00", "#cc79a7"),
+        strict=True,
+    )
+)
 
 
 def run(model: MaeVqgan, task: Task, name: str, seed: int) -> list[dict[str, Any]]:
@@ -97,21 +112,65 @@ def run(model: MaeVqgan, task: Task, name: str, seed: int) -> list[dict[str, Any
     return records
 
 
-def table(records: list[dict[str, Any]]) -> None:
-    """The score at the end of each search, mean and standard deviation over seeds, and its cost."""
-    ends: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+class Point(NamedTuple):
+    """A checkpoint of a search: mean and standard deviation of the score over seeds, and the median cost until then."""
+
+    score: float
+    spread: float
+    evaluations: float
+    seconds: float
+    seeds: int
+
+
+def curves(records: list[dict[str, Any]]) -> dict[str, dict[str, list[Point]]]:
+    """By task and search the checkpoints in their order."""
+    steps: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
     for record in records:
-        runs = ends[record["task"], record["search"]]
-        if runs and runs[-1]["seed"] == record["seed"]:
-            runs[-1] = record
-        else:
-            runs.append(record)
-    print("| task | search | score | evaluations | seconds | seeds |\n|---|---|---|---|---|---|")
-    for (task, search), runs in ends.items():
-        scores = [record["score"] for record in runs]
-        cost = f"{runs[0]['evaluations']:,} | {np.median([record['seconds'] for record in runs]):.0f}"
-        spread = np.std(scores, ddof=1) if len(scores) > 1 else np.nan
-        print(f"| {task} | {search} | {np.mean(scores):.4f} ± {spread:.4f} | {cost} | {len(runs)} |")
+        steps[record["task"], record["search"], record["step"]].append(record)
+    found: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    for (task, name, _), runs in sorted(steps.items(), key=lambda item: item[0][2]):
+        scores, evaluations, seconds = (np.array([run[key] for run in runs]) for key in ("score", *COSTS))
+        spread = np.std(scores, ddof=1) if len(runs) > 1 else np.nan
+        point = Point(scores.mean(), float(spread), float(np.median(evaluations)), float(np.median(seconds)), len(runs))
+        found[task][name].append(point)
+    return found
+
+
+def table(records: list[dict[str, Any]]) -> None:
+    """The score at the end of each search, its cost, and what the paper's search has reached at that cost."""
+    print(f"| task | search | score | evaluations | seconds | seeds | {BAR} at as many evaluations |")
+    print("|---|---|---|---|---|---|---|")
+    for task, searches in curves(records).items():
+        for name in [name for name in SEARCHES if name in searches]:
+            end = searches[name][-1]
+            before = [point for point in searches.get(BAR, []) if point.evaluations <= end.evaluations]
+            cost = f"{end.evaluations:,.0f} | {end.seconds:.0f}"
+            same = f"{before[-1].score:.4f}" if before else "no checkpoint yet"
+            print(f"| {task} | {name} | {end.score:.4f} ± {end.spread:.4f} | {cost} | {end.seeds} | {same} |")
+
+
+def race(records: list[dict[str, Any]]) -> None:
+    """What each search costs until its mean score is first as good as that at the end of the paper's."""
+    print(
+        f"\n| task | search | evaluations to {BAR}'s score | fewer by | seconds | fewer by |\n|---|---|---|---|---|---|"
+    )
+    for task, searches in curves(records).items():
+        if BAR not in searches:
+            continue
+        sign = 1 if TASKS[task].metric == "iou" else -1
+        target = sign * searches[BAR][-1].score
+        reached = {
+            name: next((point for point in searches[name] if sign * point.score >= target), None)
+            for name in SEARCHES
+            if name in searches
+        }
+        bar = reached[BAR]
+        for name, point in reached.items():
+            if point is None or bar is None:
+                print(f"| {task} | {name} | not reached | | | |")
+                continue
+            evaluations = f"{point.evaluations:,.0f} | {bar.evaluations / point.evaluations:.1f}x"
+            print(f"| {task} | {name} | {evaluations} | {point.seconds:.0f} | {bar.seconds / point.seconds:.1f}x |")
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:
@@ -119,7 +178,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     tasks = list(dict.fromkeys(record["task"] for record in records))
     figure = Figure((10, 3.2 * len(tasks)), 128, layout="constrained")
     for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
-        for axes, cost in zip(row, ("evaluations", "seconds"), strict=True):
+        for axes, cost in zip(row, COSTS, strict=True):
             for name, colour in COLOURS.items():
                 seeds = {r["seed"] for r in records if (r["task"], r["search"]) == (task, name)}
                 for index, seed in enumerate(sorted(seeds)):
@@ -148,14 +207,15 @@ def main() -> None:
     records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line
     records = [record for record in records if record["model"] == model.fingerprint()]
     done = {(record["task"], record["search"], record["seed"]) for record in records}
-    for task in options.tasks:
-        for name in options.searches:
-            for seed in range(options.seeds):
+    for seed in range(options.seeds):
+        for task in options.tasks:
+            for name in options.searches:
                 if (task, name, seed) not in done:
                     records += (found := run(model, TASKS[task], name, seed))
                     with log.open("a") as file:
                         file.write("".join(json.dumps(record) + "\n" for record in found))
     table(records)
+    race(records)
     draw(records, options.out.with_suffix(".png"))
 
 
