@@ -30,7 +30,8 @@ def collect_evidence(study: Study) -> Evidence:
         xrays=xray_scores(study),
         clustering=correlations(study),
         gigaflops={"this model": gigaflops(study.model), "published": _published()},
-        starts=start_scores(study) if segments else {},
+        starts={place: -score for place, score in start_scores(study).items()} if segments else {},
+        layers=study.model.config.encoder.layers + study.model.config.decoder.layers,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from taskvec.sites import Sites
 from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Images, Task
 
-UNPATCHED = ("one_shot", "query_only", "copy_input", "ceiling")
+RANDOM_DRAWS = 5
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,18 @@ class Study:
         run = self.method(method, chosen, group)
         return evaluate.answers(self.model, run, self.prompts(chosen, group)[:count]).numpy()
 
-    def mask(self, method: str, task: str, group: Group) -> tuple[Sites, Bool[Tensor, " sites"]]:
-        """The sites that a method patches for a task."""
+    def mask(self, method: str, task: str, group: Group, draw: int = 0) -> tuple[Sites, Bool[Tensor, " sites"]]:
+        """The sites that a method patches for a task, of random ones those of one draw."""
         patching = PATCHINGS[method]
+        if patching.kind in ("random", "top"):
+            return self._baseline(patching, task, group, draw)
         sites = self.model.sites(patching.granularity, patching.stacks)
         return sites, sites.mask(self.found(method, task, group)["sites"])
 
     def found(self, method: str, task: str, group: Group) -> dict[str, Any]:
-        """What a method's search came to: sites (their indices), loss, evaluations, seconds."""
+        """What a method's search came to: the indices of its sites, its loss and its evaluations."""
         patching = PATCHINGS[method]
         own = replace(patching, view="query_only")  # sites are found for the query alone, whatever sees them
-        if patching.kind in ("random", "top"):
-            return self._baseline(own, task, group)
         tasks = self.protocol.tasks if patching.multi else (self.task(task),)
         settings = find_settings(own, self.protocol, self.model, group.seed)
         return self.search(tasks, group, settings, f"{method} {'all tasks' if patching.multi else task}")
@@ -136,12 +136,21 @@ class Study:
     # How they come about
 
     def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.Group:
-        """The same in one group; ``judged`` holds other data to judge by, for sites and means of this group."""
+        """The same in one group; ``judged`` holds other data to judge by, for sites and means of this group.
+
+        Of random sites, a prompt's score is its mean over several draws.
+        """
         key: dict[str, Any] = {"method": method}
         if method in PATCHINGS:
             settings = find_settings(PATCHINGS[method], self.protocol, self.model, group.seed)
             key |= {"patching": PATCHINGS[method], "settings": settings}
-        return self._score(lambda: self.method(method, task, group), task, judged or group, method, key)
+        draws = range(RANDOM_DRAWS) if method in PATCHINGS and PATCHINGS[method].kind == "random" else [0]
+        every = []
+        for draw in draws:
+            own = {**key, "draw": draw}
+            run = partial(self.method, method, task, group, draw)
+            every.append(self._score(run, task, judged or group, method, own))
+        return replace(every[0], scores=np.mean([each.scores for each in every], 0))
 
     def _score(
         self, run: Callable[[], evaluate.Method], task: Task, group: Group, what: str, key: dict[str, Any]
@@ -157,27 +166,24 @@ class Study:
         values = self.store.get(f"{what} at {task.name}, {group.name}", cell, compute)
         return results.Group(np.array(values), prompts.query_images)
 
-    def method(self, method: str, task: Task, group: Group) -> evaluate.Method:
+    def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluate.Method:
         """How a method answers: of METHODS, those with a search have it done first."""
         area = self.protocol.settings.area
         if method not in PATCHINGS:
             if method in ("one_shot", "query_only"):
                 return evaluate.run(self.model, method, area=area)  # pyright: ignore[reportArgumentType]
             return evaluate.method_named(self.model, method)
-        sites, mask = self.mask(method, task.name, group)
+        sites, mask = self.mask(method, task.name, group, draw)
         patch = Patch(sites, mask[None], self.statistics(group).means([task.name]))
         return evaluate.run(self.model, PATCHINGS[method].view, patch, area)
 
-    def _baseline(self, patching: Patching, task: str, group: Group) -> dict[str, Any]:
+    def _baseline(self, patching: Patching, task: str, group: Group, draw: int) -> tuple[Sites, Bool[Tensor, " sites"]]:
         """As many quadrants as task vectors have, at random or those of the highest taskness."""
-        of = "vectors_multi" if patching.multi else "vectors"
-        sites, mask = self.mask(of, task, group)
+        sites, mask = self.mask("vectors_multi" if patching.multi else "vectors", task, group)
         count = int(mask.sum())
         if patching.kind == "random":
-            chosen = random_sites(len(sites), count, group.seed)
-        else:
-            chosen = top_sites(site_taskness(sites, taskness(self.statistics(group))), count)
-        return {"sites": chosen.nonzero()[:, 0].tolist(), "evaluations": 0}
+            return sites, random_sites(len(sites), count, RANDOM_DRAWS * group.seed + draw)
+        return sites, top_sites(site_taskness(sites, taskness(self.statistics(group))), count)
 
     def means(self, group: Group, weights: dict[str, float]) -> Means:
         """A sum of tasks' means with these weights, as the means of one task."""
