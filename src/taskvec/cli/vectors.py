@@ -36,11 +36,12 @@ from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table
+from taskvec.search import RelaxedSettings
 from taskvec.tasks import TASKS
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TaskVectors
 
-BEST = PRESETS["best"]
+STEPS = RelaxedSettings().steps
 JUDGEMENT = ("report.html", "examples.png", "results.json", "pairs.jsonl")  # beside the task vectors
 
 
@@ -61,7 +62,7 @@ def find_command(
     queries: Annotated[
         int, typer.Option(min=2, help="Pairs to judge by, of examples kept aside, or all that there are.")
     ] = QUERIES,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = BEST.search.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = STEPS,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -158,7 +159,7 @@ def demo_command(
     layout: options.Layout = None,
     skip_missing: options.SkipMissing = False,
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task, or all that there are.")] = QUERIES,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = BEST.search.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = STEPS,
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -197,7 +198,7 @@ def demo_command(
 
 
 def _quick(steps: int, seed: int) -> FindSettings:
-    return replace(BEST, seed=seed, search=replace(BEST.search, seed=seed, steps=steps))
+    return replace(PRESETS["best"], seed=seed, search=RelaxedSettings(seed=seed, steps=steps))
 
 
 def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds: float) -> None:

@@ -38,4 +38,5 @@ def collect_evidence(study: Study) -> Evidence:
 def _published() -> dict[str, float]:
     """GFLOP of the published architecture, counted on a model without memory for its weights."""
     with torch.device("meta"):
-        return gigaflops(MaeVqgan(MaeVqganConfig()))
+        model = MaeVqgan(MaeVqganConfig())
+    return gigaflops(model)

@@ -1,8 +1,9 @@
 """A study: every number that tables, figures and claims need, computed once and kept in cells."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class Study:
     model: MaeVqgan
     protocol: Protocol
     store: Store
+    _prompts: dict[tuple[str, ...], Prompts] = field(default_factory=dict, init=False, repr=False)
+    _statistics: dict[Path, Statistics] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -108,21 +111,19 @@ class Study:
             return {name: task.count for name, task in collected.tasks.items()}
 
         self.store.get(f"statistics of {settings.prompts} prompts, {group.name}", key, compute)
-        return Statistics.load(path)
+        if path not in self._statistics:
+            self._statistics[path] = Statistics.load(path)
+        return self._statistics[path]
 
     def prompts(self, task: Task, group: Group) -> Prompts:
         """The prompts that judge every method at a task in a group."""
-        count = min(self.protocol.pairs, pairs_of(group.test))
-        settings = self.protocol.settings
-        return draw_prompts(
-            group.test,
-            task,
-            count,
-            self.model.config.image_size,
-            group.seed,
-            sampling=settings.sampling,
-            same_hole=settings.same_hole,
-        )
+        place = task.name, group.name, str(group.test.describe())
+        if place not in self._prompts:
+            count, settings = min(self.protocol.pairs, pairs_of(group.test)), self.protocol.settings
+            options = {"sampling": settings.sampling, "same_hole": settings.same_hole}
+            size = self.model.config.image_size
+            self._prompts[place] = draw_prompts(group.test, task, count, size, group.seed, **options)  # pyright: ignore[reportArgumentType]
+        return self._prompts[place]
 
     def cell(self, what: str, key: dict[str, Any], group: Group, compute: Callable[[], Any]) -> Any:
         """Anything else of a group, as a cell; the value must be JSON."""
