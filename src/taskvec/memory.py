@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from taskvec.canvas import ViewName
-from taskvec.models.mae_vqgan import CACHED_PIXELS, DecodeArea, MaeVqgan, StackConfig
+from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan, StackConfig
 
 SHARE = 0.5  # of the free memory that a pass may take: the rest is for others, and for what no model foresees
 PROCESSOR_TOKENS = 4096  # of both stacks in one pass: on a processor more are no faster
