@@ -79,12 +79,35 @@ def test_bfloat16_is_close(small_model: MaeVqgan, small_means: Means, small_prom
     torch.testing.assert_close(exact, quick, rtol=0.05, atol=0.1)
 
 
+def test_fused_attention_is_equal_but_for_rounding(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites = small_model.sites("head")
+    masks, items = _masks(len(sites), 12), torch.arange(12)
+    exact, fused = (
+        Objective(small_model, sites, small_means, small_prompts, "token", fused=fused) for fused in (False, True)
+    )
+    torch.testing.assert_close(fused(masks, items), exact(masks, items), rtol=1e-5, atol=1e-5)
+    gradients = [each.differentiate(torch.full((len(sites),), 0.4), items)[1] for each in (exact, fused)]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-6)
+
+
+def test_an_item_is_embedded_once(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = Objective(small_model, small_model.sites("head"), small_means, small_prompts, "token")
+    monkeypatch.setattr(MaeVqgan, "embed", lambda *_: pytest.fail("embedded again"))
+    objective.mean_losses(_masks(len(objective.sites), 3))
+
+
 def test_wrong_settings_are_refused(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:
     sites = small_model.sites("head")
     with pytest.raises(ValueError, match="there is no objective 'beauty': expected one of pixel, token"):
         Objective(small_model, sites, small_means, small_prompts, "beauty")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="1 tasks of items do not fit the means"):
         Objective(small_model, sites, small_means, small_prompts[:1])
+    with pytest.raises(ValueError, match="rows is 0, expected at least 1, or None"):
+        Objective(small_model, sites, small_means, small_prompts, rows=0)
 
 
 def test_whole_shares_are_a_mask(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:

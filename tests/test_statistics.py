@@ -85,3 +85,18 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         Statistics.load(path)
     with pytest.raises(FileNotFoundError):
         Statistics.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, -1e3])
+def test_moments_of_floats_are_as_good_as_those_of_doubles(offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(640, 3, 5, generator=generator) + offset
+    samples[..., 0] = 0.1 + offset  # always the same
+    merged = Moments.of(samples[:32])
+    for part in samples[32:].split(32):
+        merged = merged + Moments.of(part)
+    exact = samples.double()
+    mean, variance = exact.mean(0), exact.var(0, correction=0)
+    torch.testing.assert_close(merged.mean, mean, rtol=1e-12, atol=1e-7)  # of a standard deviation of 1
+    torch.testing.assert_close(merged.variance, variance, rtol=1e-6, atol=1e-12)
+    assert (merged.variance >= 0).all()

@@ -11,7 +11,8 @@ from torch import Tensor
 from taskvec import metrics
 from taskvec.canvas import ViewName
 from taskvec.heads import Means, Patch
-from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
+from taskvec.memory import rows_of_a_pass
+from taskvec.models.mae_vqgan import CACHED_PIXELS, DecodeArea, MaeVqgan
 from taskvec.prompts import Prompts
 from taskvec.sites import Sites
 
@@ -25,8 +26,9 @@ class Objective:
 
     ``pixel`` is the task's metric after decoding (its negative for IoU); ``token`` the mean cross-entropy in nats of
     the true codes, which needs no decoding. Task t's items take the t-th of ``means``. ``rows`` bounds how many patched
-    runs share a forward pass; results do not depend on it, beyond the order of floating-point sums. ``bfloat16``
-    computes matrix products and convolutions in that type.
+    runs share a forward pass, None by the memory that is free; results do not depend on it, beyond the order of
+    floating-point sums. ``fused`` computes attention in one kernel, equal but for rounding. ``bfloat16`` computes
+    matrix products and convolutions in that type, with a copy of their weights, and attention as ``fused`` does.
     """
 
     model: MaeVqgan
@@ -36,10 +38,12 @@ class Objective:
     kind: ObjectiveKind = "pixel"
     view: ViewName = "query_only"
     area: DecodeArea | None = None
-    rows: int = 128
+    rows: int | None = None
     bfloat16: bool = False
+    fused: bool = False
     tasks: Int[Tensor, " items"] = field(init=False, repr=False)  # the task of every item
-    _canvases: Tensor = field(init=False, repr=False)
+    _model: MaeVqgan = field(init=False, repr=False)  # what is run
+    _embedded: Tensor = field(init=False, repr=False)  # what the encoder starts from, of every item
     _targets: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -47,27 +51,32 @@ class Objective:
             raise ValueError(f"there is no objective {self.kind!r}: expected one of {', '.join(OBJECTIVES)}")
         if len(self.prompts) != len(next(iter(self.means.values()))):
             raise ValueError(f"{len(self.prompts)} tasks of items do not fit the means: one task of means for each")
+        if self.rows is not None and self.rows < 1:
+            raise ValueError(f"rows is {self.rows}, expected at least 1, or None for what memory allows")
         device = self.model.device
-        self._canvases = torch.cat([p.canvases(self.model.geometry) for p in self.prompts]).to(device)
+        self._model = self.model.accelerated(self.bfloat16) if self.bfloat16 or self.fused else self.model
+        canvases = torch.cat([p.canvases(self.model.geometry) for p in self.prompts]).to(device)
         self.tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
         self.means = {stack: mean.to(device) for stack, mean in self.means.items()}
-        if self.kind == "token":
-            with torch.inference_mode():
-                chunks = self._canvases.split(self.rows)
+        with torch.inference_mode():
+            chunks = canvases.split(max(1, CACHED_PIXELS // self.model.config.canvas_size**2))
+            self._embedded = torch.cat([self.model.embed(chunk, self.view) for chunk in chunks])
+            if self.kind == "token":
                 self._targets = torch.cat([self.model.target_codes(chunk) for chunk in chunks])
-        else:
-            self._targets = self.model.geometry.crop(self._canvases, "query_output")
+            else:
+                self._targets = self.model.geometry.crop(canvases, "query_output")
 
     @property
     def items(self) -> int:
-        return len(self._canvases)
+        return len(self._embedded)
 
     @torch.inference_mode()
     def __call__(self, masks: Bool[Tensor, "rows sites"], items: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """The loss of each row: item ``items[row]`` with the sites of ``masks[row]`` patched; float32 on the CPU."""
         losses = torch.empty(len(masks))
-        for start in range(0, len(masks), self.rows):
-            rows = slice(start, start + self.rows)
+        together = self._together(gradient=False)
+        for start in range(0, len(masks), together):
+            rows = slice(start, start + together)
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bfloat16):
                 losses[rows] = self._losses(masks[rows], items[rows]).cpu()
         return losses
@@ -83,8 +92,9 @@ class Objective:
             raise ValueError(f"the objective {self.kind!r} has no gradient: expected 'token'")
         shares = shares.to(self.model.device).clone().requires_grad_()
         losses, gradient = torch.empty(len(items)), torch.zeros_like(shares)
-        for start in range(0, len(items), self.rows):
-            rows = slice(start, start + self.rows)
+        together = self._together(gradient=True)
+        for start in range(0, len(items), together):
+            rows = slice(start, start + together)
             with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bfloat16):
                 own = self._losses(shares.expand(len(items[rows]), -1), items[rows])
             gradient += torch.autograd.grad(own.sum(), shares)[0] / len(items)  # of nothing else: no model's weights
@@ -105,14 +115,19 @@ class Objective:
         losses = self(masks.repeat_interleave(self.items, 0), items.repeat(len(masks)))
         return losses.view(len(masks), self.items)
 
+    def _together(self, *, gradient: bool) -> int:
+        """Rows of one pass."""
+        return self.rows or rows_of_a_pass(self.model, self.view, self.area, self.kind == "pixel", gradient)
+
     def _losses(self, masks: Tensor, items: Tensor) -> Float[Tensor, " rows"]:
         tasks = self.tasks[items]
-        patch = Patch(self.sites, masks, self.means, tasks) if masks.is_floating_point() or masks.any() else None
-        logits = self.model(self._canvases[items], self.view, patch)
+        own = tasks if len(self.prompts) > 1 else None
+        patch = Patch(self.sites, masks, self.means, own) if masks.is_floating_point() or masks.any() else None
+        logits = self._model.predict(self._embedded[items], self.view, patch)
         targets = self._targets[items]
         if self.kind == "token":
             return metrics.negative_log_likelihood(self.model.query_output_logits(logits, self.view), targets)
-        images = self.model.decode(logits.argmax(-1), self.view, self.area)
+        images = self._model.decode(logits.argmax(-1), self.view, self.area)
         losses = torch.empty(len(items), device=images.device)
         for index, prompts in enumerate(self.prompts):
             own = tasks == index

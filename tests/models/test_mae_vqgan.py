@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from taskvec.canvas import VIEWS, ViewName
 from taskvec.heads import Means, Patch
 from taskvec.models.checkpoints import from_official
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise, sinusoidal_positions
@@ -97,6 +98,48 @@ def test_a_local_tokenizer_is_for_single_quadrants(tiny: MaeVqgan, golden_model:
     changed[:, : len(changed[0]) // 2] = 0  # the example's half
     assert torch.equal(tiny.decode(codes, "one_shot"), tiny.decode(changed, "one_shot"))
     assert not torch.equal(tiny.decode(codes, "one_shot", "canvas"), tiny.decode(changed, "one_shot", "canvas"))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_run_can_start_from_what_was_embedded(view: ViewName, small_model: MaeVqgan, canvases: Tensor) -> None:
+    embedded = torch.cat([small_model.embed(canvas[None], view) for canvas in canvases])
+    torch.testing.assert_close(small_model.predict(embedded, view), small_model(canvases, view), rtol=1e-5, atol=1e-5)
+    # the convolution of whole canvases, of which the view's tokens are taken
+    pixels = normalise(canvases).permute(0, 3, 1, 2)
+    tokens = small_model.view(view).encoder_tokens[1:]
+    whole = small_model.patch_embed(pixels).flatten(2).transpose(1, 2)[:, tokens - 1]
+    torch.testing.assert_close(embedded[:, 1:], whole + small_model.encoder.pos_embed[tokens])
+
+
+def test_equal_codes_are_decoded_once(small_model: MaeVqgan, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = torch.randint(small_model.config.vqgan.codes, (3, 8), generator=torch.Generator().manual_seed(0))
+    expected = torch.cat([small_model.decode(own[None], "query_only") for own in codes])
+    decode, decoded = small_model.vqgan.decode, []
+
+    def counting(grids: Tensor) -> Tensor:
+        decoded.append(len(grids))
+        return decode(grids)
+
+    monkeypatch.setattr(small_model.vqgan, "decode", counting)
+    order = torch.tensor([2, 0, 1, 1, 2, 0, 2])
+    images = small_model.decode(codes[order], "query_only")
+    assert (images.int() - expected[order].int()).abs().max() <= 1
+    assert sum(decoded) == len(codes)
+
+
+def test_the_accelerated_copy_is_what_autocast_computes(small_model: MaeVqgan, canvases: Tensor) -> None:
+    fingerprint = small_model.fingerprint()
+    quick, fused = (small_model.accelerated(bfloat16) for bfloat16 in (True, False))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        logits, expected = (
+            each.predict(small_model.embed(canvases, "query_only"), "query_only") for each in (quick, fused)
+        )
+        codes = expected.argmax(-1)
+        assert torch.equal(logits, expected)
+        assert torch.equal(quick.decode(codes, "query_only"), small_model.decode(codes, "query_only"))
+    assert quick.encoder.blocks[0].get_parameter("attn.qkv.weight").dtype == torch.bfloat16
+    assert quick.encoder.blocks[0].get_parameter("norm1.weight") is small_model.encoder.blocks[0].norm1.weight
+    assert fused.fingerprint() == small_model.fingerprint() == fingerprint
 
 
 @pytest.mark.parametrize(

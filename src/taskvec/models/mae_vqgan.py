@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -64,6 +65,13 @@ class MaeVqganConfig:
 
 
 class Attention(nn.Module):
+    """Self-attention, by default spelt out in the order of operations of the official code, equal to the last bit.
+
+    ``fused`` computes it in one kernel, which writes no weights to memory and differs by rounding.
+    """
+
+    fused = False
+
     def __init__(self, config: StackConfig):
         super().__init__()
         self.heads = config.heads
@@ -71,11 +79,11 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        # Spelt out rather than fused, in the order of operations of the official code and equal to it to the last bit;
-        # on CPUs and at these lengths that is a little slower forward and faster backward.
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
-        z = weights @ v  # [batch, heads, tokens, head_dim]
+        if self.fused:
+            z = F.scaled_dot_product_attention(q, k, v)  # [batch, heads, tokens, head_dim]
+        else:
+            z = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
         return self.proj(z.transpose(1, 2).flatten(2))
 
 
@@ -175,16 +183,27 @@ class MaeVqgan(Pretrained):
         patch: Patch | None = None,
     ) -> Float[Tensor, "batch predicted codes"]:
         """Logits of the codes at the view's predicted patches; pixels of tokens outside the view make no difference."""
+        return self.predict(self.embed(canvases, view), view, patch)
+
+    def embed(
+        self, canvases: UInt8[Tensor, "batch canvas canvas 3"], view: ViewName | View
+    ) -> Float[Tensor, "batch encoder_tokens width"]:
+        """What the encoder starts from: CLS and the view's own patches, with their positions added."""
+        tokens, size = self.view(view).encoder_tokens, self.config.patch_size
+        patches = canvases.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3).flatten(1, 2)
+        seen = normalise(patches[:, tokens[1:] - 1]).permute(0, 1, 4, 2, 3)  # [batch, tokens, 3, size, size]
+        embedded = self.patch_embed(seen.flatten(0, 1)).flatten(1).unflatten(0, seen.shape[:2])
+        positions = self.encoder.pos_embed[tokens]
+        first = (self.cls_token + positions[0]).expand(len(canvases), 1, -1).to(embedded.dtype)
+        return torch.cat([first, embedded + positions[1:]], 1)
+
+    def predict(
+        self, embedded: Float[Tensor, "batch encoder_tokens width"], view: ViewName | View, patch: Patch | None = None
+    ) -> Float[Tensor, "batch predicted codes"]:
+        """``forward`` from what ``embed`` gave."""
         view = self.view(view)
         with patch.applied(self, view) if patch is not None else nullcontext():
-            return self._decode_tokens(self._encode_tokens(canvases, view), view)
-
-    def _encode_tokens(self, canvases: Tensor, view: View) -> Float[Tensor, "batch encoder_tokens width"]:
-        patches = self.patch_embed(normalise(canvases).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
-        embedded = patches[:, view.encoder_tokens[1:] - 1]
-        positions = self.encoder.pos_embed[view.encoder_tokens]
-        first = (self.cls_token + positions[0]).expand(len(canvases), 1, -1).to(embedded.dtype)
-        return self.encoder(torch.cat([first, embedded + positions[1:]], 1))
+            return self._decode_tokens(self.encoder(embedded), view)
 
     def _decode_tokens(self, encoded: Tensor, view: View) -> Float[Tensor, "batch predicted codes"]:
         embedded = self.decoder_embed(encoded)
@@ -192,6 +211,24 @@ class MaeVqgan(Pretrained):
         canvas[:, view.encoder_tokens] = embedded
         decoded = self.decoder(canvas[:, view.decoder_tokens] + self.decoder.pos_embed[view.decoder_tokens])
         return self.decoder_pred(decoded[:, 1:])
+
+    def accelerated(self, bfloat16: bool) -> "MaeVqgan":
+        """This model with fused attention; it shares all weights that stay as they are.
+
+        ``bfloat16`` makes the weights of matrix products and convolutions of that type, so that autocast need not
+        convert them in every call; normalisations, embeddings and the sums of the residual stream stay float32.
+        """
+        known = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        if bfloat16:
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    for weight in module.parameters(recurse=False):
+                        known[id(weight)] = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
+        copy = deepcopy(self, known)
+        for module in copy.modules():
+            if isinstance(module, Attention):
+                module.fused = True
+        return copy
 
     # From codes to pixels and back
 
@@ -239,7 +276,8 @@ class MaeVqgan(Pretrained):
     def _decode_grid(self, codes: Int[Tensor, "batch rows columns"]) -> UInt8[Tensor, "batch height width 3"]:
         pixels = codes[0].numel() * self.config.patch_size**2
         together = len(codes) if codes.is_cuda else max(1, CACHED_PIXELS // pixels)
-        return torch.cat([to_pixels(self.vqgan.decode(some).float()) for some in codes.split(together)])
+        different, index = codes.unique(dim=0, return_inverse=True)  # masks of one item often give the same codes
+        return torch.cat([to_pixels(self.vqgan.decode(some).float()) for some in different.split(together)])[index]
 
     def target_codes(self, canvases: UInt8[Tensor, "batch canvas canvas 3"]) -> Int[Tensor, "batch patches"]:
         """The tokenizer's codes of the query output of complete canvases, row-major."""

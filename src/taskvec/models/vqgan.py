@@ -83,7 +83,7 @@ class SpatialAttention(nn.Module):
         normed = self.norm(x)
         q, k, v = (conv(normed).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
         mixed = F.scaled_dot_product_attention(q, k, v)
-        return x + self.proj_out(mixed.transpose(1, 2).reshape(x.shape))
+        return x + self.proj_out(mixed.transpose(1, 2).unflatten(2, x.shape[2:]))
 
 
 class Downsample(nn.Module):

@@ -1,0 +1,109 @@
+"""Images a second: with an example in the prompt (one-shot) against task vectors in its place (query-only).
+
+    .venv/bin/python benchmarks/throughput.py --models tiny small full --out throughput.json
+
+Each way runs and decodes the same prompts, the whole canvas or the query output's quadrant alone; `model` leaves
+decoding out. They take turns in every repeat, and ratios are medians over repeats: `alike` to one-shot of the same
+decoding, `official` to one-shot with the canvas decoded, as the official code does. `by GFLOP` is what the latter would
+be if every product and convolution took the same time. `full` is the published architecture with random weights.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from taskvec import draw_prompts, environment, load_data, load_model
+from taskvec.canvas import VIEWS, ViewName
+from taskvec.heads import Patch
+from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan, MaeVqganConfig
+from taskvec.tasks import LOW_LIGHT
+
+SITES = 0.3  # of all sites, patched with random means: their cost is not a matter of their values
+NAMES: dict[ViewName, str] = {"one_shot": "one-shot", "query_only": "query-only + vectors"}
+
+
+def ways(model: MaeVqgan, images: int) -> dict[tuple[ViewName, str], Callable[[], object]]:
+    """Answers to the same prompts in every view, by what is decoded."""
+    sites, means = model.sites("quadrant"), {}
+    for stack, index in sites.index.items():
+        means[stack] = torch.randn(1, *index.shape, model.head_width(stack))
+    patches = {"one_shot": None, "query_only": Patch(sites, sites.sample(1, SITES), means)}
+    prompts = draw_prompts(load_data("scenes", "validation"), LOW_LIGHT, images, model.config.image_size, 0)
+    canvases = prompts.canvases(model.geometry).to(model.device)
+
+    def way(view: ViewName, area: DecodeArea | None) -> Callable[[], object]:
+        def run() -> object:
+            codes = model(canvases, view, patches[view]).argmax(-1)
+            return codes if area is None else model.decode(codes, view, area)
+
+        return run
+
+    areas: tuple[DecodeArea | None, ...] = (None, *get_args(DecodeArea))
+    return {(view, area or "model"): way(view, area) for area in areas for view in VIEWS}
+
+
+@torch.inference_mode()
+def measure(model: MaeVqgan, images: int, repeats: int) -> list[dict[str, Any]]:
+    """A record of each way."""
+    every = ways(model, images)
+    seconds: dict[tuple[ViewName, str], list[float]] = {way: [] for way in every}
+    operations = {}
+    for repeat in range(repeats + 1):
+        for way, run in every.items():
+            if not repeat:  # for warming up, and for counting
+                with FlopCounterMode(display=False) as counter:
+                    run()
+                operations[way] = counter.get_total_flops() / images / 1e9
+                continue
+            started = time.perf_counter()
+            run()
+            seconds[way].append((time.perf_counter() - started) / images)
+    return [_record(view, decoded, seconds, operations) for view, decoded in every]
+
+
+def _record(
+    view: ViewName,
+    decoded: str,
+    seconds: dict[tuple[ViewName, str], list[float]],
+    operations: dict[tuple[ViewName, str], float],
+) -> dict[str, Any]:
+    own, official = seconds[view, decoded], ("one_shot", "canvas")
+    record: dict[str, Any] = {"way": NAMES[view], "decoded": decoded, "images_per_second": 1 / statistics.median(own)}
+    for name, base in (("alike", seconds["one_shot", decoded]), ("official", seconds[official])):
+        record[name] = statistics.median(first / second for first, second in zip(base, own, strict=True))
+    gflop = operations[view, decoded]
+    return record | {"gflop": gflop, "by_gflop": operations[official] / gflop}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--models", nargs="+", default=["tiny"])
+    parser.add_argument("--images", type=int, default=32, help="in one pass")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    results: dict[str, Any] = {"machine": environment.machine(), "versions": environment.versions(), "models": {}}
+    print(
+        "| model | way | decoded | images/s | alike | official | GFLOP | by GFLOP |\n|---|---|---|---|---|---|---|---|"
+    )
+    for name in options.models:
+        torch.manual_seed(0)
+        model = MaeVqgan(MaeVqganConfig()).eval().requires_grad_(False) if name == "full" else load_model(name)
+        results["models"][name] = measure(model, options.images, options.repeats)
+        for record in results["models"][name]:
+            cells = [name, record["way"], record["decoded"], f"{record['images_per_second']:.2f}"]
+            cells += [f"{record[key]:.2f}" for key in ("alike", "official", "gflop", "by_gflop")]
+            print("| " + " | ".join(cells) + " |", flush=True)
+    if options.out is not None:
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

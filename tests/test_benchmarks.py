@@ -1,0 +1,59 @@
+"""That the benchmarks compare with what they say they do."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from taskvec.heads import Means
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.objectives import Objective
+from taskvec.prompts import Prompts
+from taskvec.sites import Granularity
+from taskvec.tasks import COLORIZATION, SEGMENTATION, Task
+
+
+def _benchmark(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def _recorded_prompts(golden: dict[str, Tensor], model: MaeVqgan, task: Task) -> Prompts:
+    """The two recorded canvases as prompts."""
+    images = [
+        model.geometry.crop(golden["canvas_u8"], quadrant).numpy()
+        for quadrant in ("support_input", "support_output", "query_input", "query_output")
+    ]
+    names = ["0", "1"]
+    return Prompts(task, {}, *images, np.arange(2), np.arange(2), names, names, names, names)
+
+
+@pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])
+@pytest.mark.parametrize(("task", "metric", "sign"), [(SEGMENTATION, "iou", -1), (COLORIZATION, "mse", 1)])
+def test_reference_and_exact_losses_are_the_recorded_ones(
+    task: Task,
+    metric: str,
+    sign: int,
+    granularity: Granularity,
+    golden: dict[str, Tensor],
+    golden_model: MaeVqgan,
+    golden_means: Means,
+) -> None:
+    prompts = _recorded_prompts(golden, golden_model, task)
+    assert torch.equal(prompts.canvases(golden_model.geometry), golden["canvas_u8"])
+    sites = golden_model.sites(granularity)
+    masks = golden[f"zs/{granularity}/sample"].bool().expand(2, -1)
+    reference = _benchmark("evaluation_speed").reference(golden_model, sites, golden_means, prompts)
+    objective = Objective(golden_model, sites, golden_means, [prompts], area="canvas")
+    expected = sign * golden[f"zs/{granularity}/{metric}"].float()
+    for losses in (reference(masks, torch.arange(2)), objective(masks, torch.arange(2))):
+        torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)

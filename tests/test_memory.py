@@ -1,0 +1,78 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from taskvec import memory
+from taskvec.models.mae_vqgan import MaeVqgan
+
+# Peaks of one process, whose passes grow: rows in between two of them cost the difference.
+PEAKS = """
+import json, resource, sys, torch
+from taskvec import draw_prompts, load_data, load_model
+from taskvec.objectives import Objective
+from taskvec.tasks import IDENTITY
+
+kind, gradient, counts = sys.argv[1], sys.argv[2] == "gradient", [int(count) for count in sys.argv[3:]]
+model = load_model("tiny")
+sites = model.sites("quadrant")
+means = {stack: torch.zeros(1, *index.shape, model.head_width(stack)) for stack, index in sites.index.items()}
+prompts = draw_prompts(load_data("scenes", "validation"), IDENTITY, 1, model.config.image_size, 0)
+peaks = []
+for rows in counts:
+    objective = Objective(model, sites, means, [prompts], kind, rows=rows)
+    items = torch.zeros(rows, dtype=torch.int64)
+    if gradient:
+        objective.differentiate(torch.full((len(sites),), 0.3), items)
+    else:
+        objective(sites.sample(rows, 0.3), items)
+    peaks.append(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are in KiB on Linux alone")
+@pytest.mark.parametrize(
+    ("kind", "gradient", "counts"),
+    [("token", False, (256, 1024)), ("pixel", False, (256, 1024)), ("token", True, (32, 128))],
+)
+def test_a_row_needs_what_it_is_said_to(kind: str, gradient: bool, counts: tuple[int, int], tiny: MaeVqgan) -> None:
+    arguments = [kind, "gradient" if gradient else "none", *map(str, counts)]
+    ran = subprocess.run([sys.executable, "-c", PEAKS, *arguments], capture_output=True, text=True, check=True)
+    first, second = json.loads(ran.stdout)
+    measured = (second - first) / (counts[1] - counts[0])
+    said = memory.row_bytes(tiny, "query_only", None, kind == "pixel", gradient)
+    assert 0.95 * measured < said < 2 * measured
+
+
+def test_rows_are_as_many_as_fit(tiny: MaeVqgan, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = (tiny, "query_only", None, True, False)
+    each = memory.row_bytes(*setting)
+    for free, rows in ((0, 1), (each, 1), (10 * each, 5)):
+        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        assert memory.rows_of_a_pass(*setting) == rows
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**50)
+    most = memory.rows_of_a_pass(*setting)
+    assert most == memory.PROCESSOR_TOKENS // (17 + 33)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)
+    assert memory.rows_of_a_pass(*setting) == most
+
+
+def test_a_gradient_needs_more_and_so_do_more_tokens(tiny: MaeVqgan) -> None:
+    plain = memory.row_bytes(tiny, "query_only", None, False, False)
+    assert memory.row_bytes(tiny, "query_only", None, False, True) > 2 * plain
+    assert memory.row_bytes(tiny, "one_shot", None, False, False) > plain
+
+
+def test_free_memory_is_at_most_what_the_control_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory._available_in_group(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("300\n")
+    assert memory._available_in_group(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert memory._available_in_group(tmp_path) == 700
+    monkeypatch.setattr(memory, "_available_in_group", lambda: 700)
+    assert memory.free_bytes(torch.device("cpu")) == 700
