@@ -173,7 +173,7 @@ def test_c9_says_whether_the_example_helps_or_harms():
 
 def test_operations_are_counted_by_hand():
     ours = judged(papers_evidence())["C11"].ours.splitlines()
-    assert ours[0].startswith("this model (small): 9.5%; 66.7%")  # 60 - 36.05 of 253.4; 36.05 + 48.3 of 253.4
+    assert ours[0].startswith("small: 9.5%; 66.7%")  # 60 - 36.05 of 253.4; 36.05 + 48.3 of 253.4
     assert ours[1].startswith("published architecture: 22.5%; 71.5%")
 
 

@@ -284,7 +284,7 @@ def operations_saved(evidence: Evidence) -> Finding:
         one_shot = counted["one_shot"] + counted["decode_canvas"]
         saved[name] = 1 - (counted["query_only"] + counted["decode_canvas"]) / one_shot
         quadrant = 1 - (counted["query_only"] + counted["decode_quadrant"]) / one_shot
-        label = "published architecture" if name == "published" else f"this model ({name})"
+        label = "published architecture" if name == "published" else name
         ours.append(f"{label}: {saved[name]:.1%}; {quadrant:.1%} where the answer's quadrant alone is decoded")
     explanation = (
         "Counted, not timed, and a property of the architecture: the transformer is spared the example's tokens, while "
