@@ -158,3 +158,15 @@ def test_losses_by_task_are_means_over_its_own_items(
         losses = objective(mask.expand(objective.items, -1), torch.arange(objective.items))
         torch.testing.assert_close(by_task[row], losses.view(2, -1).mean(1))
     torch.testing.assert_close(by_task.mean(1), objective.mean_losses(masks))
+
+
+def test_a_share_of_the_items_are_the_first_of_each_task(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites = small_model.sites("quadrant")
+    objective = Objective(small_model, sites, small_means, small_prompts)
+    masks = sites.sample(2, 0.4)
+    items = torch.tensor([0, 1, 2, 6, 7, 8])
+    expected = torch.stack([objective(mask.expand(6, -1), items).view(2, 3).mean(1) for mask in masks])
+    torch.testing.assert_close(objective.task_losses(masks, 0.5), expected)
+    torch.testing.assert_close(objective.mean_losses(masks, 0.5), expected.mean(1))

@@ -279,8 +279,8 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
     yardstick = objective.task_losses(objective.sites.sample(*YARDSTICK, seed=settings.seed))
     mean, deviation = yardstick.mean(0), yardstick.std(0, correction=1) + 1e-6
 
-    def validate(masks: Tensor) -> Tensor:
-        return ((objective.task_losses(masks) - mean) / deviation)[:, judges].mean(1)
+    def validate(masks: Tensor, share: float = 1.0) -> Tensor:
+        return ((objective.task_losses(masks, share) - mean) / deviation)[:, judges].mean(1)
 
     return validate
 

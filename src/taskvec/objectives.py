@@ -101,19 +101,23 @@ class Objective:
             losses[rows] = own.detach().cpu()
         return losses, gradient.cpu()
 
-    def mean_losses(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, " masks"]:
-        """The mean loss of each mask over all items."""
-        return self._losses_of_items(masks).mean(1)
+    def mean_losses(self, masks: Bool[Tensor, "masks sites"], share: float = 1.0) -> Float[Tensor, " masks"]:
+        """The mean loss of each mask over all items, or over the first ``share`` of each task's."""
+        return self._losses_of_items(masks, share)[0].mean(1)
 
-    def task_losses(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, "masks tasks"]:
-        """The mean loss of each mask over the items of each task, in the task's own units."""
-        losses = self._losses_of_items(masks)
-        return torch.stack([losses[:, self.tasks == task].mean(1) for task in range(len(self.prompts))], 1)
+    def task_losses(self, masks: Bool[Tensor, "masks sites"], share: float = 1.0) -> Float[Tensor, "masks tasks"]:
+        """The mean loss of each mask over the items of each task, in the task's own units; ``share`` as above."""
+        losses, tasks = self._losses_of_items(masks, share)
+        return torch.stack([losses[:, tasks == task].mean(1) for task in range(len(self.prompts))], 1)
 
-    def _losses_of_items(self, masks: Bool[Tensor, "masks sites"]) -> Float[Tensor, "masks items"]:
-        items = torch.arange(self.items)
-        losses = self(masks.repeat_interleave(self.items, 0), items.repeat(len(masks)))
-        return losses.view(len(masks), self.items)
+    def _losses_of_items(
+        self, masks: Bool[Tensor, "masks sites"], share: float
+    ) -> tuple[Float[Tensor, "masks items"], Int[Tensor, " items"]]:
+        """Losses of each mask, and the tasks of the items that were taken, at least one of each task."""
+        own = [(self.tasks == task).nonzero()[:, 0] for task in range(len(self.prompts))]
+        items = torch.cat([members[: max(1, round(share * len(members)))] for members in own])
+        losses = self(masks.repeat_interleave(len(items), 0), items.repeat(len(masks)))
+        return losses.view(len(masks), len(items)), self.tasks[items]
 
     def _together(self, *, gradient: bool) -> int:
         """Rows of one pass."""

@@ -198,7 +198,7 @@ def demo_command(
 
 
 def _quick(steps: int, seed: int) -> FindSettings:
-    return replace(PRESETS["best"], seed=seed, search=RelaxedSettings(seed=seed, steps=steps))
+    return replace(PRESETS["best"], seed=seed, search=RelaxedSettings(seed=seed, steps=steps, halving=True))
 
 
 def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds: float) -> None:
