@@ -278,14 +278,15 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def measure(size: tuple[int, int, int], count: int, repeats: int) -> list[dict[str, Any]]:
+def measure(size: tuple[int, int, int], count: int, threads: int, repeats: int) -> list[dict[str, Any]]:
     """A record of each way whose library is there."""
     context = multiprocessing.get_context("spawn")
     connections: dict[str, Connection] = {}
     for way in WAYS:
         connections[way], other = context.Pipe()
-        arguments = (other, way, size, count, torch.get_num_threads())
+        arguments = (other, way, size, count, threads)
         context.Process(target=serve, args=arguments, daemon=True).start()
+    for way in WAYS:
         missing = connections[way].recv()
         if missing is not None:
             print(f"left out: {way}: {missing}", file=sys.stderr)
@@ -314,6 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["toy", "narrow"])
     parser.add_argument("--masks", type=int, default=320)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -325,11 +327,12 @@ def main() -> None:
         "machine": environment.machine(),
         "versions": versions,
         "masks": options.masks,
+        "threads_of_each": options.threads,
         "sizes": {},
     }
     print("| size | way | ms a mask | times taskvec's | peak, MiB | growth, MiB |\n|---|---|---|---|---|---|")
     for name in options.sizes:
-        results["sizes"][name] = measure(SIZES[name], options.masks, options.repeats)
+        results["sizes"][name] = measure(SIZES[name], options.masks, options.threads, options.repeats)
         for record in results["sizes"][name]:
             milliseconds = f"{1000 * record['seconds'] / options.masks:.2f} | {record['ratio']:.2f}"
             memory = f"{record['peak_mib']:.0f} | {record['growth_mib']:.0f}"
