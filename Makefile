@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+PEERS ?= benchmarks/.venv
+RESULTS := benchmarks/results
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench bench-full clean
 
 demo: $(VENV)/installed
 	$(RUN)/taskvec demo --out demo
@@ -16,6 +18,27 @@ lint: $(VENV)/installed-dev
 	$(RUN)/ruff format --check .
 	$(RUN)/pyright
 
+# Minutes on two cores. The comparison with other libraries runs where they are installed: `make benchmarks/.venv/installed`.
+bench: $(VENV)/installed
+	mkdir -p $(RESULTS)
+	$(RUN)/python benchmarks/evaluation_speed.py --models tiny small --out $(RESULTS)/evaluation_speed.json
+	$(RUN)/python benchmarks/roofline.py --models tiny small --out $(RESULTS)/roofline.json
+	$(RUN)/python benchmarks/scaling.py --models tiny small --out $(RESULTS)/scaling.json
+	$(RUN)/python benchmarks/statistics_speed.py --models tiny small --out $(RESULTS)/statistics_speed.json
+	$(RUN)/python benchmarks/throughput.py --models tiny small --out $(RESULTS)/throughput.json
+	if [ -x $(PEERS)/bin/python ]; then $(PEERS)/bin/python benchmarks/peers.py --out $(RESULTS)/peers.json; fi
+
+# Hours: the published architecture with random weights, a model of GPT-2's width, and what each search finds.
+bench-full: bench
+	$(RUN)/python benchmarks/evaluation_speed.py --models full --rows 16 --repeats 3 --out $(RESULTS)/evaluation_speed_full.json
+	$(RUN)/python benchmarks/roofline.py --models full --rows 16 --repeats 3 --out $(RESULTS)/roofline_full.json
+	$(RUN)/python benchmarks/scaling.py --models full --masks 32 --repeats 3 --out $(RESULTS)/scaling_full.json
+	$(RUN)/python benchmarks/statistics_speed.py --models full --out $(RESULTS)/statistics_speed_full.json
+	$(RUN)/python benchmarks/throughput.py --models full --out $(RESULTS)/throughput_full.json
+	if [ -x $(PEERS)/bin/python ]; then \
+		$(PEERS)/bin/python benchmarks/peers.py --sizes gpt2 --masks 64 --out $(RESULTS)/peers_gpt2.json; fi
+	$(RUN)/python benchmarks/search_curves.py --out $(RESULTS)/search_curves
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -27,8 +50,15 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm]"
+	touch $@
+
+$(PEERS)/installed: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements-peers.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) benchmarks/.venv demo

@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from taskvec.heads import Means, Patch, intercept, recording
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -31,6 +31,7 @@ def test_recorded_contributions(golden: dict[str, Tensor], golden_model: MaeVqga
         golden_model(golden["canvas_u8"], "one_shot")
     for stack, projections in golden_model.projections().items():
         for layer, module in enumerate(projections.modules):
+            assert isinstance(module, nn.Linear)
             weight = module.weight.unflatten(1, (projections.heads, -1))
             contribution = torch.einsum("bthd,ohd->btho", recorded[stack][layer], weight) + module.bias
             expected = golden[f"acts/{stack}.{layer}"]

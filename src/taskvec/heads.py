@@ -24,7 +24,7 @@ Means = dict[str, Float[Tensor, "tasks layers heads tokens head_dim"]]
 class Projections:
     """The output projections of one stack, by layer, and how many heads share each."""
 
-    modules: list[nn.Linear]
+    modules: list[nn.Module]
     heads: int
 
 

@@ -1,0 +1,30 @@
+"""What several benchmarks measure: a model, an objective on one query with real means, and random masks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from taskvec import collect, draw_prompts, load_data, load_model
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
+from taskvec.objectives import Objective
+from taskvec.sites import Granularity
+from taskvec.tasks import LOW_LIGHT
+
+
+def model_of(name: str) -> MaeVqgan:
+    """A shipped model, a directory, or ``full``: the published architecture with random weights."""
+    torch.manual_seed(0)
+    return MaeVqgan(MaeVqganConfig()).eval() if name == "full" else load_model(name)
+
+
+def objective_of(model: MaeVqgan, granularity: Granularity = "quadrant", **options: Any) -> Objective:
+    """Low light on one drawn scene, with means over eight prompts."""
+    data, size = load_data("scenes", "validation"), model.config.image_size
+    means = collect(model, [draw_prompts(data, LOW_LIGHT, 8, size, 1)]).means([LOW_LIGHT.name])
+    return Objective(model, model.sites(granularity), means, [draw_prompts(data, LOW_LIGHT, 1, size, 0)], **options)
+
+
+def masks_and_items(objective: Objective, count: int) -> tuple[Tensor, Tensor]:
+    """Masks with 30 % of the sites, all of the one query."""
+    return objective.sites.sample(count, 0.3), torch.zeros(count, dtype=torch.int64)

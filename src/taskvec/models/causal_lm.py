@@ -1,0 +1,74 @@
+"""Hugging Face decoders (Llama, GPT-2, GPT-NeoX, ...) as models whose head outputs the one engine reaches.
+
+Their one stack is ``decoder``; its tokens are numbered by their places in the sequence. The model comes loaded from the
+library transformers, which nothing here imports.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from taskvec.canvas import View
+from taskvec.heads import Patch, Projections
+from taskvec.sites import Granularity, Sites, StackShape
+
+STACK = "decoder"
+ATTENTIONS = ("self_attn", "self_attention", "attn", "attention")  # what the architectures call a block's attention
+OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "c_proj", "dense")  # and in it the layer that takes all heads' outputs
+
+
+def sequence_view(length: int) -> View:
+    """All tokens of sequences of this length; there is no encoder to see any."""
+    return View(torch.arange(0), torch.arange(length))
+
+
+class CausalLm:
+    """A decoder with a head for language modelling, on sequences of one length: tokens in, logits out.
+
+    Raises ValueError where its layers do not have one attention output projection each.
+    """
+
+    def __init__(self, model: nn.Module):
+        config: Any = model.config
+        self.model = model
+        self.layers: int = config.num_hidden_layers
+        self.heads: int = config.num_attention_heads
+        self._projections = _output_projections(model)
+        if len(self._projections) != self.layers:
+            raise ValueError(
+                f"{type(model).__name__} has {len(self._projections)} attention output projections in {self.layers} "
+                f"layers, expected one in each, named {', '.join(OUTPUT_PROJECTIONS)}"
+            )
+
+    def projections(self) -> dict[str, Projections]:
+        return {STACK: Projections(self._projections, self.heads)}
+
+    def sites(self, granularity: Granularity, length: int) -> Sites:
+        """The sites of a search in sequences of this length: by ``token``, ``head`` or ``layer``."""
+        if granularity == "quadrant":
+            raise ValueError("a sequence has no quadrants: expected the granularity token, head or layer")
+        shape = StackShape(self.layers, self.heads, torch.zeros(length, dtype=torch.int64), torch.arange(length))
+        sites = Sites.group({STACK: shape}, granularity, [STACK])
+        return replace(sites, names=tuple(replace(site, region=None) for site in sites.names))
+
+    def __call__(
+        self, tokens: Int[Tensor, "batch tokens"], patch: Patch | None = None
+    ) -> Float[Tensor, "batch tokens vocabulary"]:
+        """Logits of every next token; nothing is cached."""
+        if patch is None:
+            return self.model(tokens, use_cache=False).logits
+        with patch.applied(self, sequence_view(tokens.shape[1])):
+            return self(tokens)
+
+
+def _output_projections(model: nn.Module) -> list[nn.Module]:
+    """In the order of the layers."""
+    found = []
+    for name, module in model.named_modules():
+        *_, parent, own = ["", "", *name.split(".")]
+        if parent in ATTENTIONS and own in OUTPUT_PROJECTIONS:
+            found.append(module)
+    return found
