@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -322,7 +323,10 @@ def main() -> None:
     from taskvec import environment
 
     libraries = ("transformers", "pyvene", "nnsight", "transformer-lens")
-    versions = {**environment.versions(), **{name: version(name) for name in libraries}}
+    versions = {
+        **environment.versions(),
+        **{name: version(name) for name in libraries if find_spec(name.replace("-", "_"))},
+    }
     results: dict[str, Any] = {
         "machine": environment.machine(),
         "versions": versions,
