@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from taskvec.canvas import QUADRANTS
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
@@ -29,12 +30,10 @@ def _benchmark(name: str) -> ModuleType:
 
 def _recorded_prompts(golden: dict[str, Tensor], model: MaeVqgan, task: Task) -> Prompts:
     """The two recorded canvases as prompts."""
-    images = [
-        model.geometry.crop(golden["canvas_u8"], quadrant).numpy()
-        for quadrant in ("support_input", "support_output", "query_input", "query_output")
-    ]
-    names = ["0", "1"]
-    return Prompts(task, {}, *images, np.arange(2), np.arange(2), names, names, names, names)
+    images = {quadrant: model.geometry.crop(golden["canvas_u8"], quadrant).numpy() for quadrant in QUADRANTS}
+    origin: dict[str, object] = {}
+    indices, names = np.arange(2), ["0", "1"]
+    return Prompts(task, origin, *images.values(), indices, indices, names, names, names, names)
 
 
 @pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])
