@@ -30,10 +30,9 @@ def _benchmark(name: str) -> ModuleType:
 
 def _recorded_prompts(golden: dict[str, Tensor], model: MaeVqgan, task: Task) -> Prompts:
     """The two recorded canvases as prompts."""
-    images = {quadrant: model.geometry.crop(golden["canvas_u8"], quadrant).numpy() for quadrant in QUADRANTS}
-    origin: dict[str, object] = {}
+    first, second, third, fourth = (model.geometry.crop(golden["canvas_u8"], each).numpy() for each in QUADRANTS)
     indices, names = np.arange(2), ["0", "1"]
-    return Prompts(task, origin, *images.values(), indices, indices, names, names, names, names)
+    return Prompts(task, {}, first, second, third, fourth, indices, indices, names, names, names, names)
 
 
 @pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])
