@@ -29,8 +29,8 @@ SITES = 0.3  # of all sites, patched with random means: their cost is not a matt
 NAMES: dict[ViewName, str] = {"one_shot": "one-shot", "query_only": "query-only + vectors"}
 
 
-def ways(model: MaeVqgan, images: int) -> dict[tuple[ViewName, str], Callable[[], object]]:
-    """Answers to the same prompts in every view, by what is decoded."""
+def ways(model: MaeVqgan, images: int) -> dict[tuple[ViewName, str], Callable[[int], object]]:
+    """Answers to the first of the same prompts in every view, by what is decoded."""
     sites, means = model.sites("quadrant"), {}
     for stack, index in sites.index.items():
         means[stack] = torch.randn(1, *index.shape, model.head_width(stack))
@@ -38,9 +38,9 @@ def ways(model: MaeVqgan, images: int) -> dict[tuple[ViewName, str], Callable[[]
     prompts = draw_prompts(load_data("scenes", "validation"), LOW_LIGHT, images, model.config.image_size, 0)
     canvases = prompts.canvases(model.geometry).to(model.device)
 
-    def way(view: ViewName, area: DecodeArea | None) -> Callable[[], object]:
-        def run() -> object:
-            codes = model(canvases, view, patches[view]).argmax(-1)
+    def way(view: ViewName, area: DecodeArea | None) -> Callable[[int], object]:
+        def run(count: int) -> object:
+            codes = model(canvases[:count], view, patches[view]).argmax(-1)
             return codes if area is None else model.decode(codes, view, area)
 
         return run
@@ -59,11 +59,11 @@ def measure(model: MaeVqgan, images: int, repeats: int) -> list[dict[str, Any]]:
         for way, run in every.items():
             if not repeat:  # for warming up, and for counting
                 with FlopCounterMode(display=False) as counter:
-                    run()
-                operations[way] = counter.get_total_flops() / images / 1e9
+                    run(1)
+                operations[way] = counter.get_total_flops() / 1e9
                 continue
             started = time.perf_counter()
-            run()
+            run(images)
             seconds[way].append((time.perf_counter() - started) / images)
     return [_record(view, decoded, seconds, operations) for view, decoded in every]
 
@@ -74,9 +74,11 @@ def _record(
     seconds: dict[tuple[ViewName, str], list[float]],
     operations: dict[tuple[ViewName, str], float],
 ) -> dict[str, Any]:
-    own, official = seconds[view, decoded], ("one_shot", "canvas")
+    own = seconds[view, decoded]
+    alike: tuple[ViewName, str] = ("one_shot", decoded)
+    official: tuple[ViewName, str] = ("one_shot", "canvas")
     record: dict[str, Any] = {"way": NAMES[view], "decoded": decoded, "images_per_second": 1 / statistics.median(own)}
-    for name, base in (("alike", seconds["one_shot", decoded]), ("official", seconds[official])):
+    for name, base in (("alike", seconds[alike]), ("official", seconds[official])):
         record[name] = statistics.median(first / second for first, second in zip(base, own, strict=True))
     gflop = operations[view, decoded]
     return record | {"gflop": gflop, "by_gflop": operations[official] / gflop}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from taskvec.canvas import QUADRANTS
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
@@ -29,12 +30,9 @@ def _benchmark(name: str) -> ModuleType:
 
 def _recorded_prompts(golden: dict[str, Tensor], model: MaeVqgan, task: Task) -> Prompts:
     """The two recorded canvases as prompts."""
-    images = [
-        model.geometry.crop(golden["canvas_u8"], quadrant).numpy()
-        for quadrant in ("support_input", "support_output", "query_input", "query_output")
-    ]
-    names = ["0", "1"]
-    return Prompts(task, {}, *images, np.arange(2), np.arange(2), names, names, names, names)
+    first, second, third, fourth = (model.geometry.crop(golden["canvas_u8"], each).numpy() for each in QUADRANTS)
+    indices, names = np.arange(2), ["0", "1"]
+    return Prompts(task, {}, first, second, third, fourth, indices, indices, names, names, names, names)
 
 
 @pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])

@@ -9,25 +9,25 @@ from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan, StackConfig
 
 SHARE = 0.5  # of the free memory that a pass may take: the rest is for others, and for what no model foresees
 PROCESSOR_TOKENS = 4096  # of both stacks in one pass: on a processor more are no faster
+GPU_TOKENS = 65536  # so that where memory is plenty rows do not hang on how much of it is free at the moment
 NUMBER = 4  # bytes; bfloat16 needs less and is given as much
 
 
 def rows_of_a_pass(model: MaeVqgan, view: ViewName, area: DecodeArea | None, decodes: bool, gradient: bool) -> int:
     """Patched runs that share a pass, at least one; ``decodes`` and ``gradient`` as in ``row_bytes``."""
-    limits = []
+    tokens = sum(len(model.view(view).tokens(stack)) for stack in model.projections())
+    rows = (PROCESSOR_TOKENS if model.device.type == "cpu" else GPU_TOKENS) // tokens
     free = free_bytes(model.device)
     if free is not None:
-        limits.append(int(SHARE * free) // row_bytes(model, view, area, decodes, gradient))
-    if model.device.type == "cpu":
-        limits.append(PROCESSOR_TOKENS // sum(len(model.view(view).tokens(stack)) for stack in model.projections()))
-    return max(1, min(limits, default=1))
+        rows = min(rows, int(SHARE * free) // row_bytes(model, view, area, decodes, gradient))
+    return max(1, rows)
 
 
 def row_bytes(model: MaeVqgan, view: ViewName, area: DecodeArea | None, decodes: bool, gradient: bool) -> int:
     """Bytes that a row adds to the peak of a pass, estimated from above.
 
     With a gradient every layer of both stacks keeps what its backward pass needs; without, one layer's activations are
-    there at a time. On a processor images are decoded in pieces of a fixed size, on a GPU all at once if ``decodes``.
+    there at a time. A GPU decodes all images at once if ``decodes``, a processor in pieces, which rows add nothing to.
     """
     tokens, config = model.view(view), model.config
     encoder = (config.encoder, len(tokens.encoder_tokens))
