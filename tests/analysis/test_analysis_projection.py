@@ -17,6 +17,7 @@ def test_head_outputs_lie_as_their_projections_and_the_model_computes_the_same(
         torch.testing.assert_close(projected(canvases, view), logits, rtol=1e-4, atol=1e-4)
     for stack, projections in small_model.projections().items():
         for layer, module in enumerate(projections.modules):
+            assert isinstance(module, nn.Linear)
             z, moved = recorded[stack][layer].double(), rotated[stack][layer].double()
             slices = module.weight.double().unflatten(1, (projections.heads, -1))  # [width, heads, head_dim]
             vectors = torch.einsum("bthd,whd->thbw", z, slices)
