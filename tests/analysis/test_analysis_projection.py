@@ -1,4 +1,5 @@
 import torch
+from torch import nn
 
 from taskvec.analysis.projection import in_projected_space
 from taskvec.heads import recording
