@@ -7,31 +7,16 @@ below 0, and not told apart from it otherwise.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from statistics import fmean
 
 from taskvec.evaluate import Interval
 from taskvec.experiments.evidence import COMPOSED, METHODS, XRAYS, Evidence
+from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, means
 from taskvec.experiments.results import Judgement, Scores, Verdict
 
 TASKS = ("segmentation", "low_light", "colorization", "inpainting")  # in the order of the paper's tables
-PAPER = {  # means of the tasks over four splits: Tables 3, 4, 5 and 9
-    "one_shot": (0.338, 0.685, 0.618, 0.550),
-    "random": (0.170, 3.000, 3.025, 2.350),
-    "greedy_random_layers": (0.090, 1.825, 0.568, 0.875),
-    "top": (0.150, 4.875, 4.250, 3.900),
-    "cma": (0.230, 0.825, 0.895, 1.750),
-    "cma_multi": (0.150, 1.400, 1.130, 1.225),
-    "greedy": (0.320, 0.600, 0.555, 0.580),
-    "greedy_multi": (0.323, 0.515, 0.568, 0.605),
-    "vectors": (0.353, 0.458, 0.453, 0.480),
-    "vectors_multi": (0.325, 0.492, 0.502, 0.558),
-    "vectors_token": (0.350, 0.495, 0.453, 0.485),
-    "vectors_head": (0.245, 0.942, 0.857, 0.885),
-    "vectors_multi_token": (0.318, 0.510, 0.510, 0.565),
-    "vectors_multi_head": (0.253, 1.105, 0.998, 0.980),
-    "vectors_encoder": (0.125,),
-    "vectors_decoder": (0.310,),
-    "one_shot_vectors": (0.346, 0.496, 0.490, 0.454),
-}
+PAPER = {method: means(printed) for method, printed in {**TABLE_9, **TABLE_4, **TABLE_3}.items()}
+PAPER |= {method: (fmean(means(TABLE_5[method])),) for method in ("vectors_encoder", "vectors_decoder")}
 SAVED, SAVED_WITHIN = 0.225, 0.005  # of a one-shot prompt's operations
 PAPER_LAYERS, PAPER_SHARE = 17 / 32, 0.3  # where greedy random search starts
 STRONG = 0.5  # a rank correlation

@@ -11,21 +11,11 @@ from taskvec.analysis.clustering import (
     head_outputs,
     rank_correlations,
 )
+from taskvec.experiments.paper import TABLE_2
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.results import Column, Picture, Row, Table
 from taskvec.experiments.study import Study
 from taskvec.report.analysis_figures import analysis_figure
-
-# Table 2: taskness, silhouette and Davies-Bouldin score of the best, random and worst heads of the published model:
-# (26, 3), (11, 3), (4, 3), (18, 16), (2, 16), (2, 12).
-PAPER = (
-    ("2.1663", "0.3583", "1.2744"),
-    ("1.0827", "0.2692", "1.5567"),
-    ("0.2329", "0.0708", "4.1062"),
-    ("0.1259", "0.0369", "4.3256"),
-    ("0.0221", "-0.0518", "21.8265"),
-    ("0.0264", "-0.0334", "13.5982"),
-)
 
 
 def _outputs(study: Study, group: Group) -> HeadOutputs:
@@ -55,7 +45,7 @@ def table_2(study: Study) -> list[Table]:
     if len(study.protocol.tasks) < 2:
         return []
     rows = []
-    for (label, head), printed in zip(clustering_table(clusterings(study)).items(), PAPER, strict=True):
+    for (label, head), printed in zip(clustering_table(clusterings(study)).items(), TABLE_2, strict=True):
         cells = (f"{head.taskness:.4f}", f"{head.silhouette:.4f}", f"{head.davies_bouldin:.4f}")
         rows.append(Row(f"{label}: {head.stack} {head.layer}, head {head.head}", cells, printed))
     silhouette, davies_bouldin = rank_correlations(clusterings(study))

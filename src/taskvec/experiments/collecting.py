@@ -5,13 +5,12 @@ import torch
 from taskvec.describe import gigaflops
 from taskvec.experiments.arithmetic import composed_scores
 from taskvec.experiments.clustering import correlations
-from taskvec.experiments.comparison import TABLE_3
+from taskvec.experiments.comparison import ROWS_3
 from taskvec.experiments.evidence import COMPOSED, Evidence
 from taskvec.experiments.granularity import ROWS as GRANULARITY
 from taskvec.experiments.greedy_ablations import start_scores
 from taskvec.experiments.layout import tasks_in_order
-from taskvec.experiments.location import ROWS as LOCATION
-from taskvec.experiments.one_shot_vectors import PAPER as TABLE_9
+from taskvec.experiments.paper import TABLE_5, TABLE_9
 from taskvec.experiments.study import Study
 from taskvec.experiments.xrays import xray_scores
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
@@ -19,11 +18,11 @@ from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 
 def collect_evidence(study: Study) -> Evidence:
     """Ask for every cell that a claim needs; those of the tables are there already."""
-    methods = dict.fromkeys((*TABLE_3, *GRANULARITY, *TABLE_9))
+    methods = dict.fromkeys((*ROWS_3, *GRANULARITY, *TABLE_9))
     scores = {(method, task): study.scores(method, task) for method in methods for task in tasks_in_order(study)}
     segments = "segmentation" in study.task_names
     if segments:
-        scores |= {(method, "segmentation"): study.scores(method, "segmentation") for method in LOCATION}
+        scores |= {(method, "segmentation"): study.scores(method, "segmentation") for method in TABLE_5}
         scores |= {(method, COMPOSED): each for method, each in composed_scores(study).items()}
     return Evidence(
         scores=scores,

@@ -1,11 +1,9 @@
 """Table 5: task vectors in the encoder only, in the decoder only, and in both."""
 
 from taskvec.experiments.layout import group_table
+from taskvec.experiments.paper import TABLE_5
 from taskvec.experiments.results import Row, Table
 from taskvec.experiments.study import Study
-
-ROWS = ("vectors_encoder", "vectors_decoder", "vectors")
-PAPER = (("0.09", "0.14", "0.14", "0.13"), ("0.32", "0.34", "0.29", "0.29"), ("0.35", "0.35", "0.31", "0.29"))
 
 
 def table_5(study: Study) -> list[Table]:
@@ -13,7 +11,11 @@ def table_5(study: Study) -> list[Table]:
         return []
     note = "Task-specific sites, restricted to one stack or not. Means with 95 % intervals."
     title = "Task vectors in the encoder, the decoder, or both"
-    return [with_paper(group_table(study, "table-5", title, note, ROWS, ["segmentation"]), PAPER)]
+    return [
+        with_paper(
+            group_table(study, "table-5", title, note, tuple(TABLE_5), ["segmentation"]), tuple(TABLE_5.values())
+        )
+    ]
 
 
 def with_paper(table: Table, paper: tuple[tuple[str, ...], ...]) -> Table:
