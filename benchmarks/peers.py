@@ -55,8 +55,9 @@ class Problem:
         from transformers import GPT2Config, GPT2LMHeadModel
 
         torch.manual_seed(0)
-        sizes = {"vocab_size": VOCABULARY, "n_positions": TOKENS, "n_embd": width, "n_layer": layers, "n_head": heads}
-        model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval().requires_grad_(False)
+        sizes: dict[str, Any] = {"n_positions": TOKENS, "n_embd": width, "n_layer": layers, "n_head": heads}
+        config = GPT2Config(vocab_size=VOCABULARY, **sizes, bos_token_id=0, eos_token_id=0)
+        model = GPT2LMHeadModel(config).eval().requires_grad_(False)
         means = torch.randn(layers, heads, TOKENS, width // heads)
         return cls(model, torch.randint(VOCABULARY, (1, TOKENS)), means)
 
