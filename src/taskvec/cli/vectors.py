@@ -164,7 +164,7 @@ def demo_command(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """Every task that the data serve: statistics, search, evaluation, report. Two minutes or less on two cores with tiny.
+    """Every task that the data serve: statistics, search, evaluation, report. A minute or two on two cores with tiny.
 
     On scenes that no model was trained on; with `--root`, on your own photographs, ten or more, of which a fifth is
     kept aside to judge by (segmentation needs masks, as Pascal-5i has them). The data set pictures is six photographs
