@@ -18,10 +18,10 @@ REFERENCES = ("copy_input", "ceiling")  # no ways to do a task
 Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of TITLES
 
 
-def task_columns(study: Study, prefix: str = "") -> tuple[Column, ...]:
+def task_columns(study: Study) -> tuple[Column, ...]:
     """A column for every task that the data serve, in the paper's order."""
     return tuple(
-        Column(f"{prefix}{TITLES[name]}, {METRICS[TASKS[name].metric]}", BETTER[TASKS[name].metric])
+        Column(f"{TITLES[name]}, {METRICS[TASKS[name].metric]}", BETTER[TASKS[name].metric])
         for name in tasks_in_order(study)
     )
 

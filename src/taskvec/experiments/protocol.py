@@ -28,8 +28,8 @@ class Protocol:
     """Groups, how task vectors are found, how many pairs judge them; ``quick`` is the coarse version of everything.
 
     ``grid_layers`` and ``grid_shares`` are those of Figure 14; layers are shares of all layers, as the paper's 14 to 20
-    are of 32. ``counts`` are the numbers of prompts and of search items of the two curves. ``shown`` is how many
-    queries a figure shows.
+    are of 32. ``prompt_counts`` and ``item_counts`` are the numbers of prompts and of search items of the two curves.
+    ``shown`` is how many queries a figure shows.
     """
 
     preset: str
@@ -78,7 +78,7 @@ def pascal_groups(seeds: Sequence[int], **options: object) -> tuple[Group, ...]:
 
 
 def folder_groups(seeds: Sequence[int], **options: object) -> tuple[Group, ...]:
-    """A user's own images or task, of which a fifth judges."""
+    """A user's own images, of which a fifth judges."""
     train, test = (load_data("folder", part, **options) for part in ("train", "test"))
     return tuple(Group(f"seed {seed}", train, test, seed) for seed in seeds)
 

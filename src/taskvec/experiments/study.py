@@ -59,10 +59,10 @@ class Study:
         groups = {group.name: self.group_scores(method, chosen, group) for group in self.protocol.groups}
         return results.Scores(chosen.metric, groups)
 
-    def answers(self, method: str, task: Task | str, count: int, group: Group | None = None) -> Images:
-        """A method's first answers in a group, the first if none is named."""
+    def answers(self, method: str, task: Task | str, count: int) -> Images:
+        """A method's first answers in the first group."""
         chosen = self.task(task) if isinstance(task, str) else task
-        group = group or self.protocol.groups[0]
+        group = self.protocol.groups[0]
         run = self.method(method, chosen, group)
         return evaluate.answers(self.model, run, self.prompts(chosen, group)[:count]).numpy()
 
@@ -77,16 +77,15 @@ class Study:
     def found(self, method: str, task: str, group: Group) -> dict[str, Any]:
         """What a method's search came to: the indices of its sites, its loss and its evaluations."""
         patching = PATCHINGS[method]
-        own = replace(patching, view="query_only")  # sites are found for the query alone, whatever sees them
         tasks = self.protocol.tasks if patching.multi else (self.task(task),)
-        settings = find_settings(own, self.protocol, self.model, group.seed)
+        settings = find_settings(patching, self.protocol, self.model, group.seed)
         return self.search(tasks, group, settings, f"{method} {'all tasks' if patching.multi else task}")
 
     def search(self, tasks: Sequence[Task], group: Group, settings: FindSettings, what: str) -> dict[str, Any]:
         """A search of a group, as a cell."""
 
         def compute() -> dict[str, Any]:
-            found = find_sites(self.model, group.train, tasks, settings, self.statistics(group), self._tell(what))
+            found = find_sites(self.model, group.train, tasks, settings, self.statistics(group))
             if found.found.interrupted:
                 raise KeyboardInterrupt
             chosen = found.found.mask.nonzero()[:, 0].tolist()
@@ -97,7 +96,7 @@ class Study:
 
     def statistics(self, group: Group, prompts: int | None = None) -> Statistics:
         """The statistics of every task, over the protocol's number of prompts or another one."""
-        settings = self._statistics_settings(group)
+        settings = replace(self.protocol.settings, seed=group.seed)
         if prompts is not None:
             settings = replace(settings, prompts=prompts)
         kept = {name: getattr(settings, name) for name in ("prompts", "pool", "sampling", "same_hole", "seed", "area")}
@@ -195,9 +194,6 @@ class Study:
                 total[stack] = weight * mean + total.get(stack, torch.zeros(()))
         return total
 
-    def _statistics_settings(self, group: Group) -> FindSettings:
-        return replace(self.protocol.settings, seed=group.seed)
-
     def _origin(self, group: Group) -> dict[str, Any]:
         return {
             "model": self._fingerprint,
@@ -205,6 +201,3 @@ class Study:
             "test": group.test.describe(),
             "seed": group.seed,
         }
-
-    def _tell(self, what: str) -> Any:
-        return lambda record: None
