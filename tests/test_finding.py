@@ -150,6 +150,7 @@ def test_other_searches(small_model: MaeVqgan, search: CmaSettings | GreedySetti
     tasks = [SEGMENTATION, LOW_LIGHT]
     for vectors in (find_all(small_model, data, tasks, settings), find_all(small_model, data, tasks, settings)):
         assert 0 < len(vectors[0].sites) < vectors[0].config.of
+        assert vectors[0].config.found["held_out"] is None  # they have nothing to choose
     if isinstance(search, GreedySettings):
         with pytest.raises(ValueError, match="ranks layers by taskness, which takes the statistics of several tasks"):
             find(small_model, data, SEGMENTATION, settings)

@@ -154,12 +154,11 @@ def find_sites(
     """
     _, search_part, held_out_part = parts_of(data)
     statistics.means([task.name for task in tasks])  # KeyError before all else where there are none
+    _check_model(statistics, model)
     for task in tasks:
-        prompts = statistics.tasks[task.name].prompts
-        _check_origin(statistics.model_fingerprint, prompts, model, data, task, [search_part, held_out_part])
+        _check_origin(statistics.tasks[task.name].prompts, data, task, [search_part, held_out_part])
     evaluate = _objective(model, search_part, tasks, settings, statistics, settings.items, settings.objective)
-    judge = _objective(model, held_out_part, tasks, settings, statistics, settings.held_out, "pixel")
-    sites, search = evaluate.sites, settings.search
+    sites, search, held_out = evaluate.sites, settings.search, []
     task_of_item = evaluate.tasks if len(tasks) > 1 else None
     size = (len(sites), evaluate.items)
     if isinstance(search, CmaSettings):
@@ -167,7 +166,8 @@ def find_sites(
     elif isinstance(search, GreedySettings):
         found = greedy(evaluate, _layers(sites, statistics, search), *size, search, task_of_item, on_step)
     else:
-        validate = _validate(judge, [task.name for task in tasks], settings)
+        judge = _objective(model, held_out_part, tasks, settings, statistics, settings.held_out, "pixel")
+        validate, held_out = _validate(judge, [task.name for task in tasks], settings), judge.prompts
         if isinstance(search, RelaxedSettings):
             found = relaxed(evaluate.differentiate, validate, *size, search, task_of_item, on_step, memory)
         else:
@@ -177,7 +177,7 @@ def find_sites(
         "settings": asdict(settings),
         "tasks": [task.name for task in tasks],
         "search": _record(evaluate.prompts),
-        "held_out": _record(judge.prompts),
+        "held_out": _record(held_out) if held_out else None,
         "step": found.step,
         "held_out_loss": found.loss,
         "evaluations": found.evaluations,
@@ -292,14 +292,16 @@ def _record(prompts: Sequence[Prompts]) -> dict[str, object]:
     return {**prompts[0].origin, "query": queries, "images": images}
 
 
-def _check_origin(
-    fingerprint: str, prompts: dict[str, Any], model: MaeVqgan, data: DataSet, task: Task, apart: list[Part]
-) -> None:
-    if fingerprint != model.fingerprint():
+def _check_model(statistics: Statistics, model: MaeVqgan) -> None:
+    own = model.fingerprint()
+    if statistics.model_fingerprint != own:
         raise ValueError(
-            f"the statistics belong to the model with fingerprint {fingerprint}, "
-            f"not to this one with {model.fingerprint()}"
+            f"the statistics belong to the model with fingerprint {statistics.model_fingerprint}, "
+            f"not to this one with {own}"
         )
+
+
+def _check_origin(prompts: dict[str, Any], data: DataSet, task: Task, apart: list[Part]) -> None:
     for name, value in data.describe().items():
         if prompts.get(name) != value:
             raise ValueError(

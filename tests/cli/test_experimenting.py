@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from taskvec.cli import main
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -27,6 +28,17 @@ def test_an_experiment_writes_its_table_and_its_cells(
     assert json.loads((tmp_path / "out" / "run.json").read_text())["protocol"]["preset"] == "best"
     assert main(["experiment", "table-9", *options]) == 0
     assert (tmp_path / "out" / "log.jsonl").read_text().splitlines() == log  # nothing was computed again
+
+
+def test_a_task_of_the_users_own_is_none_of_the_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side in ("input", "output"):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        for index in range(10):
+            Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / "pairs" / side / f"{index}.png")
+    options = ["--data", "folder", "--root", str(tmp_path / "pairs"), "--out", str(tmp_path / "out")]
+    assert main(["experiment", "table-1", *options]) == 1
+    assert "pairs has an output/ and so is a task of its own" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,14 @@ def test_the_ceiling_explains_a_tie():
     assert "colorization" not in explanation
 
 
+def test_a_prompt_that_is_nearly_perfect_is_named():
+    changes = {("query_only", "low_light"): 1.0, ("one_shot", "low_light"): 0.125, ("ceiling", "low_light"): 0.1}
+    explanation = judged(papers_evidence(changes))["C1"].explanation
+    assert "worse than one-shot prompt at low light" in explanation
+    assert "little room at low light: one-shot prompt goes 97% of the way" in explanation
+    assert "no room" not in explanation
+
+
 def test_a_model_that_ignores_the_example_is_named():
     changes = {("one_shot", "segmentation"): 0.4, ("query_only", "segmentation"): 0.5}
     explanation = judged(papers_evidence(changes))["C1"].explanation

@@ -22,7 +22,7 @@ from taskvec.models import load_model
 from taskvec.presets import PRESETS
 from taskvec.report.exports import to_markdown
 
-PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 2
+PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 1
 
 
 @app.command("experiment")
@@ -41,7 +41,7 @@ def experiment_command(
     pairs: Annotated[int, typer.Option(min=2, help="Prompts that judge every method in a split or seed.")] = PAIRS,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Seeds of scenes or a folder, {SEEDS}; of each of Pascal-5i's splits, 1."),
+        typer.Option(min=1, help=f"Seeds of scenes or a folder, {SEEDS} (1 with --quick); of each Pascal-5i split, 1."),
     ] = None,
     xrays: Annotated[Path | None, typer.Option(help="A directory of x-rays, for figure-6.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A coarse version of everything, in minutes.")] = False,

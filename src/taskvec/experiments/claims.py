@@ -20,6 +20,7 @@ PAPER |= {method: (fmean(means(TABLE_5[method])),) for method in ("vectors_encod
 SAVED, SAVED_WITHIN = 0.225, 0.005  # of a one-shot prompt's operations
 PAPER_LAYERS, PAPER_SHARE = 17 / 32, 0.3  # where greedy random search starts
 STRONG = 0.5  # a rank correlation
+NEARLY_ALL = 0.9  # of the way from the query alone to the tokenizer's ceiling
 
 
 class NotMeasuredError(Exception):
@@ -385,6 +386,12 @@ def _reasons(evidence: Evidence, failing: Sequence[Comparison]) -> list[str]:
         for _, other, task in full
     ]
     told += [
+        f"There is little room at {_label(task)}: {METHODS[other]} goes {way:.0%} of the way from the query alone to "
+        "the tokenizer's ceiling."
+        for other, task in dict.fromkeys((each.other, task) for each, task in at)
+        if (way := _way(evidence, other, task)) is not None and NEARLY_ALL <= way < 1
+    ]
+    told += [
         f"The model takes nothing from the example at {_label(task)}: with it, it is no better than without."
         for *_, task in blind
     ]
@@ -405,6 +412,16 @@ def _not_ahead(evidence: Evidence, pairs: Sequence[tuple[str, str, str]]) -> lis
         and (other, task) in scores
         and scores[method, task].gain_over(scores[other, task]).low <= 0
     ]
+
+
+def _way(evidence: Evidence, method: str, task: str) -> float | None:
+    """How far a method gets from the query alone towards the ceiling, 1 there; None where that is no way up."""
+    scores = evidence.scores
+    if not {(name, task) for name in (method, "query_only", "ceiling")} <= scores.keys():
+        return None
+    start = scores["query_only", task]
+    room = scores["ceiling", task].gain_over(start).mean
+    return scores[method, task].gain_over(start).mean / room if room > 0 else None
 
 
 def _means(evidence: Evidence, methods: Iterable[str], tasks: Sequence[str] = TASKS) -> list[str]:

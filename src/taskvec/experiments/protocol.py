@@ -78,8 +78,13 @@ def pascal_groups(seeds: Sequence[int], **options: object) -> tuple[Group, ...]:
 
 
 def folder_groups(seeds: Sequence[int], **options: object) -> tuple[Group, ...]:
-    """A user's own images, of which a fifth judges."""
+    """A user's own images, of which a fifth judges; ValueError for a task of the user's own."""
     train, test = (load_data("folder", part, **options) for part in ("train", "test"))
+    if test.own_task is not None:
+        raise ValueError(
+            f"{options['root']} has an output/ and so is a task of its own: the experiments are on the paper's tasks, "
+            "for which a folder holds images alone"
+        )
     return tuple(Group(f"seed {seed}", train, test, seed) for seed in seeds)
 
 
