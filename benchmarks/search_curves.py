@@ -6,7 +6,7 @@ Every search sees the same statistics, items (the first 10 or 40) and held-out i
 At each of its checkpoints the best set so far is scored on 500 test queries that no search sees, by the task's metric.
 Evaluations are of the search and of the held-out items that choose; one with a gradient counts as three. Seconds are of
 processor time, summed over threads, so that other work on the machine does not count. The variants of `paper` take a
-quarter of its steps, to be compared with it at as many evaluations.
+sixth of its steps, to be compared with it at as many evaluations.
 
 Says how each search ends, beside the score that `paper` has at as many evaluations, and after how many evaluations and
 seconds each has the mean score that `paper` ends with. Writes OUT.jsonl, a line for each checkpoint, all searches with
@@ -42,9 +42,9 @@ COSTS = ("evaluations", "seconds")
 # name: items searched on, objective, settings. `paper` is Section 8.1; `per item` compares masks on the same item.
 SEARCHES: dict[str, tuple[int, str, ReinforceSettings | RelaxedSettings]] = {
     "paper": (10, "pixel", ReinforceSettings()),
-    "paper, per item": (10, "pixel", ReinforceSettings(steps=150, baseline="per_item")),
-    "paper, shared masks": (10, "pixel", ReinforceSettings(steps=150, shared_masks=True)),
-    "paper, token": (10, "token", ReinforceSettings(steps=150)),
+    "paper, per item": (10, "pixel", ReinforceSettings(steps=100, baseline="per_item")),
+    "paper, shared masks": (10, "pixel", ReinforceSettings(steps=100, shared_masks=True)),
+    "paper, token": (10, "token", ReinforceSettings(steps=100)),
     "per item, token": (
         40,
         "token",

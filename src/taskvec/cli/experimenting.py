@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,8 @@ from taskvec.cli import options
 from taskvec.cli.terminal import app, console, write_json
 from taskvec.experiments import EXPERIMENTS, experiments_named
 from taskvec.experiments.cells import Store
-from taskvec.experiments.protocol import GROUPS, Group, protocol
+from taskvec.experiments.methods import layers_of
+from taskvec.experiments.protocol import GROUPS, PAPER_LAYERS, Group, protocol
 from taskvec.experiments.results import Table
 from taskvec.experiments.running import report, run
 from taskvec.experiments.study import Study
@@ -60,6 +61,7 @@ def experiment_command(
     groups = _groups(data, seeds, seed, quick=quick, root=root, layout=layout, skip_missing=skip_missing)
     bfloat16 = environment.bfloat16_is_fast(network.device)
     chosen = protocol(preset, groups, pairs, bfloat16=bfloat16, quick=quick, xrays=xrays)
+    greedy = replace(chosen.greedy, layers=layers_of(PAPER_LAYERS, network))
     facts: dict[str, Any] = {
         "model": {"name": model, "fingerprint": network.fingerprint()},
         "data": {
@@ -70,7 +72,7 @@ def experiment_command(
             "quick": quick,
             "pairs": chosen.pairs,
             "settings": asdict(chosen.settings),
-            "baselines": {"items": chosen.baseline_items, "greedy": asdict(chosen.greedy)},
+            "baselines": {"items": chosen.baseline_items, "greedy": asdict(greedy)},
         },
         "machine": environment.machine(),
         "versions": environment.versions(),
