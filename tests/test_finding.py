@@ -11,7 +11,7 @@ from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
 from taskvec.search import CmaSettings, GreedySettings, ReinforceSettings, RelaxedSettings
 from taskvec.statistics import collect
-from taskvec.tasks import LOW_LIGHT, SEGMENTATION, Task, image, mask
+from taskvec.tasks import IDENTITY, LOW_LIGHT, SEGMENTATION, Task, image, mask
 
 QUICK = FindSettings(
     prompts=16,
@@ -141,6 +141,20 @@ def test_one_search_for_the_sites_of_several_tasks(small_model: MaeVqgan) -> Non
     )
     assert len(first.config.found["search"]["query"]) == 4  # two of each task
     assert (first + second).sites == first.sites
+
+
+def test_who_judges_a_search_for_several_tasks(small_model: MaeVqgan) -> None:
+    """The official code chooses for several tasks by segmentation; a search for one task is judged by that task."""
+    data, settings = Scenes("train", count=600), replace(QUICK, held_out=16, judged_by=("segmentation",))
+    both = [SEGMENTATION, LOW_LIGHT]
+    found = find_all(small_model, data, both, settings)[0].config.found
+    alone = find_all(small_model, data, both, replace(settings, judged_by=()))[0].config.found
+    assert found["held_out_loss"] != alone["held_out_loss"]
+    assert find(small_model, data, LOW_LIGHT, settings).task == "low_light"
+    with pytest.raises(
+        ValueError, match="judged_by names segmentation, which is not searched for: low_light, identity"
+    ):
+        find_all(small_model, data, [LOW_LIGHT, IDENTITY], settings)
 
 
 @pytest.mark.parametrize("search", [CmaSettings(), GreedySettings(layers=2, trials=4, sweeps=1)])

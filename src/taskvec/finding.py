@@ -52,7 +52,7 @@ class FindSettings:
     ``prompts`` are behind each mean; where ``pool`` is more, as many pairs are drawn and those that one-shot prompting
     does best are kept. ``items`` are searched on, ``held_out`` choose among candidates, by the task's own metric
     whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks together: a search
-    for the sites of five tasks has two of ten items of each. ``judged_by`` names the tasks that choose, all if empty.
+    for the sites of five tasks has two of ten items of each, and the tasks in ``judged_by`` choose, all if it is empty.
     ``taskvec.objectives`` explains objectives, ``taskvec.sites`` granularities, ``taskvec.prompts`` samplings and
     holes. ``area`` is what is decoded together, by default what the model's tokenizer is made for.
     """
@@ -270,11 +270,11 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
     Losses of different tasks have different units and spreads: each task's are standardised by the mean and the
     standard deviation that random masks give it.
     """
+    if len(tasks) == 1:
+        return objective.mean_losses
     unknown = set(settings.judged_by) - set(tasks)
     if unknown:
         raise ValueError(f"judged_by names {', '.join(sorted(unknown))}, which is not searched for: {', '.join(tasks)}")
-    if len(tasks) == 1:
-        return objective.mean_losses
     judges = [index for index, name in enumerate(tasks) if name in (settings.judged_by or tasks)]
     yardstick = objective.task_losses(objective.sites.sample(*YARDSTICK, seed=settings.seed))
     mean, deviation = yardstick.mean(0), yardstick.std(0, correction=1) + 1e-6
