@@ -1,15 +1,17 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from taskvec import evaluate
 from taskvec.data.examples import partition
 from taskvec.data.scenes import Scenes
-from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, find_all, statistics_prompts
+from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, find_all, find_sites, statistics_prompts
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
-from taskvec.search import CmaSettings, GreedySettings, ReinforceSettings, RelaxedSettings
+from taskvec.search import CmaSettings, GreedySettings, Memory, ReinforceSettings, RelaxedSettings
 from taskvec.statistics import collect
 from taskvec.tasks import IDENTITY, LOW_LIGHT, SEGMENTATION, Task, image, mask
 
@@ -143,18 +145,43 @@ def test_one_search_for_the_sites_of_several_tasks(small_model: MaeVqgan) -> Non
     assert (first + second).sites == first.sites
 
 
-def test_who_judges_a_search_for_several_tasks(small_model: MaeVqgan) -> None:
+def test_who_judges_a_search_for_several_tasks(tiny: MaeVqgan) -> None:
     """The official code chooses for several tasks by segmentation; a search for one task is judged by that task."""
-    data, settings = Scenes("train", count=600), replace(QUICK, held_out=16, judged_by=("segmentation",))
+    data, settings = Scenes("train", count=600), replace(QUICK, held_out=4, judged_by=("segmentation",))
     both = [SEGMENTATION, LOW_LIGHT]
-    found = find_all(small_model, data, both, settings)[0].config.found
-    alone = find_all(small_model, data, both, replace(settings, judged_by=()))[0].config.found
+    found = find_all(tiny, data, both, settings)[0].config.found
+    alone = find_all(tiny, data, both, replace(settings, judged_by=()))[0].config.found
     assert found["held_out_loss"] != alone["held_out_loss"]
-    assert find(small_model, data, LOW_LIGHT, settings).task == "low_light"
-    with pytest.raises(
-        ValueError, match="judged_by names segmentation, which is not searched for: low_light, identity"
+    assert find(tiny, data, LOW_LIGHT, settings).task == "low_light"
+    both = [LOW_LIGHT, IDENTITY]  # without segmentation, both choose
+    found, alone = (
+        find_all(tiny, data, both, replace(settings, judged_by=by)) for by in (("segmentation",), ())
+    )
+    assert found[0].config.found["held_out_loss"] == alone[0].config.found["held_out_loss"]
+
+
+def test_a_search_goes_on_only_as_the_same_search(small_model: MaeVqgan, tmp_path: Path) -> None:
+    data, memory = Scenes("train", count=600), Memory(tmp_path / "state")
+    drawn = [statistics_prompts(small_model, data, task, QUICK) for task in (SEGMENTATION, LOW_LIGHT)]
+    statistics = collect(small_model, drawn)
+    others = collect(small_model, [statistics_prompts(small_model, data, LOW_LIGHT, replace(QUICK, prompts=17))])
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["step"] == 4:
+            raise KeyboardInterrupt
+
+    assert find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, interrupt, memory).found.interrupted
+    for tasks, settings, means, message in (
+        ([SEGMENTATION], QUICK, statistics, "with tasks"),
+        ([LOW_LIGHT], replace(QUICK, held_out=9), statistics, "with held_out 8: expected 9"),
+        ([LOW_LIGHT], QUICK, others, "with means"),
     ):
-        find_all(small_model, data, [LOW_LIGHT, IDENTITY], settings)
+        with pytest.raises(ValueError, match=message):
+            find_sites(small_model, data, tasks, settings, means, memory=memory)
+    whole = find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics)
+    again = find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, memory=memory)
+    assert torch.equal(again.found.mask, whole.found.mask)
+    assert again.record["history"] == whole.record["history"]
 
 
 @pytest.mark.parametrize("search", [CmaSettings(), GreedySettings(layers=2, trials=4, sweeps=1)])
@@ -177,9 +204,3 @@ def test_the_pool_keeps_the_prompts_that_prompting_does_best(small_model: MaeVqg
     pool = statistics_prompts(small_model, data, LOW_LIGHT, replace(QUICK, prompts=20))
     scores = evaluate.scores(small_model, evaluate.run(small_model, "one_shot"), pool)
     assert kept.query_names == [pool.query_names[index] for index in scores.argsort(kind="stable")[:5]]
-
-
-def test_only_tasks_that_are_searched_for_can_judge(small_model: MaeVqgan) -> None:
-    settings = replace(QUICK, judged_by=("colorization",))
-    with pytest.raises(ValueError, match="judged_by names colorization, which is not searched for: segmentation"):
-        find(small_model, Scenes("train", count=600), SEGMENTATION, settings)

@@ -79,5 +79,7 @@ def test_free_memory_is_at_most_what_the_control_group_leaves(tmp_path: Path, mo
     assert memory._available_in_group(tmp_path) is None
     (tmp_path / "memory.max").write_text("1000\n")
     assert memory._available_in_group(tmp_path) == 700
+    (tmp_path / "memory.stat").write_text("anon 100\ninactive_file 150\nactive_file 50\n")
+    assert memory._available_in_group(tmp_path) == 850
     monkeypatch.setattr(memory, "_available_in_group", lambda: 700)
     assert memory.free_bytes(torch.device("cpu")) == 700

@@ -70,6 +70,16 @@ def test_statistics_come_back_as_they_were(small_model: MaeVqgan, small_prompts:
             )
 
 
+def test_a_name_may_have_dots(small_model: MaeVqgan, small_prompts: list[Prompts], tmp_path: Path) -> None:
+    """A folder may be called v1.0, and another v1."""
+    first, second, *_ = collect(small_model, small_prompts).tasks.values()
+    Statistics({"v1.0": first, "v1": second}, "0" * 16).save(tmp_path / "statistics.safetensors")
+    loaded = Statistics.load(tmp_path / "statistics.safetensors").tasks
+    for name, kept in (("v1.0", first), ("v1", second)):
+        assert loaded[name].mean.keys() == loaded[name].variance.keys() == kept.mean.keys()
+        assert all(torch.equal(loaded[name].mean[s].nan_to_num(), kept.mean[s].nan_to_num()) for s in kept.mean)
+
+
 def test_means_are_stacked_in_the_order_asked_for(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
     statistics = collect(small_model, small_prompts)
     means = statistics.means(["colorization", "segmentation"])["encoder"].nan_to_num()

@@ -61,7 +61,7 @@ def describe_vectors(directory: str | Path) -> dict[str, Any]:
     config = read_config(directory)
     if not (Path(directory) / TENSORS).is_file():
         raise ValueError(f"{directory} holds no task vectors: there is no {TENSORS} in it")
-    told = ("method", "settings", "step", "held_out_loss", "evaluations", "interrupted", "versions", "combined")
+    told = ("method", "settings", "step", "held_out_loss", "loss", "evaluations", "interrupted", "versions", "combined")
     found = {key: value for key, value in config.found.items() if key in told}
     return {
         "task": config.task,

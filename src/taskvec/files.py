@@ -1,10 +1,11 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing files so that nothing is ever half-written, and telling what they are of."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 
 def _umask() -> int:
@@ -34,3 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def printable(name: str | Path) -> str:
     """A name of the file system as text that can be written: what is no UTF-8 is replaced."""
     return os.fsencode(name).decode(errors="replace")
+
+
+def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The first thing in which two descriptions differ, which they must, as "NAME KEPT: expected WANTED"."""
+    name = next(name for name in {**wanted, **kept} if kept.get(name) != wanted.get(name))
+    if isinstance(kept.get(name), dict) and isinstance(wanted.get(name), dict):
+        return difference(kept[name], wanted[name])
+    return f"{name} {kept.get(name)}: expected {wanted.get(name)}"

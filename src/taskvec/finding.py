@@ -1,7 +1,8 @@
 """The whole job: statistics, a search for sites, the choice on held-out items, task vectors of one or several tasks."""
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from taskvec import environment, metrics
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for
+from taskvec.heads import Means
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
@@ -47,14 +49,16 @@ YARDSTICK = (32, 0.3)  # random masks, and the share of sites in each, that tell
 
 @dataclass(frozen=True)
 class FindSettings:
-    """How task vectors are found; the defaults are the paper's (Sections 8.1 and 8.2), with 100 held-out items.
+    """How task vectors are found; the defaults are the paper's (Sections 8.1 and 8.2), with 100 held-out items, but for
+    the final set, which is the best that was seen (preset ``paper`` takes a sample, as the paper does).
 
     ``prompts`` are behind each mean; where ``pool`` is more, as many pairs are drawn and those that one-shot prompting
     does best are kept. ``items`` are searched on, ``held_out`` choose among candidates, by the task's own metric
     whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks together: a search
-    for the sites of five tasks has two of ten items of each, and the tasks in ``judged_by`` choose, all if it is empty.
+    for the sites of five tasks has two of ten items of each. Those of ``judged_by`` that are among them choose, or all.
     ``taskvec.objectives`` explains objectives, ``taskvec.sites`` granularities, ``taskvec.prompts`` samplings and
-    holes. ``area`` is what is decoded together, by default what the model's tokenizer is made for.
+    holes. ``area`` is what is decoded together in the search, by default what the model's tokenizer is made for, as
+    always where vectors are applied.
     """
 
     prompts: int = 100
@@ -149,11 +153,11 @@ def find_sites(
     """One set of sites for all of the tasks, each patched with its own means: task-specific for one, else multi-task.
 
     Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
-    search by REINFORCE or gradient go on. Raises ValueError where examples are too few or the statistics belong to
-    another model or other data, KeyError where they lack a task.
+    search by REINFORCE or gradient go on. Raises ValueError where examples are too few, the statistics belong to
+    another model or other data, or the memory to another search; KeyError where statistics lack a task.
     """
     _, search_part, held_out_part = parts_of(data)
-    statistics.means([task.name for task in tasks])  # KeyError before all else where there are none
+    means = statistics.means([task.name for task in tasks])  # KeyError before all else where there are none
     _check_model(statistics, model)
     for task in tasks:
         _check_origin(statistics.tasks[task.name].prompts, data, task, [search_part, held_out_part])
@@ -161,6 +165,8 @@ def find_sites(
     sites, search, held_out = evaluate.sites, settings.search, []
     task_of_item = evaluate.tasks if len(tasks) > 1 else None
     size = (len(sites), evaluate.items)
+    if memory is not None:
+        memory = replace(memory, of={**memory.of, **_identity(statistics, means, data, tasks, settings)})
     if isinstance(search, CmaSettings):
         found = cma(evaluate, *size, search, task_of_item, on_step)
     elif isinstance(search, GreedySettings):
@@ -179,7 +185,7 @@ def find_sites(
         "search": _record(evaluate.prompts),
         "held_out": _record(held_out) if held_out else None,
         "step": found.step,
-        "held_out_loss": found.loss,
+        "held_out_loss" if held_out else "loss": found.loss,
         "evaluations": found.evaluations,
         "interrupted": found.interrupted,
         "history": found.history,
@@ -272,10 +278,8 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
     """
     if len(tasks) == 1:
         return objective.mean_losses
-    unknown = set(settings.judged_by) - set(tasks)
-    if unknown:
-        raise ValueError(f"judged_by names {', '.join(sorted(unknown))}, which is not searched for: {', '.join(tasks)}")
-    judges = [index for index, name in enumerate(tasks) if name in (settings.judged_by or tasks)]
+    named = [index for index, name in enumerate(tasks) if name in settings.judged_by]
+    judges = named or list(range(len(tasks)))
     yardstick = objective.task_losses(objective.sites.sample(*YARDSTICK, seed=settings.seed))
     mean, deviation = yardstick.mean(0), yardstick.std(0, correction=1) + 1e-6
 
@@ -290,6 +294,22 @@ def _record(prompts: Sequence[Prompts]) -> dict[str, object]:
     queries = [name for each in prompts for name in each.query_names]
     images = sorted({image for each in prompts for image in each.query_images})
     return {**prompts[0].origin, "query": queries, "images": images}
+
+
+def _identity(
+    statistics: Statistics, means: Means, data: DataSet, tasks: Sequence[Task], settings: FindSettings
+) -> dict[str, Any]:
+    """All that a search depends on, beside what it knows itself."""
+    digest = hashlib.sha256()
+    for mean in means.values():
+        digest.update(mean.contiguous().view(torch.uint8).numpy().data)
+    return {
+        "model": statistics.model_fingerprint,
+        "data": data.describe(),
+        "tasks": [[task.name, sides(task), task.metric] for task in tasks],
+        "finding": asdict(replace(settings, search=type(settings.search)())),  # the search's own are told apart there
+        "means": digest.hexdigest()[:16],
+    }
 
 
 def _check_model(statistics: Statistics, model: MaeVqgan) -> None:

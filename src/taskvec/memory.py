@@ -80,7 +80,9 @@ def _available_in_system() -> int | None:
 
 def _available_in_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     """What a container's limit leaves (control groups of version 2)."""
-    limit, used = root / "memory.max", root / "memory.current"
+    limit, used, statistics = (root / name for name in ("memory.max", "memory.current", "memory.stat"))
     if not limit.is_file() or not used.is_file() or limit.read_text().strip() == "max":
         return None
-    return max(0, int(limit.read_text()) - int(used.read_text()))
+    known = dict(line.split() for line in statistics.read_text().splitlines()) if statistics.is_file() else {}
+    cached = int(known.get("inactive_file", 0))  # files that were read, which give way
+    return max(0, int(limit.read_text()) - int(used.read_text()) + cached)

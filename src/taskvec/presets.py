@@ -4,10 +4,11 @@ from taskvec.finding import FindSettings
 from taskvec.search import ReinforceSettings, RelaxedSettings
 
 PRESETS = {
-    # Sections 8.1 and 8.2: the final sites are a sample of the best checkpoint's distribution.
+    # Sections 8.1 and 8.2: the final sites are a sample of the best checkpoint's distribution. The prompts behind the
+    # means are said to have "reasonable one-shot performance", not how much: any are taken here.
     "paper": FindSettings(search=ReinforceSettings(final="sample")),
     # What the published code does where it differs from the text: 500 steps, prompts in the order of the lists, the 100
-    # best of 3000 behind the means, one hole for both images, a canvas decoded whole, several tasks chosen for by one.
+    # best of 3000 behind the means, one hole for both images, a canvas decoded whole, all tasks chosen for by one.
     "official-code": FindSettings(
         pool=3000,
         held_out=490,

@@ -105,12 +105,9 @@ class Statistics:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             tasks = {}
             for name, record in json.loads(metadata["tasks"]).items():
+                own = [(*key.rsplit(".", 2), tensor) for key, tensor in tensors.items()]  # a name may have dots in it
                 fields = {
-                    kind: {
-                        key.split(".")[1]: t
-                        for key, t in tensors.items()
-                        if key.startswith(f"{name}.") and key.endswith(kind)
-                    }
+                    kind: {stack: tensor for task, stack, of, tensor in own if (task, of) == (name, kind)}
                     for kind in ("mean", "variance")
                 }
                 tasks[name] = TaskStatistics(record["count"], fields["mean"], fields["variance"], record["prompts"])

@@ -41,6 +41,32 @@ def test_a_task_of_the_users_own_is_none_of_the_papers(tmp_path: Path, capsys: p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_directory_holds_one_study(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model", model, "--quick", "--pairs", "4", "--out", str(tmp_path / "out")]
+    assert main(["experiment", "table-9", *options]) == 0
+    before = (tmp_path / "out" / "run.json").read_bytes()
+    capsys.readouterr()
+    assert main(["experiment", "table-9", *options, "--preset", "paper"]) == 1
+    assert "out holds another study, with preset best: expected paper; name another place" in capsys.readouterr().err
+    assert (tmp_path / "out" / "run.json").read_bytes() == before
+    assert main(["experiment", "table-9", *options, "--pairs", "5"]) == 0  # of more pairs it is the same one
+    (tmp_path / "out" / "run.json").write_text("[]")
+    assert main(["experiment", "table-9", *options]) == 1
+    assert "run.json does not say what study it is of" in capsys.readouterr().err
+
+
+def test_xrays_are_looked_at_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["experiment", "all", "--xrays", str(tmp_path / "none"), *out]) == 1
+    assert "none is not a directory" in capsys.readouterr().err
+    assert main(["experiment", "table-9", "--xrays", str(tmp_path), *out]) == 1
+    assert "only figure-6 and all are about x-rays" in capsys.readouterr().err
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    assert main(["experiment", "figure-6", "--xrays", str(tmp_path), *out]) == 1
+    assert "there is 1 image, expected two or more" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

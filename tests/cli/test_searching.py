@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from taskvec.cli import main
+from taskvec.cli import main, searching
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 
@@ -26,6 +26,63 @@ def test_several_tasks_share_their_sites(statistics: str, tmp_path: Path, tiny: 
     first, second = (TaskVectors.load(tmp_path / "multi" / name, tiny) for name in ("segmentation", "low_light"))
     assert first.sites == second.sites
     assert len((tmp_path / "multi" / "search.jsonl").read_text().splitlines()) == 3
+
+
+def test_task_vectors_beside_each_other_are_of_one_search(
+    statistics: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["search", "--method", "cma", "--items", "3", "--statistics", statistics, "--out", str(tmp_path)]
+    tasks = ["--task", "low_light", "--task", "identity"]
+    assert main([*search, *tasks, "--task", "inpainting"]) == 0
+    before = (tmp_path / "low_light" / "config.json").read_bytes()
+    capsys.readouterr()
+    assert main([*search, *tasks]) == 1
+    assert "low_light/config.json exists: results are never merged" in capsys.readouterr().err
+    assert main([*search, *tasks, "--overwrite"]) == 1
+    assert "inpainting holds task vectors of another search" in capsys.readouterr().err
+    assert (tmp_path / "low_light" / "config.json").read_bytes() == before
+
+
+def test_the_log_of_a_search_that_was_interrupted_is_whole(
+    statistics: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = [
+        "search",
+        "--task",
+        "low_light",
+        "--statistics",
+        statistics,
+        "--out",
+        str(tmp_path),
+        "--overwrite",
+        *COARSE,
+    ]
+    steps = ["--preset", "best", "--steps", "22", "--candidates", "1"]
+    made = searching.search_log
+
+    def interrupted(*arguments: object) -> object:
+        on_step = made(*arguments)
+
+        def stop(record: dict[str, object]) -> None:
+            on_step(record)
+            if record["step"] == 21:
+                raise KeyboardInterrupt
+
+        return stop
+
+    monkeypatch.setattr(searching, "search_log", interrupted)
+    assert main([*search, *steps]) == 130
+    assert len((tmp_path / "search.jsonl").read_text().splitlines()) == 21
+    monkeypatch.setattr(searching, "search_log", made)
+    assert main([*search, *steps]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "search.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 23))
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "vectors.safetensors", "search.jsonl"}
+
+
+def test_greedy_ranks_layers_for_a_composed_task_too(tmp_path: Path) -> None:
+    search = ["search", "--method", "greedy", "--trials", "2", "--layers", "1", "--objective", "token", *COARSE[:4]]
+    assert main([*search, "--task", "inpainting+segmentation", "--out", str(tmp_path / "composed")]) == 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taskvec.data import load_data
 from taskvec.experiments import EXPERIMENTS, SECTIONS, experiments_named
+from taskvec.experiments.clustering import clusterings
 from taskvec.experiments.collecting import collect_evidence
 from taskvec.experiments.evidence import COMPOSED
 from taskvec.experiments.methods import layers_of
@@ -63,10 +65,17 @@ def test_what_claims_are_judged_by(study: Study) -> None:
     assert evidence.xrays == {}
 
 
+def test_heads_are_clustered_by_as_many_prompts_as_there_are(study: Study) -> None:
+    """And with other prompts anew."""
+    fewer = Study(study.model, replace(study.protocol, pairs=5, clustered=100), study.store)
+    assert len(EXPERIMENTS["table-2"](fewer)) == 1
+    assert clusterings(fewer) != clusterings(study)
+
+
 def test_xrays(study: Study, tmp_path: Path, random: np.random.Generator) -> None:
     for index in range(4):
         Image.fromarray(random.integers(0, 256, (20, 20, 3), np.uint8)).save(tmp_path / f"{index}.png")
-    outside = Study(study.model, replace(study.protocol, xrays=tmp_path), study.store)
+    outside = Study(study.model, replace(study.protocol, xrays=load_data("folder", "all", root=tmp_path)), study.store)
     results = EXPERIMENTS["figure-6"](outside)
     assert [each.name for each in results] == ["figure-6-scores", "figure-6-inpainting", "figure-6-low_light"]
     assert EXPERIMENTS["figure-6"](study) == []

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from taskvec import environment
 from taskvec.cli import options
 from taskvec.cli.terminal import app, console, write_json
+from taskvec.data import DataSet, load_data
 from taskvec.experiments import EXPERIMENTS, experiments_named
 from taskvec.experiments.cells import Store
 from taskvec.experiments.methods import layers_of
@@ -19,8 +21,10 @@ from taskvec.experiments.protocol import GROUPS, PAPER_LAYERS, Group, protocol
 from taskvec.experiments.results import Table
 from taskvec.experiments.running import report, run
 from taskvec.experiments.study import Study
+from taskvec.files import difference
 from taskvec.models import load_model
 from taskvec.presets import PRESETS
+from taskvec.prompts import pairs_of
 from taskvec.report.exports import to_markdown
 
 PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 1
@@ -56,27 +60,29 @@ def experiment_command(
     experiment takes what is there.
     """
     names = experiments_named(name)
+    images = _xrays(xrays, names)
     network = load_model(model, options.device_named(device))
     started = time.monotonic()
     groups = _groups(data, seeds, seed, quick=quick, root=root, layout=layout, skip_missing=skip_missing)
     bfloat16 = environment.bfloat16_is_fast(network.device)
-    chosen = protocol(preset, groups, pairs, bfloat16=bfloat16, quick=quick, xrays=xrays)
+    chosen = protocol(preset, groups, pairs, bfloat16=bfloat16, quick=quick, xrays=images)
     greedy = replace(chosen.greedy, layers=layers_of(PAPER_LAYERS, network))
     facts: dict[str, Any] = {
         "model": {"name": model, "fingerprint": network.fingerprint()},
         "data": {
             group.name: {"found on": group.train.describe(), "judged on": group.test.describe()} for group in groups
         },
+        "judged by": {"pairs": chosen.pairs, "x-rays": images.describe() if images else None},
         "protocol": {
             "preset": preset,
             "quick": quick,
-            "pairs": chosen.pairs,
             "settings": asdict(chosen.settings),
             "baselines": {"items": chosen.baseline_items, "greedy": asdict(greedy)},
         },
         "machine": environment.machine(),
         "versions": environment.versions(),
     }
+    _refuse_to_mix(out / "run.json", facts)
     write_json(out / "run.json", facts)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -99,6 +105,42 @@ def experiment_command(
             print(f"{each.title}\n\n{to_markdown(each)}")
     write_json(json_file, facts)
     console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html' if name == 'all' else out}")
+
+
+def _xrays(root: Path | None, names: Sequence[str]) -> DataSet | None:
+    """The x-rays, which have to be readable before hours are spent; ValueError where there are none to be judged on."""
+    if root is None:
+        return None
+    if "figure-6" not in names:
+        raise ValueError(f"--xrays {root}: only figure-6 and all are about x-rays")
+    images = load_data("folder", "all", root=root)
+    if not pairs_of(images):
+        raise ValueError(f"--xrays {root}: there is {len(images)} image, expected two or more")
+    return images
+
+
+def _refuse_to_mix(path: Path, facts: dict[str, Any]) -> None:
+    """ValueError where a directory holds the results of another model, protocol or kind of data.
+
+    More pairs or seeds are the same study: what is there is taken, and tables say how many they are of.
+    """
+    if not path.exists():
+        return
+    try:
+        kept, wanted = (
+            {"model": each["model"], "data": _kind(each["data"]), "protocol": each["protocol"]}
+            for each in map(json.loads, (path.read_text(), json.dumps(facts)))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not say what study it is of: name another place") from error
+    if kept != wanted:
+        raise ValueError(f"{path.parent} holds another study, with {difference(kept, wanted)}; name another place")
+
+
+def _kind(groups: dict[str, Any]) -> dict[str, Any]:
+    """What all groups have in common: the data set and its place."""
+    first = next(iter(groups.values()))["judged on"]
+    return {name: first[name] for name in ("data", "root", "layout") if name in first}
 
 
 def _groups(data: str, seeds: int | None, first: int, *, quick: bool, **given: object) -> tuple[Group, ...]:

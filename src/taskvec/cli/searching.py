@@ -23,6 +23,7 @@ from taskvec.cli.terminal import (
     write_json,
 )
 from taskvec.data.examples import tasks_of
+from taskvec.describe import holds_vectors
 from taskvec.finding import SEARCHES, FindSettings, find_sites, select, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
@@ -100,7 +101,7 @@ def search_command(
     preset: Annotated[
         str | None,
         typer.Option(
-            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: the paper's, or best's of relaxed."
+            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper but for --final, best of relaxed."
         ),
     ] = None,
     prompts: Annotated[
@@ -150,7 +151,6 @@ def search_command(
 
     Interrupted searches by reinforce and relaxed go on when the same command is given again with --overwrite.
     """
-    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
     settings = _settings(
         preset,
         method,
@@ -180,26 +180,39 @@ def search_command(
     network = load_model(model, options.device_named(device))
     examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
     tasks = [choose_task(examples, name, metric) for name in task or [None]]
+    places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
+    _refuse_to_mix(out, places, overwrite=overwrite)
     if statistics is not None:
         collected = Statistics.load(statistics)
     else:
-        known = tasks_of(examples) if settings.ranks_layers else tasks
+        others = tasks_of(examples) if settings.ranks_layers else []
+        known = {each.name: each for each in [*others, *tasks]}.values()
         collected = collect(network, [statistics_prompts(network, examples, each, settings) for each in known])
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
         on_step = search_log(progress, bar, out / SEARCH_LOG, getattr(settings.search, "steps", None))
-        of = {"model": network.fingerprint(), "data": examples.describe(), "tasks": [each.name for each in tasks]}
-        memory = Memory(out / SEARCH_STATE, of)
-        found = find_sites(network, examples, tasks, settings, collected, on_step, memory)
+        found = find_sites(network, examples, tasks, settings, collected, on_step, Memory(out / SEARCH_STATE))
     vectors = [select(network, found, collected, each) for each in tasks]
     for each in vectors:
-        keep(each, out if len(tasks) == 1 else out / each.task, out / SEARCH_LOG)
+        keep(each, places[each.task], out / SEARCH_LOG)
     write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
     cut = ", interrupted" if found.found.interrupted else ""
     loss = f"{'held-out loss' if found.record['method'] in STEPWISE else 'loss'} {found.found.loss:.4f}"
     console.print(f"{len(vectors[0].sites)} of {len(found.sites)} sites{cut}, {loss} at step {found.found.step}: {out}")
     if found.found.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _refuse_to_mix(out: Path, places: dict[str, Path], *, overwrite: bool) -> None:
+    """ValueError where there are task vectors already: in a place to write to, or of other tasks beside several."""
+    for place in places.values():
+        options.refuse_to_overwrite(place / VECTORS_CONFIG, overwrite)
+    beside = sorted(out.iterdir()) if len(places) > 1 and out.is_dir() else []
+    for other in beside:
+        if other not in places.values() and holds_vectors(other):
+            raise ValueError(
+                f"{other} holds task vectors of another search, whose sites are others: name another place or remove it"
+            )
 
 
 def _settings(

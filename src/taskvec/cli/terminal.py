@@ -89,7 +89,8 @@ def _partial(log: Path) -> Path:
 
 
 def keep(vectors: TaskVectors, directory: Path, log: Path) -> None:
-    """Save task vectors, and the log of their search where it belongs."""
+    """Save task vectors, and the whole log of their search, whose partial one may lack what was done before a stop."""
     vectors.save_pretrained(directory)
-    if _partial(log).exists():  # vectors of several tasks have one search
-        _partial(log).replace(log)
+    with replacing(log) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in vectors.config.found["history"]))
+    _partial(log).unlink(missing_ok=True)

@@ -19,9 +19,9 @@ from taskvec.report.analysis_figures import analysis_figure
 
 
 def _outputs(study: Study, group: Group) -> HeadOutputs:
-    """Head outputs of as many prompts of each task as are clustered."""
+    """Head outputs of as many prompts of each task as are clustered, or as there are."""
     prompts = [study.prompts(task, group) for task in study.protocol.tasks]
-    return head_outputs(study.model, prompts, study.protocol.clustered)
+    return head_outputs(study.model, prompts, min(study.protocol.clustered, *(len(each) for each in prompts)))
 
 
 def clusterings(study: Study) -> list[HeadClustering]:
@@ -32,7 +32,9 @@ def clusterings(study: Study) -> list[HeadClustering]:
         scores = head_taskness(taskness(study.statistics(group)))
         return [vars(each) for each in cluster_heads(_outputs(study, group), scores)]
 
-    key = {"cell": "clustering", "prompts": study.protocol.clustered, "settings": study.protocol.settings}
+    drawn = [[each.origin, len(each)] for each in (study.prompts(task, group) for task in study.protocol.tasks)]
+    settings = {"prompts": study.protocol.clustered, "of": drawn, "settings": study.protocol.settings}
+    key = {"cell": "clustering", **settings}
     return [HeadClustering(**each) for each in study.cell("clustering of heads", key, group, compute)]
 
 

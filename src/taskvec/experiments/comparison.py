@@ -1,7 +1,7 @@
 """Tables 1, 3 and 6: one-shot prompting, task vectors and every baseline, at every task."""
 
 from taskvec.experiments.layout import group_table, method_table
-from taskvec.experiments.paper import TABLE_3
+from taskvec.experiments.paper import TABLE_3, TABLE_6
 from taskvec.experiments.results import Table
 from taskvec.experiments.study import Study
 
@@ -37,5 +37,5 @@ def table_3(study: Study) -> list[Table]:
     title = "All methods"
     return [
         method_table(study, "table-3", title, note, ROWS_3, TABLE_3),
-        group_table(study, "table-6", f"{title}, group by group", "Means with 95 % intervals.", ROWS_3),
+        group_table(study, "table-6", f"{title}, group by group", "Means with 95 % intervals.", ROWS_3, paper=TABLE_6),
     ]

@@ -1,7 +1,7 @@
 """Tables 4 and 7: sites that are single tokens, quadrants, whole heads, and, beyond the paper, whole layers."""
 
 from taskvec.experiments.layout import group_table, method_table
-from taskvec.experiments.paper import TABLE_4
+from taskvec.experiments.paper import TABLE_4, TABLE_7
 from taskvec.experiments.results import Table
 from taskvec.experiments.study import Study
 
@@ -18,5 +18,5 @@ def table_4(study: Study) -> list[Table]:
     title = "Granularity of the patched sites"
     return [
         method_table(study, "table-4", title, note, ROWS, TABLE_4),
-        group_table(study, "table-7", f"{title}, group by group", "Means with 95 % intervals.", ROWS),
+        group_table(study, "table-7", f"{title}, group by group", "Means with 95 % intervals.", ROWS, paper=TABLE_7),
     ]

@@ -1,7 +1,9 @@
 """How tables of methods by tasks are laid out."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
+from taskvec.data.pascal import FOLDS
 from taskvec.experiments.evidence import METHODS
 from taskvec.experiments.results import BETTER, Column, Row, Table, Value
 from taskvec.experiments.study import Study
@@ -44,9 +46,15 @@ def method_table(
 
 
 def group_table(
-    study: Study, name: str, title: str, note: str, methods: Sequence[str], tasks: Sequence[str] | None = None
+    study: Study,
+    name: str,
+    title: str,
+    note: str,
+    methods: Sequence[str],
+    tasks: Sequence[str] | None = None,
+    paper: Paper | None = None,
 ) -> Table:
-    """Methods by tasks and groups, as the paper's supplement prints every split."""
+    """Methods by tasks and groups, as the paper's supplement prints every split: beside its numbers on its splits."""
     chosen = [task for task in tasks_in_order(study) if tasks is None or task in tasks]
     groups = [group.name for group in study.protocol.groups]
     columns = tuple(
@@ -54,11 +62,13 @@ def group_table(
         for task in chosen
         for group in groups
     )
+    known = paper if paper and groups == [f"split {fold}" for fold in range(FOLDS)] else {}
     rows = []
     for method in methods:
         every = [study.scores(method, task) for task in chosen]
         cells: list[Value] = [scores.only(group).value() for scores in every for group in groups]
-        rows.append(Row(METHODS[method], tuple(cells), reference=method in REFERENCES))
+        printed = [text for text, _ in zip_longest(known.get(method, ()), cells)] if method in known else []
+        rows.append(Row(METHODS[method], tuple(cells), tuple(printed), reference=method in REFERENCES))
     return Table(name, title, note, columns, tuple(rows))
 
 
@@ -67,5 +77,5 @@ def spread_note(study: Study) -> str:
     pairs = study.protocol.pairs
     if len(groups) == 1:
         return f"One group of up to {pairs} pairs; 95 % bootstrap intervals."
-    kind = "splits" if groups[0].name.startswith("split") else "seeds"
+    kind = "seeds" if groups[0].name.startswith("seed") else "splits and seeds" if "," in groups[0].name else "splits"
     return f"Means ± standard deviation over {len(groups)} {kind} of up to {pairs} pairs each."

@@ -4,6 +4,12 @@ from collections.abc import Iterable, Mapping
 
 Printed = Mapping[str, tuple[str, ...]]  # by method: segmentation, low light, colorization, in-painting
 
+
+def _by_split(text: str) -> Printed:
+    """Of lines of a method and its numbers, one for each split of each task."""
+    return {method: tuple(numbers) for method, *numbers in (line.split() for line in text.strip().splitlines())}
+
+
 # Taskness, silhouette and Davies-Bouldin score of the best, random and worst heads of the published model:
 # (26, 3), (11, 3), (4, 3), (18, 16), (2, 16), (2, 12).
 TABLE_2 = (
@@ -39,6 +45,30 @@ TABLE_5: Printed = {  # segmentation, split by split
     "vectors_decoder": ("0.32", "0.34", "0.29", "0.29"),
     "vectors": ("0.35", "0.35", "0.31", "0.29"),
 }
+TABLE_6 = _by_split(  # the four splits of each task; of the last row we have the first two tasks only
+    """
+    one_shot 0.35 0.38 0.33 0.29 0.70 0.66 0.73 0.65 0.59 0.62 0.66 0.60 0.49 0.55 0.61 0.55
+    random 0.08 0.25 0.16 0.19 4.30 2.40 3.50 1.80 2.10 4.10 4.30 1.60 3.80 1.20 1.90 2.50
+    greedy_random_layers 0.09 0.10 0.09 0.08 1.80 1.80 1.90 1.80 0.54 0.57 0.60 0.56 0.72 0.89 1.00 0.89
+    top 0.11 0.17 0.16 0.16 4.50 5.00 5.10 4.90 3.80 4.40 4.30 4.50 3.70 3.90 4.10 3.90
+    cma 0.23 0.25 0.22 0.22 0.76 0.83 0.88 0.83 0.79 0.92 0.96 0.91 1.6 1.8 1.9 1.7
+    cma_multi 0.18 0.14 0.14 0.14 1.2 1.5 1.5 1.4 1.02 1.2 1.2 1.1 1.1 1.3 1.3 1.2
+    greedy 0.33 0.35 0.30 0.30 0.56 0.61 0.63 0.60 0.52 0.56 0.59 0.55 0.52 0.56 0.65 0.59
+    greedy_multi 0.33 0.35 0.31 0.30 0.47 0.52 0.56 0.51 0.53 0.57 0.61 0.56 0.55 0.61 0.65 0.61
+    vectors_multi 0.35 0.35 0.31 0.29 0.46 0.49 0.53 0.49 0.45 0.51 0.55 0.50 0.53 0.56 0.59 0.55
+    vectors 0.38 0.38 0.33 0.32 0.41 0.46 0.50 0.46
+    """
+)
+TABLE_7 = _by_split(  # as Table 6
+    """
+    vectors_token 0.38 0.37 0.33 0.32 0.44 0.50 0.54 0.50 0.40 0.46 0.50 0.45 0.46 0.49 0.51 0.48
+    vectors 0.36 0.36 0.32 0.31 0.41 0.46 0.50 0.46 0.41 0.47 0.51 0.47 0.45 0.49 0.51 0.47
+    vectors_head 0.24 0.27 0.23 0.24 0.83 0.97 1.02 0.95 0.75 0.88 0.94 0.86 0.78 0.92 0.96 0.88
+    vectors_multi_token 0.34 0.34 0.30 0.29 0.47 0.51 0.55 0.51 0.45 0.51 0.56 0.52 0.53 0.57 0.60 0.56
+    vectors_multi 0.35 0.35 0.31 0.29 0.46 0.49 0.53 0.49 0.45 0.51 0.55 0.50 0.53 0.56 0.59 0.55
+    vectors_multi_head 0.26 0.27 0.24 0.24 1.01 1.12 1.19 1.10
+    """
+)
 TABLE_9: Printed = {  # which lists in-painting before colorization, and 0.6 for one-shot low light
     "one_shot": ("0.338", "0.6", "0.618", "0.55"),
     "vectors": ("0.353", "0.458", "0.453", "0.480"),

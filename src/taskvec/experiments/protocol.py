@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from taskvec.data import DataSet, load_data
 from taskvec.data.examples import tasks_of
@@ -25,18 +24,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Groups, how task vectors are found, how many pairs judge them; ``quick`` is the coarse version of everything.
+    """Groups, how task vectors are found, how many pairs judge them.
 
     ``grid_layers`` and ``grid_shares`` are those of Figure 14; layers are shares of all layers, as the paper's 14 to 20
     are of 32. ``prompt_counts`` and ``item_counts`` are the numbers of prompts and of search items of the two curves.
     ``shown`` is how many queries a figure shows.
     """
 
-    preset: str
     settings: FindSettings
     groups: tuple[Group, ...]
     pairs: int
-    quick: bool
     greedy: GreedySettings = GreedySettings()
     baseline_items: int = 10
     clustered: int = 100
@@ -45,7 +42,7 @@ class Protocol:
     prompt_counts: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
     item_counts: tuple[int, ...] = (1, 2, 5, 10, 20)
     shown: int = 6
-    xrays: Path | None = None
+    xrays: DataSet | None = None
     tasks: tuple[Task, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,10 +89,10 @@ GROUPS = {"scenes": scenes_groups, "pascal": pascal_groups, "folder": folder_gro
 
 
 def protocol(
-    preset: str, groups: tuple[Group, ...], pairs: int, *, bfloat16: bool, quick: bool, xrays: Path | None = None
+    preset: str, groups: tuple[Group, ...], pairs: int, *, bfloat16: bool, quick: bool, xrays: DataSet | None = None
 ) -> Protocol:
     """The protocol of a preset; ``quick`` makes everything coarse, so that it takes minutes."""
-    whole = Protocol(preset, replace(preset_named(preset), bfloat16=bfloat16), groups, pairs, quick=quick, xrays=xrays)
+    whole = Protocol(replace(preset_named(preset), bfloat16=bfloat16), groups, pairs, xrays=xrays)
     return _coarse(whole) if quick else whole
 
 

@@ -27,7 +27,7 @@ NOTE = "The first queries of the first group, not chosen by their results. On th
 
 
 def figures_3_to_5(study: Study) -> list[Picture]:
-    """One query of every task."""
+    """Two queries of every task."""
     pictures = []
     for name, (title, methods) in COMPARISONS.items():
         tasks = tasks_in_order(study)

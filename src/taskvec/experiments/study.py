@@ -27,6 +27,7 @@ from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Images, Task
 
 RANDOM_DRAWS = 5
+SEEDS = 2**63  # that a generator takes
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class Study:
         sites, mask = self.mask("vectors_multi" if patching.multi else "vectors", task, group)
         count = int(mask.sum())
         if patching.kind == "random":
-            return sites, random_sites(len(sites), count, RANDOM_DRAWS * group.seed + draw)
+            return sites, random_sites(len(sites), count, (RANDOM_DRAWS * group.seed + draw) % SEEDS)
         return sites, top_sites(site_taskness(sites, taskness(self.statistics(group))), count)
 
     def means(self, group: Group, weights: dict[str, float]) -> Means:

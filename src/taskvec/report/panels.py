@@ -8,11 +8,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from taskvec.report.style import BLUE, INK, MUTED
 from taskvec.tasks import Images
 
-INK, MUTED = "#222222", "#666666"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's
-MARKS = "os^Dv*x"
 TILE = 1.0  # inches
 
 
@@ -80,11 +78,11 @@ def curves_figure(
     figure = Figure((3.3 * len(curves), 3.1), layout="constrained")
     for axes, (title, (x, y)) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         for group in y:
-            axes.plot(x, group, linestyle="none", marker=".", color=COLOURS[0], alpha=0.45, markersize=6)
-        axes.plot(x, y.mean(0), color=COLOURS[0], marker="o", markersize=4, label="task vectors, mean")
+            axes.plot(x, group, linestyle="none", marker=".", color=BLUE, alpha=0.45, markersize=6)
+        axes.plot(x, y.mean(0), color=BLUE, marker="o", markersize=4, label="task vectors, mean")
         if len(y) > 1:
             spread = y.std(0, ddof=1)
-            axes.fill_between(x, y.mean(0) - spread, y.mean(0) + spread, color=COLOURS[0], alpha=0.15, linewidth=0)
+            axes.fill_between(x, y.mean(0) - spread, y.mean(0) + spread, color=BLUE, alpha=0.15, linewidth=0)
         lines = (references or {}).get(title, {})
         for (name, level), style in zip(lines.items(), ("--", ":", "-."), strict=False):
             axes.axhline(level, color=MUTED, linestyle=style, linewidth=1.2, label=name)

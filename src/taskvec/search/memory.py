@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from taskvec.files import replacing
+from taskvec.files import difference, replacing
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that JSON can hold
 
@@ -18,8 +18,8 @@ State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that JSON
 class Memory:
     """One safetensors file, with facts as JSON in its metadata, that is there while a search is not over.
 
-    ``of`` tells searches apart beyond what they know of themselves (method, settings, numbers of sites and items): for
-    example model, data and task. It holds what JSON can hold.
+    ``of`` tells searches apart beyond what they know of themselves (method, settings, numbers of sites and items):
+    ``find_sites`` adds model, data, tasks, means and its own settings. It holds what JSON can hold.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Memory:
         """Write the state of the search that ``search`` describes."""
         tensors, facts = state
         with replacing(self.path) as path:
-            save_file(tensors, path, {"search": json.dumps({**self.of, **search}), "facts": json.dumps(facts)})
+            save_file(tensors, path, {"search": json.dumps({"of": self.of, **search}), "facts": json.dumps(facts)})
 
     def recall(self, search: dict[str, Any]) -> State | None:
         """The state that was kept, None where there is no file; ValueError where the file belongs to another search."""
@@ -42,18 +42,10 @@ class Memory:
             kept, facts = json.loads(metadata["search"]), json.loads(metadata["facts"])
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"{self.path} does not hold the state of a search: {error}") from error
-        wanted = json.loads(json.dumps({**self.of, **search}))  # as it would come back: tuples are lists
+        wanted = json.loads(json.dumps({"of": self.of, **search}))  # as it would come back: tuples are lists
         if kept != wanted:
-            raise ValueError(f"{self.path} belongs to another search, {_difference(kept, wanted)}")
+            raise ValueError(f"{self.path} belongs to another search, with {difference(kept, wanted)}")
         return tensors, facts
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
-
-
-def _difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The first thing in which two descriptions differ."""
-    name = next(name for name in {**wanted, **kept} if kept.get(name) != wanted.get(name))
-    if isinstance(kept.get(name), dict) and isinstance(wanted.get(name), dict):
-        return _difference(kept[name], wanted[name])
-    return f"with {name} {kept.get(name)}: expected {wanted.get(name)}"

@@ -20,7 +20,7 @@ BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
 
 @dataclass(frozen=True)
 class ReinforceSettings(StepSettings):
-    """The paper's settings (Section 8.1) by default: 600 steps of 32 masks on each of 10 items.
+    """The paper's settings (Section 8.1) by default, but for ``final``: 600 steps of 32 masks on each of 10 items.
 
     ``baseline``: ``batch`` standardises all losses of a step together, as the paper does; ``per_item`` compares masks
     on the same item only, which removes the variance between items. ``shared_masks`` draws 32 masks in all and runs
