@@ -22,14 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import collect, draw_prompts, environment, load_data, load_model, metrics
+from taskvec import collect, draw_prompts, environment, load_data, metrics
 from taskvec.heads import Means, Patch
-from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
+from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
 from taskvec.objectives import Objective
 from taskvec.prompts import Prompts
 from taskvec.sites import Sites
 from taskvec.tasks import LOW_LIGHT
+from workload import model_of
 
 ROWS = {"reference": 2}  # of a repeat; all other ways take the number asked for
 Losses = Callable[[Tensor, Tensor], Tensor]
@@ -129,8 +130,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": environment.machine(), "versions": environment.versions(), "models": {}}
     print("| model | way | ms an evaluation | times the reference | difference | rank |\n|---|---|---|---|---|---|")
     for name in options.models:
-        torch.manual_seed(0)
-        model = MaeVqgan(MaeVqganConfig()).eval().requires_grad_(False) if name == "full" else load_model(name)
+        model = model_of(name)
         results["models"][name] = measure(model, options.rows, options.repeats)
         for record in results["models"][name]:
             effects = (f"{record[key]:+.3f}" if key in record else "" for key in ("difference", "rank"))

@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 
-from taskvec import collect, draw_prompts, environment, load_data, load_model
+from taskvec import collect, draw_prompts, environment, load_data
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts
 from taskvec.statistics import BATCH
 from taskvec.tasks import LOW_LIGHT
+from workload import model_of
 
 
 @torch.inference_mode()
@@ -59,7 +60,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": environment.machine(), "versions": environment.versions(), "models": {}}
     print("| model | prompts | forward, s | collect, s | ratio | peak, MiB |\n|---|---|---|---|---|---|")
     for name in options.models:
-        model = load_model(name)
+        model = model_of(name)
         results["models"][name] = []
         for count in (options.prompts, 4 * options.prompts):
             record = measure(model, count, options.repeats)

@@ -19,11 +19,12 @@ from typing import Any, get_args
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskvec import draw_prompts, environment, load_data, load_model
+from taskvec import draw_prompts, environment, load_data
 from taskvec.canvas import VIEWS, ViewName
 from taskvec.heads import Patch
-from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan, MaeVqganConfig
+from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.tasks import LOW_LIGHT
+from workload import model_of
 
 SITES = 0.3  # of all sites, patched with random means: their cost is not a matter of their values
 NAMES: dict[ViewName, str] = {"one_shot": "one-shot", "query_only": "query-only + vectors"}
@@ -96,8 +97,7 @@ def main() -> None:
         "| model | way | decoded | images/s | alike | official | GFLOP | by GFLOP |\n|---|---|---|---|---|---|---|---|"
     )
     for name in options.models:
-        torch.manual_seed(0)
-        model = MaeVqgan(MaeVqganConfig()).eval().requires_grad_(False) if name == "full" else load_model(name)
+        model = model_of(name)
         results["models"][name] = measure(model, options.images, options.repeats)
         for record in results["models"][name]:
             cells = [name, record["way"], record["decoded"], f"{record['images_per_second']:.2f}"]

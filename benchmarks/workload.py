@@ -15,7 +15,7 @@ from taskvec.tasks import LOW_LIGHT
 def model_of(name: str) -> MaeVqgan:
     """A shipped model, a directory, or ``full``: the published architecture with random weights."""
     torch.manual_seed(0)
-    return MaeVqgan(MaeVqganConfig()).eval() if name == "full" else load_model(name)
+    return MaeVqgan(MaeVqganConfig()).eval().requires_grad_(False) if name == "full" else load_model(name)
 
 
 def objective_of(model: MaeVqgan, granularity: Granularity = "quadrant", **options: Any) -> Objective:

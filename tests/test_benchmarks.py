@@ -1,14 +1,11 @@
 """That the benchmarks compare with what they say they do."""
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import evaluation_speed
 from taskvec.canvas import QUADRANTS
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -16,16 +13,6 @@ from taskvec.objectives import Objective
 from taskvec.prompts import Prompts
 from taskvec.sites import Granularity
 from taskvec.tasks import COLORIZATION, SEGMENTATION, Task
-
-
-def _benchmark(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def _recorded_prompts(golden: dict[str, Tensor], model: MaeVqgan, task: Task) -> Prompts:
@@ -50,7 +37,7 @@ def test_reference_and_exact_losses_are_the_recorded_ones(
     assert torch.equal(prompts.canvases(golden_model.geometry), golden["canvas_u8"])
     sites = golden_model.sites(granularity)
     masks = golden[f"zs/{granularity}/sample"].bool().expand(2, -1)
-    reference = _benchmark("evaluation_speed").reference(golden_model, sites, golden_means, prompts)
+    reference = evaluation_speed.reference(golden_model, sites, golden_means, prompts)
     objective = Objective(golden_model, sites, golden_means, [prompts], area="canvas")
     expected = sign * golden[f"zs/{granularity}/{metric}"].float()
     for losses in (reference(masks, torch.arange(2)), objective(masks, torch.arange(2))):

@@ -154,9 +154,7 @@ def test_who_judges_a_search_for_several_tasks(tiny: MaeVqgan) -> None:
     assert found["held_out_loss"] != alone["held_out_loss"]
     assert find(tiny, data, LOW_LIGHT, settings).task == "low_light"
     both = [LOW_LIGHT, IDENTITY]  # without segmentation, both choose
-    found, alone = (
-        find_all(tiny, data, both, replace(settings, judged_by=by)) for by in (("segmentation",), ())
-    )
+    found, alone = (find_all(tiny, data, both, replace(settings, judged_by=by)) for by in (("segmentation",), ()))
     assert found[0].config.found["held_out_loss"] == alone[0].config.found["held_out_loss"]
 
 
