@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from taskvec.arithmetic import calculate, combine
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.tasks import Metric
 from taskvec.vectors import TaskVectors
 
 VALUES = {"a": 2.0, "low-light": -3.5, "_c1": 0.25}
@@ -65,11 +66,12 @@ def test_what_is_no_sum_is_one_sentence_that_quotes_it(expression: str, says: st
 def root(small_model: MaeVqgan, small_means: Means, tmp_path: Path) -> Path:
     """Vectors of two tasks at the same sites, of one at others, in a directory each."""
     sites = small_model.sites("quadrant")
-    for task, metric, row, chosen in (
+    of_each: list[tuple[str, Metric, int, tuple[int, ...]]] = [
         ("inpainting", "mse", 0, (0, 5, 9)),
         ("segmentation", "iou", 1, (0, 5, 9)),
         ("elsewhere", "mse", 0, (0, 5)),
-    ):
+    ]
+    for task, metric, row, chosen in of_each:
         means = {stack: mean[row] for stack, mean in small_means.items()}
         vectors = TaskVectors.select(
             small_model,

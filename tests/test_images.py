@@ -1,3 +1,4 @@
+import os
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -109,6 +110,10 @@ def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:
         path.unlink()
     (tmp_path / "h.png").mkdir()
     with pytest.raises(ValueError, match=r"h.png is a directory, expected an image"):
+        image_files(tmp_path)
+    (tmp_path / "h.png").rmdir()
+    os.mkfifo(tmp_path / "i.png")
+    with pytest.raises(ValueError, match=r"i.png is a device or a pipe, expected an image"):
         image_files(tmp_path)
 
 

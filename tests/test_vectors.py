@@ -68,6 +68,19 @@ def test_images_go_in_and_come_out_at_their_size(vectors: TaskVectors, random: n
     assert vectors(Image.new("RGBA", (9, 9))).mode == "RGB"
 
 
+def test_photographs_are_turned_upright(vectors: TaskVectors) -> None:
+    image = Image.new("RGB", (40, 20))
+    image.getexif()[0x0112] = 6
+    assert vectors(image).size == (20, 40)
+
+
+def test_sites_of_another_view_are_refused(small_model: MaeVqgan, small_means: Means) -> None:
+    sites = small_model.sites("head", view="one_shot")
+    means = {stack: mean[0] for stack, mean in small_means.items()}
+    with pytest.raises(ValueError, match="are not those of the view query_only"):
+        TaskVectors.select(small_model, sites, sites.mask([0, 5]), means, task="a", metric="mse", found={})
+
+
 def test_vectors_of_the_same_sites_add_up(
     small_model: MaeVqgan, small_means: Means, vectors: TaskVectors, canvases: Tensor
 ) -> None:

@@ -18,10 +18,11 @@ def _umask() -> int:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``, renamed to it when the block ends well and removed when it does not.
 
-    Raises ValueError where ``path`` is a directory.
+    Of a link, what it leads to is replaced. Raises ValueError where ``path`` is a directory.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a directory, expected a name for a file")
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{token_hex(4)}.tmp")  # short: names may be as long as they can be
     try:

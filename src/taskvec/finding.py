@@ -153,9 +153,12 @@ def find_sites(
     """One set of sites for all of the tasks, each patched with its own means: task-specific for one, else multi-task.
 
     Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
-    search by REINFORCE or gradient go on. Raises ValueError where examples are too few, the statistics belong to
-    another model or other data, or the memory to another search; KeyError where statistics lack a task.
+    search by REINFORCE or gradient go on. Raises ValueError where a task comes twice, examples are too few, the
+    statistics belong to another model or other data, or the memory to another search; KeyError where statistics lack a
+    task.
     """
+    if len({task.name for task in tasks}) < len(tasks):
+        raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
     _, search_part, held_out_part = parts_of(data)
     means = statistics.means([task.name for task in tasks])  # KeyError before all else where there are none
     _check_model(statistics, model)
@@ -237,7 +240,7 @@ def find(
 def find_all(
     model: MaeVqgan,
     data: DataSet,
-    tasks: Sequence[Task],
+    tasks: Sequence[Task | str],
     settings: FindSettings | None = None,
     statistics: Statistics | None = None,
     on_step: Callable[[dict[str, Any]], None] = lambda record: None,
@@ -245,10 +248,11 @@ def find_all(
 ) -> list[TaskVectors]:
     """Multi-task: one search for the sites of all tasks, and the task vectors of each, which therefore add up."""
     settings = settings or FindSettings()
+    chosen = [task_for(data, task) for task in tasks]
     if statistics is None:
-        statistics = collect(model, [statistics_prompts(model, data, task, settings) for task in tasks])
-    found = find_sites(model, data, tasks, settings, statistics, on_step, memory)
-    return [select(model, found, statistics, task) for task in tasks]
+        statistics = collect(model, [statistics_prompts(model, data, task, settings) for task in chosen])
+    found = find_sites(model, data, chosen, settings, statistics, on_step, memory)
+    return [select(model, found, statistics, task) for task in chosen]
 
 
 def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:

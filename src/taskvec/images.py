@@ -33,9 +33,11 @@ def image_files(directory: Path) -> list[Path]:
 
 
 def check_is_image(path: Path) -> None:
-    """ValueError where a path is a directory or its ending is not one of an image that can be read."""
+    """ValueError where a path is no file or its ending is not one of an image that can be read."""
     if path.is_dir():
         raise ValueError(f"{path} is a directory, expected an image")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a device or a pipe, expected an image")
     if Image.registered_extensions().get(path.suffix.lower()) not in _formats():
         raise ValueError(f"{path} is not an image: expected an ending such as .png, .jpg or .tiff")
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,7 +26,8 @@ from taskvec.images import resize, to_rgb
 from taskvec.metrics import is_white
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.pretrained import parse
-from taskvec.sites import Site, Sites
+from taskvec.sites import Granularity, Site, Sites
+from taskvec.tasks import Metric
 
 CONFIG, TENSORS = "config.json", "vectors.safetensors"
 FORMAT = 2  # 1 did not record the images that vectors were found on
@@ -39,8 +40,8 @@ class VectorsConfig:
 
     format: int
     task: str
-    metric: str
-    granularity: str
+    metric: Metric
+    granularity: Granularity
     sites: tuple[Site, ...]
     of: int
     model_fingerprint: str
@@ -74,10 +75,13 @@ class TaskVectors:
         means: dict[str, Tensor],
         *,
         task: str,
-        metric: str,
+        metric: Metric,
         found: dict[str, Any],
     ) -> Self:
-        """Keep the means of one task [layers, heads, canvas tokens, head_dim] where ``mask`` [sites] is True."""
+        """Keep the means of one task [layers, heads, canvas tokens, head_dim] where ``mask`` [sites] is True.
+
+        Raises ValueError for sites of another view than ``query_only``, where task vectors take effect.
+        """
         chosen = torch.nn.functional.pad(mask, (0, 1))
         kept = {}
         for stack, index in sites.index.items():
@@ -87,6 +91,9 @@ class TaskVectors:
         config = VectorsConfig(
             FORMAT, task, metric, sites.granularity, names, len(sites), model.fingerprint(), shapes, found
         )
+        for stack, chosen in _positions(model, config, "the mask").items():
+            if not torch.equal(kept[stack].isfinite().all(-1), chosen):
+                raise ValueError(f"the sites of the {stack} are not those of the view query_only, or lack a mean")
         return cls(model, config, kept)
 
     @property
@@ -129,15 +136,16 @@ class TaskVectors:
     def __call__(self, image: Image.Image | list[Image.Image]) -> Image.Image | list[Image.Image]:
         """Do the task on an image or on each of a list.
 
-        The model sees its own size; results have that of the image. A task whose outputs are masks gives masks: mode
-        ``L``, 255 on the object and 0 elsewhere.
+        The model sees its own size; results have that of the image, upright as its EXIF data say. A task whose outputs
+        are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere.
         """
         if isinstance(image, Image.Image):
             return self([image])[0]
         if not image:
             return []
-        outputs = self.predict(np.stack([self.to_input(each) for each in image]))
-        return [self.to_result(output, each.size) for output, each in zip(outputs, image, strict=True)]
+        upright = [ImageOps.exif_transpose(each) for each in image]
+        outputs = self.predict(np.stack([self.to_input(each) for each in upright]))
+        return [self.to_result(output, each.size) for output, each in zip(outputs, upright, strict=True)]
 
     def to_input(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
         """An image as the model sees it."""
@@ -289,7 +297,9 @@ def _as_mask(image: Image.Image) -> Image.Image:
     return Image.fromarray(white.numpy().astype(np.uint8) * 255)
 
 
-def _positions(model: MaeVqgan, config: VectorsConfig, source: Path) -> dict[str, Bool[Tensor, "layers heads tokens"]]:
+def _positions(
+    model: MaeVqgan, config: VectorsConfig, source: Path | str
+) -> dict[str, Bool[Tensor, "layers heads tokens"]]:
     """The positions of the sites that a configuration names."""
     sites = model.sites(config.granularity, tuple(config.shapes))  # pyright: ignore[reportArgumentType]
     place = {name: index for index, name in enumerate(sites.names)}

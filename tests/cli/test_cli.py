@@ -30,6 +30,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["collect", "--task", "low_light", "--prompts", "16", "--out", str(directory / "s.safetensors")]) == 0
     search = ["search", "--task", "low_light", "--statistics", str(directory / "s.safetensors"), *QUICK_SEARCH]
     assert main([*search, "--out", str(directory / "vectors"), "--json", str(directory / "search.json")]) == 0
+    (directory / "deep").mkdir()
+    (directory / "deep" / "config.json").write_text(200_000 * "[")
     return directory
 
 
@@ -302,6 +304,13 @@ BAD_INPUT = [
     (["search", "--task", "identity", "--out", "W/search.json"], 1, "--out W/search.json is a file, expected a dir"),
     (["collect", "--out", "W"], 1, "--out W is a directory, expected a file"),
     (["info", "tiny", "--json", "W"], 1, "--json W is a directory, expected a file"),
+    (["info", "tiny", "--json", "/dev/null"], 1, "--json /dev/null is a device or a pipe, expected a file"),
+    (["info", "W/deep"], 1, "what was given is nested too deeply"),
+    (
+        ["search", "--task", "identity", "--out", "W/x", "--statistics", "W/s.safetensors", "--prompts", "9"],
+        1,
+        "--prompts 9: --statistics has been collected over as many as it was",
+    ),
     (["info", "tiny", "--json", "W/search.json/x"], 1, "cannot be written: W/search.json is no directory"),
     (["convert", "--mae", "W/absent", "--out", "W/x"], 1, "absent does not exist"),
     (["convert", "--mae", "W/search.json", "--out", "W/x"], 1, "search.json cannot be read as a checkpoint"),
@@ -338,6 +347,17 @@ def test_the_version(capsys: pytest.CaptureFixture) -> None:
 def test_no_arguments_are_a_question(capsys: pytest.CaptureFixture) -> None:
     assert main([]) == 0
     assert "Find and use visual task vectors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["demo"], ["combine", "vectors", "--vectors", "W"]])
+def test_results_of_something_else_stay(
+    command: list[str], workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "report.html").write_text("of something else")
+    arguments = [argument.replace("W", str(workspace)) for argument in command]
+    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    assert "report.html" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of something else"]
 
 
 def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -398,7 +418,9 @@ def test_an_interrupted_find_keeps_the_best_sites(tmp_path: Path, capsys: pytest
     options = ["--data", "scenes", "--task", "identity", "--queries", "2", "--steps", "40"]
     (tmp_path / "found").mkdir()
     (tmp_path / "found" / "results.json").write_text("of an earlier run")
-    assert main(["find", *options, "--out", str(tmp_path / "found")]) == 130
+    assert main(["find", *options, "--out", str(tmp_path / "found")]) == 1
+    assert "results.json exists: results are never merged" in capsys.readouterr().err
+    assert main(["find", *options, "--out", str(tmp_path / "found"), "--overwrite"]) == 130
     assert f"sites, interrupted: {tmp_path / 'found'}" in capsys.readouterr().err
     assert json.loads((tmp_path / "found" / "config.json").read_text())["found"]["interrupted"]
     assert not (tmp_path / "found" / "results.json").exists()

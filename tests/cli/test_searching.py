@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from taskvec.cli import main, searching
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 
-COARSE = ["--prompts", "8", "--items", "4", "--held-out", "4"]
+COARSE = ["--items", "4", "--held-out", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,10 @@ def test_the_log_of_a_search_that_was_interrupted_is_whole(
     steps = ["--preset", "best", "--steps", "22", "--candidates", "1"]
     made = searching.search_log
 
-    def interrupted(*arguments: object) -> object:
+    def interrupted(*arguments: Any) -> object:
         on_step = made(*arguments)
 
-        def stop(record: dict[str, object]) -> None:
+        def stop(record: dict[str, Any]) -> None:
             on_step(record)
             if record["step"] == 21:
                 raise KeyboardInterrupt
@@ -81,7 +82,20 @@ def test_the_log_of_a_search_that_was_interrupted_is_whole(
 
 
 def test_greedy_ranks_layers_for_a_composed_task_too(tmp_path: Path) -> None:
-    search = ["search", "--method", "greedy", "--trials", "2", "--layers", "1", "--objective", "token", *COARSE[:4]]
+    search = [
+        "search",
+        "--method",
+        "greedy",
+        "--trials",
+        "2",
+        "--layers",
+        "1",
+        "--objective",
+        "token",
+        "--prompts",
+        "8",
+        *COARSE,
+    ]
     assert main([*search, "--task", "inpainting+segmentation", "--out", str(tmp_path / "composed")]) == 0
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from taskvec.data.examples import partition, tasks_of
+from taskvec.data.examples import partition, task_for, tasks_of
 from taskvec.data.folder import Folder
 from taskvec.data.pictures import Pictures
 from taskvec.data.scenes import Scenes
@@ -42,3 +42,12 @@ def test_tasks_that_data_serve(tmp_path: Path) -> None:
         Image.fromarray(np.array([[level, 7, 4]], np.uint8)).save(tmp_path / "own" / name / "0.png")
     own = Folder(tmp_path / "own", "all")
     assert tasks_of(own) == [own.own_task]
+
+
+def test_a_folders_own_task_comes_before_one_of_its_name(tmp_path: Path) -> None:
+    for name, level in (("input", 90), ("output", 50)):
+        (tmp_path / "colorization" / name).mkdir(parents=True)
+        Image.fromarray(np.array([[level, 7, 4]], np.uint8)).save(tmp_path / "colorization" / name / "0.png")
+    own = Folder(tmp_path / "colorization", "all")
+    assert task_for(own, "colorization") == own.own_task
+    assert task_for(own, "low_light") == TASKS["low_light"]

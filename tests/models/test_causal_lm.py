@@ -177,3 +177,17 @@ def test_a_model_without_a_projection_in_every_layer_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="T5ForConditionalGeneration has 0 attention output projections in 2 layers"):
         CausalLm(transformers.T5ForConditionalGeneration(config))
+
+
+def test_heads_that_are_not_the_attentions_own_are_refused() -> None:
+    model: Any = _llama()
+    model.config.num_attention_heads = 2  # as where the configuration tells of another part
+    for module in model.modules():
+        if type(module).__name__ == "LlamaAttention":
+            module.num_heads = HEADS
+    with pytest.raises(ValueError, match="has attention of 4 heads, its configuration says 2"):
+        CausalLm(model)
+    nothing: Any = nn.Linear(1, 1)
+    nothing.config = object()
+    with pytest.raises(ValueError, match="Linear does not tell its numbers of layers and heads: it is no decoder"):
+        CausalLm(nothing)

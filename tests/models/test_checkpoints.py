@@ -96,6 +96,10 @@ def _surplus(state: dict[str, Tensor]) -> None:
     state["head.weight"] = torch.zeros(2, 3)
 
 
+def _twice(state: dict[str, Tensor]) -> None:
+    state["encoder.norm.weight"] = state["norm.weight"] + 1
+
+
 def _reshape(state: dict[str, Tensor]) -> None:
     state["blocks.1.mlp.fc1.bias"] = torch.zeros(5)
 
@@ -117,6 +121,7 @@ def _less_tokenizer(state: dict[str, Tensor]) -> None:
     [
         (_drop, r"mae.pth: decoder_norm.bias is missing, expected shape \(32,\)"),
         (_surplus, r"mae.pth: head.weight of shape \(2, 3\) is not part of this architecture"),
+        (_twice, r"mae.pth: norm.weight and encoder.norm.weight are the same weight"),
         (_reshape, r"mae.pth: blocks.1.mlp.fc1.bias has shape \(5,\), expected \(256,\)"),
         (_poison, r"mae.pth: decoder_pred.bias holds values that are not finite"),
         (_other_tokenizer, r"last.ckpt and .*mae.pth disagree about quant_conv.bias"),

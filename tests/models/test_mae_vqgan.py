@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskvec.canvas import VIEWS, ViewName
+from taskvec.canvas import VIEWS, View, ViewName
 from taskvec.heads import Means, Patch
 from taskvec.models.checkpoints import from_official
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise, sinusoidal_positions
@@ -156,3 +156,10 @@ def test_the_accelerated_copy_is_what_autocast_computes(small_model: MaeVqgan, c
 def test_impossible_sizes_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message), torch.device("meta"):
         MaeVqgan(MaeVqganConfig(**change))  # pyright: ignore[reportArgumentType]
+
+
+def test_only_a_canvas_or_its_bottom_half_is_decoded_as_one(small_model: MaeVqgan) -> None:
+    region = small_model.geometry.region_tokens("query_output")
+    codes = torch.zeros(1, len(region), dtype=torch.int64)
+    with pytest.raises(ValueError, match="the whole canvas or its bottom half"):
+        small_model.decode_canvas(codes, View(torch.arange(0), torch.cat([torch.zeros(1, dtype=torch.int64), region])))

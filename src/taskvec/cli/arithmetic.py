@@ -42,7 +42,8 @@ def combine_command(
 
     `taskvec evaluate --task inpainting+segmentation --method vectors:OUT` scores such a combination.
     """
-    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    for name in (VECTORS_CONFIG, SEARCH_LOG, *JUDGEMENT):
+        options.refuse_to_overwrite(out / name, overwrite)
     combined = combine(expression, load_model(model, options.device_named(device)), vectors, metric)
     for name in (SEARCH_LOG, *JUDGEMENT):  # of what was there before
         (out / name).unlink(missing_ok=True)

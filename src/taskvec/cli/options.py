@@ -17,6 +17,8 @@ def file(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a destination before hours are spent on what goes there."""
     if path is not None and path.is_dir():
         raise ValueError(f"{option.opts[0]} {path} is a directory, expected a file")
+    if path is not None and path.exists() and not path.is_file():
+        raise ValueError(f"{option.opts[0]} {path} is a device or a pipe, expected a file")
     return _under_a_directory(option, path)
 
 
@@ -44,6 +46,7 @@ def device_named(name: str) -> torch.device:
             raise ValueError
         device = torch.device(name)
         torch.empty(0, device=device)
+        torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32, in convolutions too
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: there is no such device here, expected cpu, cuda or cuda:N") from error
     return device
@@ -72,7 +75,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 Json = Annotated[Path | None, typer.Option("--json", callback=file, help="Also write the result as JSON to this file.")]
 
 # Which data; what a data set has no use for must not be given.
-Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)}.")]
+Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)} (the last only to judge by).")]
 Root = Annotated[
     Path | None, typer.Option("--root", help="The directory of Pascal-5i, of images, or of input/ and output/.")
 ]

@@ -177,13 +177,16 @@ def search_command(
             "bfloat16": bfloat16 or None,
         },
     )
+    if statistics is not None and prompts is not None:
+        raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
     network = load_model(model, options.device_named(device))
     examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
     tasks = [choose_task(examples, name, metric) for name in task or [None]]
     places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
     _refuse_to_mix(out, places, overwrite=overwrite)
     if statistics is not None:
-        collected = Statistics.load(statistics)
+        collected = Statistics.load(statistics)  # which says itself how its prompts were drawn
+        settings = replace(settings, prompts=next(iter(collected.tasks.values())).count, pool=0)
     else:
         others = tasks_of(examples) if settings.ranks_layers else []
         known = {each.name: each for each in [*others, *tasks]}.values()
@@ -204,11 +207,10 @@ def search_command(
 
 
 def _refuse_to_mix(out: Path, places: dict[str, Path], *, overwrite: bool) -> None:
-    """ValueError where there are task vectors already: in a place to write to, or of other tasks beside several."""
+    """ValueError where there are task vectors already: in a place to write to, or of another search beside it."""
     for place in places.values():
         options.refuse_to_overwrite(place / VECTORS_CONFIG, overwrite)
-    beside = sorted(out.iterdir()) if len(places) > 1 and out.is_dir() else []
-    for other in beside:
+    for other in [out, *(sorted(out.iterdir()) if out.is_dir() else [])]:
         if other not in places.values() and holds_vectors(other):
             raise ValueError(
                 f"{other} holds task vectors of another search, whose sites are others: name another place or remove it"

@@ -1,7 +1,6 @@
 """Commands about task vectors: the whole job, apply, the demonstration."""
 
 import json
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -39,10 +38,12 @@ from taskvec.report.table import TABLE_WIDTH, results_json, results_table
 from taskvec.search import RelaxedSettings
 from taskvec.tasks import TASKS
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
+from taskvec.vectors import TENSORS as VECTORS_TENSORS
 from taskvec.vectors import TaskVectors
 
 STEPS = RelaxedSettings().steps
 JUDGEMENT = ("report.html", "examples.png", "results.json", "pairs.jsonl")  # beside the task vectors
+OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
@@ -75,7 +76,8 @@ def find_command(
     A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search, and the
     paper's own, see `taskvec search`.
     """
-    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    for name in (VECTORS_CONFIG, *JUDGEMENT):
+        options.refuse_to_overwrite(out / name, overwrite)
     started = time.monotonic()
     network = load_model(model, options.device_named(device))
     given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing, "metric": metric}
@@ -171,6 +173,7 @@ def demo_command(
     that ship with the package; their task vectors are found on drawn scenes. Replaces an earlier demonstration in the
     same directory.
     """
+    _refuse_what_is_no_demo(out)
     started = time.monotonic()
     settings = _quick(steps, seed)
     network = load_model(model, options.device_named(device))
@@ -191,10 +194,23 @@ def demo_command(
     for found in vectors:
         keep(found, out / "vectors" / found.task, out / "vectors" / found.task / SEARCH_LOG)
     for name in TASKS.keys() - bars.keys():  # of an earlier demonstration, on other data
-        shutil.rmtree(out / "vectors" / name, ignore_errors=True)
-    with replacing(out / "overview.png") as temporary:
+        place = out / "vectors" / name
+        for file in (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG):
+            (place / file).unlink(missing_ok=True)
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+    with replacing(out / OVERVIEW) as temporary:
         temporary.write_bytes(overview(outcome))
     _write_outcome(outcome, out, json_file, time.monotonic() - started)
+
+
+def _refuse_what_is_no_demo(out: Path) -> None:
+    """ValueError where results are that no demonstration left there: it replaces its own alone."""
+    if (out / OVERVIEW).exists():
+        return
+    for path in (*(out / name for name in JUDGEMENT), *out.glob(f"vectors/*/{VECTORS_CONFIG}")):
+        if path.exists():
+            raise ValueError(f"{path} is not of an earlier demonstration: name another place")
 
 
 def _quick(steps: int, seed: int) -> FindSettings:

@@ -123,14 +123,15 @@ def tasks_of(data: DataSet) -> list[Task]:
 
 
 def task_for(data: DataSet, task: Task | str | None) -> Task:
-    """The task itself, the built-in task of this name, or the data's own where none is named; ValueError without."""
+    """The task itself, the data's own where that or none is named, or the built-in task of this name; ValueError
+    without."""
     if isinstance(task, Task):
         return task
-    if task in TASKS:
-        return TASKS[task]
     own = data.own_task
     if own is not None and task in (None, own.name):
         return own
+    if task in TASKS:
+        return TASKS[task]
     if task is None:
         raise ValueError("a task is needed (--task): only a folder with input/ and output/ is one of its own")
     return task_named(task)

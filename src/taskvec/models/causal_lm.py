@@ -28,20 +28,28 @@ def sequence_view(length: int) -> View:
 class CausalLm:
     """A decoder with a head for language modelling, on sequences of one length: tokens in, logits out.
 
-    Raises ValueError where its layers do not have one attention output projection each.
+    Raises ValueError where its layers do not have one attention output projection each, or its numbers of layers and
+    heads are not told or not the attention's own.
     """
 
     def __init__(self, model: nn.Module):
         config: Any = model.config
         self.model = model
-        self.layers: int = config.num_hidden_layers
-        self.heads: int = config.num_attention_heads
-        self._projections = _output_projections(model)
+        layers, heads = (getattr(config, name, None) for name in ("num_hidden_layers", "num_attention_heads"))
+        if layers is None or heads is None:
+            raise ValueError(f"{type(model).__name__} does not tell its numbers of layers and heads: it is no decoder")
+        self.layers: int = layers
+        self.heads: int = heads
+        self._projections = [projection for _, projection in _output_projections(model)]
         if len(self._projections) != self.layers:
             raise ValueError(
                 f"{type(model).__name__} has {len(self._projections)} attention output projections in {self.layers} "
                 f"layers, expected one in each, named {', '.join(OUTPUT_PROJECTIONS)}"
             )
+
+        for attention, _ in _output_projections(model):
+            if (own := getattr(attention, "num_heads", heads)) != heads:
+                raise ValueError(f"{type(model).__name__} has attention of {own} heads, its configuration says {heads}")
 
     def projections(self) -> dict[str, Projections]:
         return {STACK: Projections(self._projections, self.heads)}
@@ -64,11 +72,11 @@ class CausalLm:
             return self(tokens)
 
 
-def _output_projections(model: nn.Module) -> list[nn.Module]:
-    """In the order of the layers."""
+def _output_projections(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Every layer's attention and its output projection, in the order of the layers."""
     found = []
     for name, module in model.named_modules():
         *_, parent, own = ["", "", *name.split(".")]
         if parent in ATTENTIONS and own in OUTPUT_PROJECTIONS:
-            found.append(module)
+            found.append((model.get_submodule(name.rpartition(".")[0]), module))
     return found

@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from taskvec.files import replacing
+from taskvec.files import printable, replacing
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
 from taskvec.models.pickles import StoredTensor, read_checkpoint
 from taskvec.models.pretrained import CARD, CONFIG, WEIGHTS
@@ -100,10 +100,11 @@ def convert(
     if vqgan_config is not None:
         _check_vqgan_config(config.vqgan, vqgan_config)
     _check_shapes(tensors, config, mae)
+    card = _card(config, [file for file in (mae, vqgan) if file is not None], ignored, licence)
     with replacing(out / WEIGHTS) as path:
         _write_safetensors(path, {our_name(name): value for name, value in tensors.items()})
     with replacing(out / CARD) as path:
-        path.write_text(_card(config, [file for file in (mae, vqgan) if file is not None], ignored, licence))
+        path.write_text(card)
     with replacing(out / CONFIG) as path:
         path.write_text(json.dumps(asdict(config), indent=2) + "\n")
     return Converted(out, config, ignored)
@@ -122,7 +123,7 @@ def _card(config: MaeVqganConfig, sources: list[Path], ignored: list[str], licen
         f"decoder {decoder.layers} layers, {decoder.width} wide, {decoder.heads} heads; "
         f"VQGAN of {vqgan.codes} codes.\n",
         "Made from:\n",
-        *(f"* `{path.name}`, {path.stat().st_size:,} bytes, SHA-256 `{_sha256(path)}`" for path in sources),
+        *(f"* `{printable(path.name)}`, {path.stat().st_size:,} bytes, SHA-256 `{_sha256(path)}`" for path in sources),
         "\nLeft out:\n",
         *(f"* {name}" for name in ignored or ["nothing"]),
     ]
@@ -149,7 +150,7 @@ def _state(path: Path, key: str) -> tuple[Tensors, list[str]]:
         if not isinstance(name, str) or not isinstance(value, StoredTensor):
             raise ValueError(f"{path}: {name} under {key!r} is not a tensor")
         tensors[name] = (value, path)
-    return tensors, [f"{path.name}: {name}" for name in checkpoint if name != key]
+    return tensors, [f"{printable(path.name)}: {name}" for name in checkpoint if name != key]
 
 
 def _merge_vqgan(tensors: Tensors, path: Path) -> list[str]:
@@ -166,7 +167,7 @@ def _merge_vqgan(tensors: Tensors, path: Path) -> list[str]:
         if other.shape != own[name][0].shape or not torch.equal(other.read(), own[name][0].read()):
             raise ValueError(f"{path} and {source} disagree about {name.removeprefix('vae.')}")
     tensors.update(own)
-    counted = [f"{path.name}: {len(surplus)} keys {prefix}*" for prefix in _IGNORED_IN_VQGAN if surplus]
+    counted = [f"{printable(path.name)}: {len(surplus)} keys {prefix}*" for prefix in _IGNORED_IN_VQGAN if surplus]
     return ignored + counted
 
 
@@ -263,7 +264,10 @@ def _check_shapes(tensors: Tensors, config: MaeVqganConfig, source: Path) -> Non
     """ValueError where a key is missing, surplus or of another shape than the architecture has."""
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in MaeVqgan(config).state_dict().items()}
-    names = {our_name(name): name for name in tensors}
+    names: dict[str, str] = {}
+    for name in tensors:
+        if (other := names.setdefault(our_name(name), name)) != name:
+            raise ValueError(f"{source}: {other} and {name} are the same weight")
     for name in sorted(expected.keys() | names.keys()):
         if name not in names:
             raise ValueError(f"{source}: {_official_name(name)} is missing, expected shape {expected[name]}")

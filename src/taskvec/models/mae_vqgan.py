@@ -247,9 +247,13 @@ class MaeVqgan(Pretrained):
         """Decode a view's predicted codes as one canvas.
 
         A view without the top half is decoded with its bottom half in both places, as the official code does.
+        Raises ValueError for a view that predicts neither the canvas nor its bottom half.
         """
-        patches, grid = self.view(view).predicted - 1, self.geometry.grid
-        if len(patches) < grid * grid:
+        predicted, grid = self.view(view).predicted.tolist(), self.geometry.grid
+        whole = list(range(1, 1 + grid * grid))
+        if predicted not in (whole, whole[len(whole) // 2 :]):
+            raise ValueError("only views that predict the whole canvas or its bottom half can be decoded as a canvas")
+        if predicted != whole:
             codes = torch.cat([codes, codes], 1)
         return self._decode_grid(codes.view(len(codes), grid, grid))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
-import yaml
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
@@ -108,7 +107,7 @@ def _stated_licence(card: Path) -> str | None:
     """``license`` of the metadata at the head of a model card; a card that cannot be read states none."""
     try:
         return ModelCard(card.read_text()).data.to_dict().get("license")
-    except (OSError, ValueError, yaml.YAMLError):
+    except Exception:  # the hub's reader raises anything for metadata that are not as it expects
         return None
 
 

@@ -44,7 +44,9 @@ class Memory:
             raise ValueError(f"{self.path} does not hold the state of a search: {error}") from error
         wanted = json.loads(json.dumps({"of": self.of, **search}))  # as it would come back: tuples are lists
         if kept != wanted:
-            raise ValueError(f"{self.path} belongs to another search, with {difference(kept, wanted)}")
+            raise ValueError(
+                f"{self.path} belongs to another search, with {difference(kept, wanted)}; remove it to begin anew"
+            )
         return tensors, facts
 
     def forget(self) -> None:

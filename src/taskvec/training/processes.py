@@ -38,7 +38,7 @@ class Processes:
 
     def own_seed(self, seed: int) -> int:
         """A seed for draws that every process makes for its rows alone; the first one keeps the seed."""
-        return seed + (self.rank << 40)
+        return (seed + (self.rank << 40)) % 2**63
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace gradients by their means over processes."""

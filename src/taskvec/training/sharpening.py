@@ -77,7 +77,7 @@ def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, figures: Figures, h
     last_layer = vqgan.decoder.conv_out.weight
 
     def step(index: int) -> dict[str, float]:
-        torch.manual_seed(run.seed * 1_000_003 + index)
+        torch.manual_seed((run.seed * 1_000_003 + index) % 2**63)
         factor = learning_rate_factor(index, recipe.steps)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor

@@ -102,7 +102,7 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
             torch.manual_seed(seed)
             codebook.start(_latents(vqgan, figures, count=12288, seed=seed))
             processes.agree(codebook.state())
-        torch.manual_seed(seed * 1_000_003 + index)
+        torch.manual_seed((seed * 1_000_003 + index) % 2**63)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * learning_rate_factor(index, recipe.steps)
         # canvases now and then, so that decoding a whole canvas, which is not how the model is used, stays possible
