@@ -34,7 +34,7 @@ bench-full: bench
 	$(RUN)/python benchmarks/roofline.py --models full --rows 16 --repeats 3 --out $(RESULTS)/roofline_full.json
 	$(RUN)/python benchmarks/scaling.py --models full --masks 32 --repeats 3 --out $(RESULTS)/scaling_full.json
 	$(RUN)/python benchmarks/statistics_speed.py --models full --out $(RESULTS)/statistics_speed_full.json
-	$(RUN)/python benchmarks/throughput.py --models full --out $(RESULTS)/throughput_full.json
+	$(RUN)/python benchmarks/throughput.py --models full --images 4 --out $(RESULTS)/throughput_full.json
 	if [ -x $(PEERS)/bin/python ]; then \
 		$(PEERS)/bin/python benchmarks/peers.py --sizes gpt2 --masks 64 --out $(RESULTS)/peers_gpt2.json; fi
 	$(RUN)/python benchmarks/search_curves.py --out $(RESULTS)/search_curves
