@@ -108,6 +108,8 @@ def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
         ("steps = 6\nbatch = 4", "steps = 'many'", r"miniature.toml: mae.steps: input should be a valid integer"),
         ("seed = 3", "sed = 3", r"miniature.toml: sed: unexpected keyword argument"),
         ("[mae]", "[mea]", r"miniature.toml: "),
+        ("seed = 3", "seed = -3", r"miniature.toml: .*seed is -3, expected 0 or more"),
+        ("steps = 6\nbatch = 4", "steps = 6\nadamw_learning_rate = nan\nbatch = 4", r"mae.adamw_learning_rate is nan"),
         ("seed = 3", "seed = = 3", r"miniature.toml is not a readable recipe"),
         ("patch_size = 4", "patch_size = 8", r"one code stands for 4 pixels and a patch for 8"),
         ("width = 16, heads = 2", "width = 18, heads = 2", r"a width of 18 does not divide among 2 heads and by 4"),

@@ -1,6 +1,7 @@
 """A recipe: everything a shipped model is made from, in one TOML file."""
 
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,6 +50,13 @@ class Recipe:
             raise ValueError(f"scenes is {self.scenes}, expected at least two of each of the {len(CLASSES)} classes")
         if self.photographs < 0:
             raise ValueError(f"photographs is {self.photographs}, expected 0 or more crops")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more and less than 2^63")
+        for stage in ("tokenizer", "sharpening", "mae"):  # rates, weights and shares
+            values = vars(getattr(self, stage)) if getattr(self, stage) else {}
+            for name, value in values.items():
+                if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+                    raise ValueError(f"{stage}.{name} is {value}, expected a finite number of at least 0")
 
 
 def read_recipe(path: Path) -> Recipe:

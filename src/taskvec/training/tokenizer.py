@@ -59,7 +59,9 @@ class MovingCodebook(nn.Module):
         return self.counts, self.sums, self._embedding[0].weight.data
 
     def start(self, latents: Float[Tensor, "n channels"], rounds: int = 12) -> None:
-        """Lloyd's k-means on these latents."""
+        """Lloyd's k-means on these latents; ValueError where they are fewer than the codes."""
+        if len(latents) < len(self._embedding[0].weight):
+            raise ValueError(f"{len(self._embedding[0].weight)} codes cannot start from {len(latents)} latents")
         weight = self._embedding[0].weight.data
         weight.copy_(latents[torch.linspace(0, len(latents) - 1, len(weight)).long()])
         for _ in range(rounds):
