@@ -63,7 +63,7 @@ BAR = "paper"  # the search that the others are measured against
 COLOURS = dict(
     zip(
         SEARCHES,
-        ("#222222", "#999999", "#56b4e9", "#0072b2", "#009e73", "#d55e00", "#f0e442", "#e69f00", "#cc79a7"),
+        ("#222222", "#999999", "#56b4e9", "#0072b2", "#009e73", "#8c510a", "#d55e00", "#e69f00", "#cc79a7"),
         strict=True,
     )
 )
@@ -196,7 +196,7 @@ def race(records: list[dict[str, Any]]) -> None:
 def draw(records: list[dict[str, Any]], path: Path) -> None:
     """Scores by evaluations and by seconds, a row a task, a line a seed."""
     tasks = list(dict.fromkeys(record["task"] for record in records))
-    figure = Figure((10, 3.2 * len(tasks)), 128, layout="constrained")
+    figure = Figure((11.5, 3.4 * len(tasks)), 128, layout="constrained")
     for row, task in zip(figure.subplots(len(tasks), 2, squeeze=False), tasks, strict=True):
         for axes, cost in zip(row, COSTS, strict=True):
             for name, colour in COLOURS.items():
@@ -204,12 +204,12 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
                 for index, seed in enumerate(sorted(seeds)):
                     own = [r for r in records if (r["task"], r["search"], r["seed"]) == (task, name, seed)]
                     points = [r[cost] for r in own], [r["score"] for r in own]
-                    axes.plot(*points, color=colour, marker=".", label=None if index else name)
+                    axes.plot(*points, color=colour, marker=".", linewidth=1, label=None if index else name)
             axes.set_xscale("log")
             axes.set_xlabel("seconds of processor time" if cost == "seconds" else cost)
             axes.set_ylabel(f"{task.replace('_', ' ')}, test {TASKS[task].metric.upper().replace('IOU', 'IoU')}")
             axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=8.5)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8.5)
     figure.savefig(path)
 
 
