@@ -75,7 +75,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 Json = Annotated[Path | None, typer.Option("--json", callback=file, help="Also write the result as JSON to this file.")]
 
 # Which data; what a data set has no use for must not be given.
-Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)} (the last only to judge by).")]
+Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)} (pictures only to judge by).")]
 Root = Annotated[
     Path | None, typer.Option("--root", help="The directory of Pascal-5i, of images, or of input/ and output/.")
 ]

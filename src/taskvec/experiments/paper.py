@@ -45,7 +45,7 @@ TABLE_5: Printed = {  # segmentation, split by split
     "vectors_decoder": ("0.32", "0.34", "0.29", "0.29"),
     "vectors": ("0.35", "0.35", "0.31", "0.29"),
 }
-TABLE_6 = _by_split(  # the four splits of each task; of the last row we have the first two tasks only
+TABLE_6 = _by_split(  # the four splits of each task; of the last row the first two tasks only are known here
     """
     one_shot 0.35 0.38 0.33 0.29 0.70 0.66 0.73 0.65 0.59 0.62 0.66 0.60 0.49 0.55 0.61 0.55
     random 0.08 0.25 0.16 0.19 4.30 2.40 3.50 1.80 2.10 4.10 4.30 1.60 3.80 1.20 1.90 2.50

@@ -40,14 +40,15 @@ class CausalLm:
             raise ValueError(f"{type(model).__name__} does not tell its numbers of layers and heads: it is no decoder")
         self.layers: int = layers
         self.heads: int = heads
-        self._projections = [projection for _, projection in _output_projections(model)]
+        found = _output_projections(model)
+        self._projections = [projection for _, projection in found]
         if len(self._projections) != self.layers:
             raise ValueError(
                 f"{type(model).__name__} has {len(self._projections)} attention output projections in {self.layers} "
                 f"layers, expected one in each, named {', '.join(OUTPUT_PROJECTIONS)}"
             )
 
-        for attention, _ in _output_projections(model):
+        for attention, _ in found:
             if (own := getattr(attention, "num_heads", heads)) != heads:
                 raise ValueError(f"{type(model).__name__} has attention of {own} heads, its configuration says {heads}")
 
