@@ -19,7 +19,7 @@ def _recorded_prompts(golden: dict[str, Tensor], model: MaeVqgan, task: Task) ->
     """The two recorded canvases as prompts."""
     first, second, third, fourth = (model.geometry.crop(golden["canvas_u8"], each).numpy() for each in QUADRANTS)
     indices, names = np.arange(2), ["0", "1"]
-    return Prompts(task, {}, first, second, third, fourth, indices, indices, names, names, names, names)
+    return Prompts(task, {}, first, second, third, fourth, indices, indices, names, names, names, names, names)
 
 
 @pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])

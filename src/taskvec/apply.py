@@ -1,7 +1,6 @@
 """Task vectors on image files. Every result says what it was made from, so that a run can be taken up again."""
 
 import errno
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from taskvec.files import replacing
+from taskvec.files import digest, replacing
 from taskvec.images import check_is_image, image_files, read_rgb
 from taskvec.vectors import BATCH, TaskVectors
 
@@ -78,10 +77,10 @@ def left_to_do(vectors: TaskVectors, jobs: list[Job], *, overwrite: bool = False
     for job in jobs:
         if job.result.exists():
             try:
-                digest = _digest(job.image.read_bytes())
+                content = job.image.read_bytes()
             except OSError:
                 continue  # left to do, which tells why it cannot be done
-            if _origin_of(job.result) == _origin(vectors, digest):
+            if _origin_of(job.result) == _origin(vectors, digest(content)):
                 done.add(job)
             else:
                 others.append(job)
@@ -125,7 +124,7 @@ def _read(vectors: TaskVectors, path: Path) -> _Input | str:
         return f"{path} cannot be read: {error.strerror}"
     except ValueError as error:
         return str(error)
-    return _Input(vectors.to_input(image), image.size, _digest(content))
+    return _Input(vectors.to_input(image), image.size, digest(content))
 
 
 def _write(vectors: TaskVectors, output: UInt8[np.ndarray, "side side 3"], image: _Input, result: Path) -> str | None:
@@ -142,13 +141,9 @@ def _write(vectors: TaskVectors, output: UInt8[np.ndarray, "side side 3"], image
     return None
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _origin(vectors: TaskVectors, digest: str) -> dict[str, str]:
+def _origin(vectors: TaskVectors, image: str) -> dict[str, str]:
     """What a result is a function of."""
-    return {"vectors": vectors.fingerprint(), "image": digest}
+    return {"vectors": vectors.fingerprint(), "image": image}
 
 
 def _origin_of(result: Path) -> object:

@@ -1,5 +1,6 @@
 """Writing files so that nothing is ever half-written, and telling what they are of."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(content: bytes) -> str:
+    """What identifies a file by its content: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def printable(name: str | Path) -> str:

@@ -22,7 +22,7 @@ class Prompts:
     """A batch of prompts of one task.
 
     ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of, names
-    what it calls them, images which of its images they are in.
+    what it calls them, images the digests of the images that they are in, groups what hangs together with them.
     """
 
     task: Task
@@ -37,6 +37,7 @@ class Prompts:
     query_names: list[str]
     support_images: list[str]
     query_images: list[str]
+    query_groups: list[str]
 
     def __len__(self) -> int:
         return len(self.query_input)
@@ -118,6 +119,7 @@ def draw_prompts(
         query_names=data.names(queries),
         support_images=data.images_of(supports),
         query_images=data.images_of(queries),
+        query_groups=data.groups_of(queries),
     )
 
 

@@ -169,3 +169,16 @@ def test_outputs_of_one_level_are_no_task(root: Path) -> None:
     _write_outputs(root, [np.full((8, 8), 7, np.uint8)] * 12)
     with pytest.raises(ValueError, match=r"all of .*output is of one grey level, 7"):
         _ = Folder(root).own_task
+
+
+def test_an_image_is_known_by_its_content(tmp_path: Path) -> None:
+    """A folder that was copied, moved or renamed holds the same images."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for root, prefix in ((first, ""), (second, "copy of ")):
+        root.mkdir()
+        for index in range(3):
+            Image.new("RGB", (4, 4), (index, 0, 0)).save(root / f"{prefix}{index}.png")
+    every = np.arange(3)
+    assert Folder(first, "all").images_of(every) == Folder(second, "all").images_of(every)
+    assert len(set(Folder(first, "all").images_of(every))) == 3
+    assert Folder(first, "all").groups_of(every) == Folder(first, "all").images_of(every)

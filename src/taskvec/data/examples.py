@@ -1,13 +1,15 @@
 """What every data set gives: images, with the mask of one object or an output of their own, at the size asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from taskvec.files import digest
 from taskvec.tasks import SEGMENTATION, TASKS, Task, task_named
 
 T = TypeVar("T")
@@ -50,7 +52,11 @@ class DataSet(Protocol):
         ...
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        """Names of the images that these examples are in; several examples may share one."""
+        """Digests of the images that these examples are in, whatever they are called; several may share one."""
+        ...
+
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        """What hangs together, such as all images of a patient or a video; where nothing is known, the image."""
         ...
 
     def __len__(self) -> int: ...
@@ -83,6 +89,9 @@ class Part:
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.whole.images_of(self.members[indices])
 
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.whole.groups_of(self.members[indices])
+
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
         return self.whole.load(self.members[indices], size)
 
@@ -91,19 +100,19 @@ class Part:
 
 
 def partition(data: DataSet, shares: tuple[float, ...], seed: int) -> list[Part]:
-    """Random parts of these shares (which sum to 1), each with its share of every class; no image is in two of them."""
+    """Random parts of these shares (which sum to 1), each with its share of every class; no group is in two of them."""
     random = np.random.default_rng(seed)
     every = np.arange(len(data))
     classes = data.class_of(every)
-    images = np.unique(data.images_of(every), return_inverse=True)[1]
-    part_of_image = np.full(len(every), -1)
+    groups = np.unique(data.groups_of(every), return_inverse=True)[1]
+    part_of_group = np.full(len(every), -1)
     for one_class in np.unique(classes):
         members = np.flatnonzero(classes == one_class)
-        members = random.permutation(members[part_of_image[images[members]] < 0])  # others followed another class
+        members = random.permutation(members[part_of_group[groups[members]] < 0])  # others followed another class
         ends = np.round(np.cumsum(shares) * len(members)).astype(int)
         for part, piece in enumerate(np.split(members, ends[:-1])):
-            part_of_image[images[piece]] = part
-    return [Part(data, np.flatnonzero(part_of_image[images] == part)) for part in range(len(shares))]
+            part_of_group[groups[piece]] = part
+    return [Part(data, np.flatnonzero(part_of_group[groups] == part)) for part in range(len(shares))]
 
 
 def read_each(read: Callable[[int], T], indices: Int[np.ndarray, " n"]) -> list[T]:
@@ -112,6 +121,12 @@ def read_each(read: Callable[[int], T], indices: Int[np.ndarray, " n"]) -> list[
     with ThreadPoolExecutor() as threads:
         values = list(threads.map(read, different.tolist()))
     return [values[index] for index in place]
+
+
+def digests(paths: Sequence[Path]) -> list[str]:
+    """What identifies the content of files, whatever they are called: the first 16 hexadecimal digits of SHA-256."""
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(lambda path: digest(path.read_bytes()), paths))
 
 
 def tasks_of(data: DataSet) -> list[Task]:

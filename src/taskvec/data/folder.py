@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from taskvec.data.examples import Examples, read_each
+from taskvec.data.examples import Examples, digests, read_each
 from taskvec.files import printable
 from taskvec.images import image_files, read_rgb, resize
 from taskvec.tasks import METRICS, Metric, Task, image, own_output
@@ -71,7 +71,10 @@ class Folder:
         return [printable(self._inputs[self._members[index]].name) for index in indices]
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        return self.names(indices)
+        return [self._digests[self._members[index]] for index in indices]
+
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.images_of(indices)
 
     def describe(self) -> dict[str, object]:
         return {
@@ -117,6 +120,10 @@ class Folder:
                 "expected input/NAME.* and output/NAME.*"
             )
         return [outputs[path.stem] for path in self._inputs]
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        return digests(self._inputs)
 
     @cached_property
     def _members(self) -> Int[np.ndarray, " n"]:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from taskvec.data.examples import Examples, read_each
+from taskvec.data.examples import Examples, digests, read_each
 from taskvec.files import printable
 from taskvec.images import read_image, read_rgb, resize
 
@@ -109,7 +109,10 @@ class Pascal:
         return [str(self._lines[index]) for index in indices]
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        return [self._lines[index].id for index in indices]
+        return [self._digests[self._lines[index].id] for index in indices]
+
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.images_of(indices)
 
     def describe(self) -> dict[str, object]:
         return {
@@ -171,6 +174,12 @@ class Pascal:
                 f"{len(self._listed)} examples); skip_missing (--skip-missing) leaves these out"
             )
         return lines
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """Of every image; several lines may be of one."""
+        paths = {line.id: self._image(line) for line in self._lines}
+        return dict(zip(paths, digests(list(paths.values())), strict=True))
 
     @cached_property
     def _classes(self) -> Int[np.ndarray, " n"]:

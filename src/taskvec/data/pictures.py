@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from taskvec.data.examples import Examples
+from taskvec.data.examples import Examples, digests
 from taskvec.images import image_files, read_image, read_rgb, resize
 
 _FILES = files("taskvec") / "pictures"  # its README.md has their sources and terms
@@ -41,7 +41,11 @@ class Pictures:
         return [paths[index].stem for index in indices]
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        return self.names(indices)
+        paths = self._paths()
+        return digests([paths[index] for index in indices])
+
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.images_of(indices)
 
     def describe(self) -> dict[str, object]:
         return {"data": "pictures", "split": self.split}

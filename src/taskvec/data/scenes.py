@@ -79,7 +79,11 @@ class Scenes:
         ]
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        """Their names, of which a scene is a function."""
         return self.names(indices)
+
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.images_of(indices)
 
     def describe(self) -> dict[str, object]:
         return {"data": "scenes", **asdict(self)}

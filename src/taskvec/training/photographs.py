@@ -139,6 +139,9 @@ class WholePhotographs:
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return [self._objects[index][0].name for index in indices]
 
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.images_of(indices)
+
     def describe(self) -> dict[str, object]:
         return describe(self.photographs)
 
@@ -172,6 +175,9 @@ class Crops:
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.names(indices)
+
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self.images_of(indices)
 
     def describe(self) -> dict[str, object]:
         return {**describe(self.photographs), "crops": self.count, "seed": self.seed}
@@ -226,6 +232,9 @@ class Together:
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self._gather(indices, lambda data, inside: data.images_of(inside))
+
+    def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        return self._gather(indices, lambda data, inside: data.groups_of(inside))
 
     def describe(self) -> dict[str, object]:
         return {"data": "together", "parts": [{**data.describe(), "first": count} for data, count in self.parts]}
