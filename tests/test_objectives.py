@@ -124,7 +124,7 @@ def test_the_gradient_is_the_slope_of_the_mean_loss(
 ) -> None:
     """Of the shares alone, also where a share is 0, and where nothing was recorded outside the sites."""
     model = deepcopy(small_model).requires_grad_()
-    means = {stack: mean.clone() for stack, mean in small_means.items()}
+    means = Means({stack: mean.clone() for stack, mean in small_means.items()}, model.fingerprint())
     means["encoder"][:, :, :, model.geometry.region_tokens("query_output")] = torch.nan
     sites = model.sites(granularity)
     objective = Objective(model, sites, means, small_prompts, "token", rows=5)

@@ -82,7 +82,9 @@ class Statistics:
         if missing:
             raise KeyError(f"no statistics of {', '.join(missing)}: there are {', '.join(self.tasks)}")
         chosen = [self.tasks[name].mean for name in names]
-        return {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}
+        return Means(
+            {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}, self.model_fingerprint
+        )
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, replacing what was there."""
