@@ -39,7 +39,7 @@ class FiniteLosses:
             place = "" if items is None else f", on {self._named(items[~finite].unique().tolist())}"
             raise ValueError(
                 f"{bad} of {len(losses)} {what} are not finite ({kinds}){place}: look at the means and the precision, "
-                "or go on without them by non_finite='leave_out'"
+                "or go on without them (non_finite='leave_out', --non-finite leave_out)"
             )
         return finite
 

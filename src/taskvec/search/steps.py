@@ -1,6 +1,7 @@
 """Searches that learn a Bernoulli logit for every site by steps of Adam: their loop, and how it is taken up again."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,6 +43,11 @@ class StepSettings:
             raise ValueError(
                 "a search needs at least 1 step, checkpoints at least 1 step apart, and no fewer than 0 "
                 f"candidates, not {self.steps}, {self.checkpoint_every} and {self.candidates}"
+            )
+        if not (0 <= self.learning_rate < math.inf and math.isfinite(self.initial_logit)):
+            raise ValueError(
+                f"a search learns from finite numbers: learning_rate is {self.learning_rate}, initial_logit "
+                f"{self.initial_logit}"
             )
 
 
