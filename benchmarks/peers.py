@@ -92,11 +92,11 @@ def unpatched(problem: Problem) -> Logits:
 
 
 def taskvec(problem: Problem) -> Logits:
-    from taskvec.heads import Patch
+    from taskvec.heads import Means, Patch
     from taskvec.models.causal_lm import CausalLm
 
     model = CausalLm(problem.model)
-    sites, means = model.sites("head", TOKENS), {"decoder": problem.means[None]}
+    sites, means = model.sites("head", TOKENS), Means({"decoder": problem.means[None]}, model.fingerprint())
     return lambda masks: model(problem.rows(len(masks)), Patch(sites, masks.flatten(1), means))[:, -1]
 
 

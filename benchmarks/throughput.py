@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import draw_prompts, environment, load_data
 from taskvec.canvas import VIEWS, ViewName
-from taskvec.heads import Patch
+from taskvec.heads import Means, Patch
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.tasks import LOW_LIGHT
 from workload import model_of
@@ -32,9 +32,10 @@ NAMES: dict[ViewName, str] = {"one_shot": "one-shot", "query_only": "query-only 
 
 def ways(model: MaeVqgan, images: int) -> dict[tuple[ViewName, str], Callable[[int], object]]:
     """Answers to the first of the same prompts in every view, by what is decoded."""
-    sites, means = model.sites("quadrant"), {}
+    sites, tensors = model.sites("quadrant"), {}
     for stack, index in sites.index.items():
-        means[stack] = torch.randn(1, *index.shape, model.head_width(stack))
+        tensors[stack] = torch.randn(1, *index.shape, model.head_width(stack))
+    means = Means(tensors, model.fingerprint())
     patches = {"one_shot": None, "query_only": Patch(sites, sites.sample(1, SITES), means)}
     prompts = draw_prompts(load_data("scenes", "validation"), LOW_LIGHT, images, model.config.image_size, 0)
     canvases = prompts.canvases(model.geometry).to(model.device)

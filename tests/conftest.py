@@ -66,7 +66,8 @@ def small_means(small_model: MaeVqgan) -> Means:
     generator = torch.Generator().manual_seed(1)
     tokens = small_model.geometry.tokens
     shapes = {"encoder": (2, 2, 4, tokens, 8), "decoder": (2, 2, 2, tokens, 8)}
-    return {stack: torch.randn(shape, generator=generator) for stack, shape in shapes.items()}
+    tensors = {stack: torch.randn(shape, generator=generator) for stack, shape in shapes.items()}
+    return Means(tensors, small_model.fingerprint())
 
 
 @pytest.fixture(scope="session")

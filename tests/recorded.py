@@ -46,12 +46,12 @@ def means(golden: dict[str, Tensor], model: MaeVqgan) -> Means:
     view = model.view("one_shot")
     with recording(model) as recorded:
         model(golden["canvas_u8"], view)
-    result: Means = {}
+    result: dict[str, Tensor] = {}
     for stack, layers in recorded.items():
         z = torch.stack([layer.mean(0) for layer in layers]).transpose(1, 2)
         result[stack] = torch.full((1, *z.shape[:2], model.geometry.tokens, z.shape[3]), torch.nan)
         result[stack][0][:, :, view.tokens(stack)] = z
-    return result
+    return Means(result, model.fingerprint())
 
 
 def runs(golden: dict[str, Tensor], model: MaeVqgan) -> dict[str, tuple[Tensor, ViewName]]:

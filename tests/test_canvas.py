@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from taskvec.canvas import QUADRANTS, REGIONS, CanvasGeometry, Region
+from taskvec.canvas import QUADRANTS, REGIONS, VIEWS, CanvasGeometry, Region, View
 
 OFFICIAL = CanvasGeometry(224, 111, 16)
 
@@ -67,3 +67,23 @@ def test_pasting_changes_the_query_output_alone() -> None:
 def test_sizes_that_do_not_fit_are_refused(sizes: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="pixels"):
         CanvasGeometry(*sizes)
+
+
+@pytest.mark.parametrize(
+    "tokens", [[1, 2, 3], [], [0, 3, 2], [0, 2, 2], [-1, 0, 1], [[0, 1]], [0.0, 1.0], [False, True]]
+)
+def test_views_without_cls_or_in_disorder_are_refused(tokens: list[object]) -> None:
+    with pytest.raises(ValueError, match=r"the decoder tokens of a view are .*: expected"):
+        View(torch.arange(3), torch.tensor(tokens))
+    if tokens:  # a model may have no encoder
+        with pytest.raises(ValueError, match=r"the encoder tokens of a view are .*: expected"):
+            View(torch.tensor(tokens), torch.arange(3))
+
+
+@given(geometries())
+def test_the_paper_s_views_are_as_a_users_own(geometry: CanvasGeometry) -> None:
+    for name in VIEWS:
+        view = geometry.view(name)
+        again = View(view.encoder_tokens, view.decoder_tokens)
+        assert torch.equal(again.predicted, view.decoder_tokens[1:])
+        assert (str(view), str(again)) == (f"view {name}", "view given")

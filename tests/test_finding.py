@@ -2,14 +2,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from taskvec import evaluate
 from taskvec.data.examples import partition
 from taskvec.data.scenes import Scenes
 from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, find_all, find_sites, statistics_prompts
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.objectives import Objective
 from taskvec.prompts import draw_prompts
 from taskvec.search import CmaSettings, GreedySettings, Memory, ReinforceSettings, RelaxedSettings
 from taskvec.statistics import collect
@@ -202,3 +205,29 @@ def test_the_pool_keeps_the_prompts_that_prompting_does_best(small_model: MaeVqg
     pool = statistics_prompts(small_model, data, LOW_LIGHT, replace(QUICK, prompts=20))
     scores = evaluate.scores(small_model, evaluate.run(small_model, "one_shot"), pool)
     assert kept.query_names == [pool.query_names[index] for index in scores.argsort(kind="stable")[:5]]
+
+
+def test_losses_that_are_not_finite_are_refused_by_name_or_left_out(
+    small_model: MaeVqgan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one item in two, under the patches with the first site."""
+    data = Scenes("train", count=600)
+    computed = Objective._losses
+
+    def spoilt(objective: Objective, masks: Tensor, items: Tensor) -> Tensor:
+        return computed(objective, masks, items).masked_fill((items % 2 == 1) & masks[:, 0], torch.nan)
+
+    monkeypatch.setattr(Objective, "_losses", spoilt)
+    message = r"of 16 losses of step 1 are not finite \(\d NaN, 0 infinite\), on low_light of train/0/576_disk, "
+    with pytest.raises(ValueError, match=message):
+        find(small_model, data, LOW_LIGHT, QUICK)
+    settings = replace(QUICK, non_finite="leave_out")
+    vectors = find(small_model, data, LOW_LIGHT, settings)
+    found = vectors.config.found
+    assert found["non_finite"] == sum(record.get("non_finite", 0) for record in found["history"]) > 0
+    assert small_model.sites().names[0] not in vectors.sites
+    assert np.isfinite(found["held_out_loss"])
+    both = find_all(small_model, data, [SEGMENTATION, LOW_LIGHT], replace(settings, held_out=8))
+    assert small_model.sites().names[0] not in both[0].sites
+    with pytest.raises(ValueError, match="non_finite is 'ignore': expected one of refuse, leave_out"):
+        FindSettings(non_finite="ignore")  # pyright: ignore[reportArgumentType]

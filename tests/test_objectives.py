@@ -124,7 +124,7 @@ def test_the_gradient_is_the_slope_of_the_mean_loss(
 ) -> None:
     """Of the shares alone, also where a share is 0, and where nothing was recorded outside the sites."""
     model = deepcopy(small_model).requires_grad_()
-    means = {stack: mean.clone() for stack, mean in small_means.items()}
+    means = Means({stack: mean.clone() for stack, mean in small_means.items()}, model.fingerprint())
     means["encoder"][:, :, :, model.geometry.region_tokens("query_output")] = torch.nan
     sites = model.sites(granularity)
     objective = Objective(model, sites, means, small_prompts, "token", rows=5)
@@ -170,3 +170,31 @@ def test_a_share_of_the_items_are_the_first_of_each_task(
     expected = torch.stack([objective(mask.expand(6, -1), items).view(2, 3).mean(1) for mask in masks])
     torch.testing.assert_close(objective.task_losses(masks, 0.5), expected)
     torch.testing.assert_close(objective.mean_losses(masks, 0.5), expected.mean(1))
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_losses_are_ordinary_tensors(
+    kind: ObjectiveKind, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    objective = Objective(small_model, small_model.sites("head"), small_means, small_prompts, kind)
+    masks = _masks(len(objective.sites), 12)
+    results = [objective(masks, torch.arange(12)), objective.mean_losses(masks), objective.task_losses(masks)]
+    if kind == "token":
+        results += objective.differentiate(torch.full((len(objective.sites),), 0.5), torch.arange(12))
+    for losses in results:
+        losses.sub_(1)
+        factor = torch.ones((), requires_grad=True)
+        (factor * losses).sum().backward()
+        assert factor.grad is not None
+
+
+def test_means_of_another_model_or_of_none_are_refused(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    sites, items = small_model.sites("head"), torch.arange(2)
+    other = Means(small_means.tensors, "0" * 16)
+    with pytest.raises(ValueError, match="of the model with fingerprint 0000000000000000, not of this one with"):
+        Objective(small_model, sites, other, small_prompts)(_masks(len(sites), 2), items)
+    plain = dict(small_means)
+    with pytest.raises(ValueError, match="the means are a dict, which does not say what model they are of"):
+        Objective(small_model, sites, plain, small_prompts)  # pyright: ignore[reportArgumentType]

@@ -1,3 +1,6 @@
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -96,3 +99,18 @@ def test_unknown_names_are_refused(small_model: MaeVqgan) -> None:
         small_model.sites("head", ["encoder", "encoder"])
     with pytest.raises(ValueError, match="no stack was named"):
         small_model.sites("head", [])
+
+
+def test_only_numbers_of_sites_are_chosen(small_model: MaeVqgan) -> None:
+    sites = small_model.sites("layer")
+    expected = [True, False, False, True]
+    for chosen in ([0, 3], (3, 0), torch.tensor([0, 3]), np.array([0, 3]), [np.int64(0), 3], range(0, 4, 3)):
+        assert sites.mask(chosen).tolist() == expected
+    assert not sites.mask([]).any()
+    for number in (-1, 4, 10**9):
+        with pytest.raises(ValueError, match=f"there is no site {number}: expected numbers from 0 to 3"):
+            sites.mask([0, number])
+    wrong: list[Any] = [[True, False], torch.tensor([True, False]), [0, np.True_], [0.0], ["0"], [None], [[0, 1]]]
+    for chosen in wrong:
+        with pytest.raises(ValueError, match=r"is no site: expected numbers of sites, 0 to 3"):
+            sites.mask(chosen)

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,34 @@ def test_moments_of_floats_are_as_good_as_those_of_doubles(offset: float) -> Non
     torch.testing.assert_close(merged.mean, mean, rtol=1e-12, atol=1e-7)  # of a standard deviation of 1
     torch.testing.assert_close(merged.variance, variance, rtol=1e-6, atol=1e-12)
     assert (merged.variance >= 0).all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_means_that_are_not_finite_are_refused(
+    value: float, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    """As of a weight that training left behind."""
+    model = deepcopy(small_model)
+    model.decoder.blocks[1].get_submodule("attn.qkv").bias.data[-1] = value  # of the last head's values  # pyright: ignore
+    message = "the mean of colorization's head outputs in layer 1 of the decoder is not finite: the model gives NaN or"
+    with pytest.raises(ValueError, match=message):
+        collect(model, small_prompts[1:])
+
+
+def test_statistics_are_ordinary_tensors(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    statistics = collect(small_model, small_prompts)
+    for task in statistics.tasks.values():
+        for values in (*task.mean.values(), *task.variance.values()):
+            values.add_(1)
+            factor = torch.ones((), requires_grad=True)
+            (factor * values.nan_to_num()).sum().backward()
+            assert factor.grad is not None
+
+
+def test_means_know_their_model(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    means = collect(small_model, small_prompts).means(["segmentation"])
+    assert means.model == small_model.fingerprint()
+    assert list(means) == ["encoder", "decoder"]
+    half = means.map(lambda mean: mean / 2)
+    assert half.model == means.model
+    assert torch.equal(half["encoder"].nan_to_num(), means["encoder"].nan_to_num() / 2)

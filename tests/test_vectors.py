@@ -34,7 +34,7 @@ def test_they_patch_as_the_searched_mask_does(
     small_model: MaeVqgan, small_means: Means, vectors: TaskVectors, canvases: Tensor
 ) -> None:
     sites = small_model.sites("quadrant")
-    patch = Patch(sites, sites.mask([0, 5, 9])[None], {stack: mean[:1] for stack, mean in small_means.items()})
+    patch = Patch(sites, sites.mask([0, 5, 9])[None], small_means.map(lambda mean: mean[:1]))
     expected = small_model(canvases, "query_only", patch)
     assert torch.equal(small_model(canvases, "query_only", vectors.patch), expected)
     with vectors.applied() as model:

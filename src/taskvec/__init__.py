@@ -10,7 +10,7 @@ vectors.save_pretrained("vectors/segmentation")
 from taskvec.analysis import taskness
 from taskvec.data import load_data
 from taskvec.finding import FindSettings, find, find_all
-from taskvec.heads import Patch
+from taskvec.heads import Means, Patch
 from taskvec.models import load_model
 from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts
@@ -25,6 +25,7 @@ __all__ = [
     "PRESETS",
     "TASKS",
     "FindSettings",
+    "Means",
     "Patch",
     "ReinforceSettings",
     "RelaxedSettings",

@@ -4,6 +4,7 @@ Canvas tokens are numbered 0 = CLS, then 1 + the row-major index of the patch. E
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -23,11 +24,31 @@ VIEWS: tuple[ViewName, ...] = ("one_shot", "query_only")
 class View:
     """Which canvas tokens a model sees: a row of indices for the encoder, one for the decoder, as data.
 
-    ``predicted`` are the patches (canvas tokens without CLS) whose codes the decoder gives, in the decoder's order.
+    Both begin with 0, the token CLS, and ascend; a model without an encoder has no tokens there. ``predicted`` are the
+    patches (canvas tokens without CLS) whose codes the decoder gives. ``name`` is what errors call the view. Raises
+    ValueError for other tokens.
     """
 
     encoder_tokens: Int[Tensor, " encoder_tokens"]
     decoder_tokens: Int[Tensor, " decoder_tokens"]
+    name: str = "given"
+
+    def __post_init__(self) -> None:
+        for stack in ("encoder", "decoder"):
+            tokens = self.tokens(stack)
+            if not isinstance(tokens, Tensor) or tokens.ndim != 1 or tokens.dtype not in (torch.int32, torch.int64):
+                raise ValueError(f"the {stack} tokens of a view are {tokens!r}: expected a row of integers as a tensor")
+            values = tokens.tolist()
+            if not values and stack == "encoder":
+                continue
+            if not values or values[0] != 0 or any(after <= before for before, after in pairwise(values)):
+                raise ValueError(
+                    f"the {stack} tokens of a view are {values}: expected 0, the token CLS, and after it patches in "
+                    "ascending order"
+                )
+
+    def __str__(self) -> str:
+        return f"view {self.name}"
 
     @property
     def predicted(self) -> Int[Tensor, " predicted"]:
@@ -90,10 +111,10 @@ class CanvasGeometry:
         ``query_only``: the encoder sees CLS and the query input, the decoder CLS and the bottom half (Section 8.1).
         """
         if name == "one_shot":
-            return View(self.region_tokens("cls", *QUADRANTS[:3]), torch.arange(self.tokens))
+            return View(self.region_tokens("cls", *QUADRANTS[:3]), torch.arange(self.tokens), name)
         if name == "query_only":
             decoder = self.region_tokens("cls", "query_input", "query_output")
-            return View(self.region_tokens("cls", "query_input"), decoder)
+            return View(self.region_tokens("cls", "query_input"), decoder, name)
         raise ValueError(f"there is no view {name!r}: expected one of {', '.join(VIEWS)}")
 
     def compose(

@@ -160,7 +160,7 @@ def ceiling(model: MaeVqgan) -> Method:
     return model.reconstruct
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def answers(
     model: MaeVqgan, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
 ) -> Pixels:

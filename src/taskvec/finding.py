@@ -18,9 +18,11 @@ from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
 from taskvec.search import (
     CmaSettings,
+    FiniteLosses,
     Found,
     GreedySettings,
     Memory,
+    NonFinite,
     ReinforceSettings,
     RelaxedSettings,
     cma,
@@ -58,7 +60,8 @@ class FindSettings:
     for the sites of five tasks has two of ten items of each. Those of ``judged_by`` that are among them choose, or all.
     ``taskvec.objectives`` explains objectives, ``taskvec.sites`` granularities, ``taskvec.prompts`` samplings and
     holes. ``area`` is what is decoded together in the search, by default what the model's tokenizer is made for, as
-    always where vectors are applied.
+    always where vectors are applied. ``non_finite`` says what becomes of losses that are NaN or infinite, as in
+    ``taskvec.search.FiniteLosses``.
     """
 
     prompts: int = 100
@@ -75,12 +78,14 @@ class FindSettings:
     sampling: Sampling = "balanced"
     same_hole: bool = False
     judged_by: tuple[str, ...] = ()
+    non_finite: NonFinite = "refuse"
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
         if min(self.prompts, self.items, self.held_out) < 1:
             raise ValueError("prompts, items and held_out must each be at least 1")
+        FiniteLosses(self.non_finite)  # ValueError for another policy
         if isinstance(self.search, RelaxedSettings) and self.objective != "token":
             raise ValueError(f"the relaxed search needs a gradient: the objective is {self.objective}, expected token")
 
@@ -153,9 +158,9 @@ def find_sites(
     """One set of sites for all of the tasks, each patched with its own means: task-specific for one, else multi-task.
 
     Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
-    search by REINFORCE or gradient go on. Raises ValueError where a task comes twice, examples are too few, the
-    statistics belong to another model or other data, or the memory to another search; KeyError where statistics lack a
-    task.
+    search by REINFORCE or gradient go on, and one that is over end at once: call ``memory.forget()`` when the result is
+    safe. Raises ValueError where a task comes twice, examples are too few, the statistics belong to another model or
+    other data, or the memory to another search, or where losses are not finite; KeyError where statistics lack a task.
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
@@ -170,17 +175,19 @@ def find_sites(
     size = (len(sites), evaluate.items)
     if memory is not None:
         memory = replace(memory, of={**memory.of, **_identity(statistics, means, data, tasks, settings)})
+    names = [f"{prompts.task.name} of {name}" for prompts in evaluate.prompts for name in prompts.query_names]
+    finite = FiniteLosses(settings.non_finite, names)
     if isinstance(search, CmaSettings):
-        found = cma(evaluate, *size, search, task_of_item, on_step)
+        found = cma(evaluate, *size, search, task_of_item, on_step, finite)
     elif isinstance(search, GreedySettings):
-        found = greedy(evaluate, _layers(sites, statistics, search), *size, search, task_of_item, on_step)
+        found = greedy(evaluate, _layers(sites, statistics, search), *size, search, task_of_item, on_step, finite)
     else:
         judge = _objective(model, held_out_part, tasks, settings, statistics, settings.held_out, "pixel")
         validate, held_out = _validate(judge, [task.name for task in tasks], settings), judge.prompts
         if isinstance(search, RelaxedSettings):
-            found = relaxed(evaluate.differentiate, validate, *size, search, task_of_item, on_step, memory)
+            found = relaxed(evaluate.differentiate, validate, *size, search, task_of_item, on_step, memory, finite)
         else:
-            found = reinforce(evaluate, validate, *size, search, task_of_item, on_step, memory)
+            found = reinforce(evaluate, validate, *size, search, task_of_item, on_step, memory, finite)
     record = {
         "method": method_of(settings),
         "settings": asdict(settings),
@@ -191,6 +198,7 @@ def find_sites(
         "held_out_loss" if held_out else "loss": found.loss,
         "evaluations": found.evaluations,
         "interrupted": found.interrupted,
+        "non_finite": found.non_finite,
         "history": found.history,
         "versions": environment.versions(),
     }
@@ -232,7 +240,7 @@ def find(
 ) -> TaskVectors:
     """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
-    Raises as ``find_sites`` does.
+    ``memory`` and what is raised are as in ``find_sites``.
     """
     return find_all(model, data, [task_for(data, task)], settings, statistics, on_step, memory)[0]
 
@@ -285,6 +293,10 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
     named = [index for index, name in enumerate(tasks) if name in settings.judged_by]
     judges = named or list(range(len(tasks)))
     yardstick = objective.task_losses(objective.sites.sample(*YARDSTICK, seed=settings.seed))
+    kept = FiniteLosses(settings.non_finite).of(yardstick.sum(1), "held-out losses of random sets of sites")
+    if int(kept.sum()) < 2:
+        raise ValueError(f"{int(kept.sum())} of {len(kept)} random sets of sites have finite held-out losses: too few")
+    yardstick = yardstick[kept]
     mean, deviation = yardstick.mean(0), yardstick.std(0, correction=1) + 1e-6
 
     def validate(masks: Tensor, share: float = 1.0) -> Tensor:

@@ -4,9 +4,11 @@ z, the output of a head before the output projection, is the projection's input.
 therefore reach the head outputs of any model that can name its projections; the model itself knows nothing of it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -17,7 +19,40 @@ from taskvec.canvas import View
 from taskvec.sites import Sites
 
 HeadOutput = Float[Tensor, "batch tokens heads head_dim"]
-Means = dict[str, Float[Tensor, "tasks layers heads tokens head_dim"]]
+StackMeans = Float[Tensor, "tasks layers heads tokens head_dim"]
+
+
+@dataclass(frozen=True, eq=False)
+class Means(Mapping[str, StackMeans]):
+    """Means of head outputs by stack: float [tasks, layers, heads, canvas tokens, head_dim], NaN where none is known.
+
+    ``model`` is the fingerprint of the model that they are of: ``Means(tensors, model.fingerprint())``.
+    """
+
+    tensors: Mapping[str, StackMeans] = field(repr=False)
+    model: str
+
+    def __getitem__(self, stack: str) -> StackMeans:
+        return self.tensors[stack]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def map(self, function: Callable[[StackMeans], StackMeans]) -> "Means":
+        """What ``function`` makes of every stack's means, of the same model."""
+        return Means({stack: function(mean) for stack, mean in self.items()}, self.model)
+
+
+def require_means(means: object) -> None:
+    """ValueError for anything but ``Means``."""
+    if not isinstance(means, Means):
+        raise ValueError(
+            f"the means are a {type(means).__name__}, which does not say what model they are of: "
+            "expected Means(tensors, model.fingerprint())"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,38 +69,61 @@ class HasHeads(Protocol):
     def projections(self) -> dict[str, Projections]: ...
 
 
+class Patchable(HasHeads, Protocol):
+    """One that means can belong to, too: the same weights have the same fingerprint."""
+
+    def fingerprint(self) -> str: ...
+
+
+# the blocks that are open where this is read: every thread and every asynchronous task sees its own
+_open_blocks: ContextVar[frozenset[object]] = ContextVar("open_blocks", default=frozenset())
+_hooking = Lock()  # torch numbers hooks without one: two threads can get one number, and lose one of the hooks
+
+
 @contextmanager
 def intercept(model: HasHeads, function: Callable[[str, int, HeadOutput], HeadOutput | None]) -> Iterator[None]:
     """Call ``function(stack, layer, z)`` with every head output; what it returns, unless None, replaces z.
 
-    The model is as before when the block ends, however it ends.
+    Only in forward passes of the thread, or the asynchronous task, that opened the block: others may run the model
+    meanwhile and see nothing of it. The model is as before when the block ends, however it ends.
     """
+    block = object()
     handles = []
 
     def hook(stack: str, layer: int, heads: int) -> Callable[..., tuple[Tensor, ...] | None]:
         def before_projection(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if block not in _open_blocks.get():
+                return None
             replaced = function(stack, layer, inputs[0].unflatten(-1, (heads, -1)))
             return None if replaced is None else (replaced.flatten(-2), *inputs[1:])
 
         return before_projection
 
     try:
-        for stack, projections in model.projections().items():
-            for layer, module in enumerate(projections.modules):
-                handles.append(module.register_forward_pre_hook(hook(stack, layer, projections.heads)))
+        with _hooking:
+            for stack, projections in model.projections().items():
+                for layer, module in enumerate(projections.modules):
+                    handles.append(module.register_forward_pre_hook(hook(stack, layer, projections.heads)))
+        _open_blocks.set(_open_blocks.get() | {block})
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        _open_blocks.set(_open_blocks.get() - {block})
+        with _hooking:
+            for handle in handles:
+                handle.remove()
 
 
 @contextmanager
 def recording(model: HasHeads) -> Iterator[dict[str, list[HeadOutput]]]:
-    """The head outputs of the forward pass run inside the block: by stack, a list of layers, in the view's tokens."""
+    """The head outputs of the forward pass run inside the block: by stack, a list of layers, in the view's tokens.
+
+    They are copies without a gradient, to be used and edited as any tensor, under ``torch.inference_mode`` too.
+    """
     recorded: dict[str, list[HeadOutput]] = {stack: [] for stack in model.projections()}
 
     def keep(stack: str, layer: int, z: HeadOutput) -> None:
-        recorded[stack].append(z.detach().clone())
+        with torch.inference_mode(False), torch.no_grad():
+            recorded[stack].append(z.clone())
 
     with intercept(model, keep):
         yield recorded
@@ -76,51 +134,68 @@ class Patch:
     """For every row of a batch, the sites whose head outputs are replaced by a mean.
 
     masks: [rows, sites]; a single row serves a batch of any size. As numbers they are shares 0..1 of the mean, which
-    may require gradients, and every site counts as selected. means: by stack [tasks, layers, heads, canvas tokens,
-    head_dim], NaN where nothing was recorded. tasks: which of the means each row takes; None where there is one.
-    Raises ValueError where nothing would be patched or a selected position has no mean.
+    may require gradients, and every site counts as selected. tasks: which of the means each row takes; None where there
+    is one. Raises ValueError where nothing would be patched or a selected position has no finite mean.
     """
 
     sites: Sites
     masks: Bool[Tensor, "rows sites"] | Float[Tensor, "rows sites"]
     means: Means
     tasks: Int[Tensor, " rows"] | None = None
-    _layers: dict[str, list[int]] = field(init=False)
+    _selected: dict[str, Bool[Tensor, "layers heads tokens"]] = field(init=False, repr=False)  # in any row
+    _layers: dict[str, list[int]] = field(init=False, repr=False)  # that have a selected position
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 2 or self.masks.shape[1] != len(self.sites):
             raise ValueError(f"masks of shape {tuple(self.masks.shape)} do not fit {len(self.sites)} sites")
+        require_means(self.means)
         if self.tasks is None and any(len(mean) != 1 for mean in self.means.values()):
             raise ValueError("the means are of several tasks: say which task each row takes")
-        layers = {}
         every = self.masks.is_floating_point()  # a share of 0 has a gradient, too
-        selected = self._selected(self.masks.any(0, keepdim=True) | every)
+        chosen = self.masks.any(0, keepdim=True).cpu() | every
+        selected = {stack: _spread(chosen, index)[0] for stack, index in self.sites.index.items()}
+        layers = {}
         for stack, positions in selected.items():
             if stack not in self.means:
                 raise ValueError(f"there are no means for the {stack}")
             mean = self.means[stack]
-            if mean.shape[1:4] != positions.shape[1:]:
+            if mean.shape[1:4] != positions.shape:
                 raise ValueError(
                     f"means of shape {tuple(mean.shape)} do not fit the {stack}: expected [tasks, layers, heads, "
-                    f"tokens, head_dim] with {tuple(positions.shape[1:])} for layers, heads and tokens"
+                    f"tokens, head_dim] with {tuple(positions.shape)} for layers, heads and tokens"
                 )
-            if mean.isnan().any(0).any(-1)[positions[0]].any():
-                raise ValueError(f"a selected position of the {stack} has no mean: it was not recorded")
-            layers[stack] = positions[0].flatten(1).any(1).nonzero()[:, 0].tolist()
+            # sums find what is not finite in one pass over the memory; large numbers may overflow in them
+            if not mean.sum((0, -1))[positions].isfinite().all():
+                of_selected = mean[:, positions]
+                if of_selected.isnan().any():
+                    raise ValueError(f"a selected position of the {stack} has no mean: it was not recorded")
+                if of_selected.isinf().any():
+                    raise ValueError(f"a selected position of the {stack} has a mean that is not finite")
+            layers[stack] = positions.flatten(1).any(1).nonzero()[:, 0].tolist()
         if not any(layers.values()):
             raise ValueError("the patch touches nothing: no position is selected in any row")
+        object.__setattr__(self, "_selected", selected)
         object.__setattr__(self, "_layers", layers)
 
-    def _selected(self, masks: Bool[Tensor, "rows sites"]) -> dict[str, Bool[Tensor, "rows layers heads tokens"]]:
-        return {stack: _spread(masks, index) for stack, index in self.sites.index.items()}
-
     @contextmanager
-    def applied(self, model: HasHeads, view: View) -> Iterator[None]:
-        """Replace head outputs in the forward passes run inside the block.
+    def applied(self, model: Patchable, view: View) -> Iterator[None]:
+        """Replace head outputs in the forward passes that this thread, or asynchronous task, runs inside the block.
 
-        Raises ValueError where the model's tokens or rows are not those of the view and the patch, and RuntimeError
-        where the block ends without a patched layer having run.
+        A generator that yields inside the block leaves it open for its caller, until it goes on. A function that is
+        to be checkpointed (torch.utils.checkpoint) opens the block itself, as ``model(..., patch=patch)`` does: what
+        the backward pass runs again is patched only so.
+
+        Raises ValueError where the means are of another model, a selected position is not in the view, or the model's
+        tokens or rows are not those of the view and the patch; RuntimeError where the block ends without a patched
+        layer having run.
         """
+        fingerprint = model.fingerprint()
+        if self.means.model != fingerprint:
+            raise ValueError(
+                f"the means of the patch are of the model with fingerprint {self.means.model}, not of this one with "
+                f"{fingerprint}"
+            )
+        self._check_presence(view)
         pending = {(stack, layer) for stack, layers in self._layers.items() for layer in layers}
 
         def replace(stack: str, layer: int, z: HeadOutput) -> HeadOutput | None:
@@ -144,7 +219,28 @@ class Patch:
         with intercept(model, replace):
             yield
         if pending:
-            raise RuntimeError(f"the patch did not reach {sorted(pending)}: the model was not run inside the block")
+            raise RuntimeError(
+                f"the patch did not reach {sorted(pending)}: the model was not run inside the block, or in another "
+                "thread, where a patch has no effect"
+            )
+
+    def _check_presence(self, view: View) -> None:
+        """ValueError where a selected position is not in the view, naming one."""
+        for stack, selected in self._selected.items():
+            seen, known = view.tokens(stack), selected.shape[-1]
+            if len(seen) and (last := int(seen[-1])) >= known:
+                raise ValueError(f"the {view} has token {last}, the patch's sites are of tokens 0 to {known - 1}")
+            absent = torch.ones(known, dtype=torch.bool)
+            absent[seen] = False
+            missing = selected.any(0).any(0) & absent
+            if missing.any():
+                layer, head, token = (selected & absent).nonzero()[0].tolist()
+                region = self.sites.names[int(self.sites.index[stack][layer, head, token])].region
+                place = f"token {token}" if region is None else f"token {token} ({region})"
+                raise ValueError(
+                    f"the patch selects a position that the run does not have: {stack}, layer {layer}, head {head}, "
+                    f"{place} is not in the {view}: choose sites of that view"
+                )
 
 
 def _spread(masks: Tensor, index: Int[Tensor, "*positions"]) -> Shaped[Tensor, "rows *positions"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from taskvec import metrics
 from taskvec.canvas import ViewName
-from taskvec.heads import Means, Patch
+from taskvec.heads import Means, Patch, require_means
 from taskvec.memory import rows_of_a_pass
 from taskvec.models.mae_vqgan import CACHED_PIXELS, DecodeArea, MaeVqgan
 from taskvec.prompts import Prompts
@@ -49,6 +49,7 @@ class Objective:
     def __post_init__(self) -> None:
         if self.kind not in OBJECTIVES:
             raise ValueError(f"there is no objective {self.kind!r}: expected one of {', '.join(OBJECTIVES)}")
+        require_means(self.means)
         if len(self.prompts) != len(next(iter(self.means.values()))):
             raise ValueError(f"{len(self.prompts)} tasks of items do not fit the means: one task of means for each")
         if self.rows is not None and self.rows < 1:
@@ -57,8 +58,8 @@ class Objective:
         self._model = self.model.accelerated(self.bfloat16) if self.bfloat16 or self.fused else self.model
         canvases = torch.cat([p.canvases(self.model.geometry) for p in self.prompts]).to(device)
         self.tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
-        self.means = {stack: mean.to(device) for stack, mean in self.means.items()}
-        with torch.inference_mode():
+        self.means = self.means.map(lambda mean: mean.to(device))
+        with torch.no_grad():
             chunks = canvases.split(max(1, CACHED_PIXELS // self.model.config.canvas_size**2))
             self._embedded = torch.cat([self.model.embed(chunk, self.view) for chunk in chunks])
             if self.kind == "token":
@@ -70,7 +71,7 @@ class Objective:
     def items(self) -> int:
         return len(self._embedded)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, masks: Bool[Tensor, "rows sites"], items: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """The loss of each row: item ``items[row]`` with the sites of ``masks[row]`` patched; float32 on the CPU."""
         losses = torch.empty(len(masks))

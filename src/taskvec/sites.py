@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -80,10 +81,16 @@ class Sites:
             index[stack] = table
         return cls(granularity, tuple(names), index)
 
-    def mask(self, chosen: Sequence[int]) -> Bool[Tensor, " sites"]:
-        """The mask of these sites."""
+    def mask(self, chosen: Sequence[int] | Int[Tensor | np.ndarray, " chosen"]) -> Bool[Tensor, " sites"]:
+        """The mask of the sites of these numbers, 0 to ``len(sites) - 1``; ValueError for anything else."""
+        numbers = chosen.tolist() if isinstance(chosen, Tensor | np.ndarray) else list(chosen)
+        for number in numbers:
+            if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
+                raise ValueError(f"{number!r} is no site: expected numbers of sites, 0 to {len(self) - 1}")
+            if not 0 <= number < len(self):
+                raise ValueError(f"there is no site {number}: expected numbers from 0 to {len(self) - 1}")
         mask = torch.zeros(len(self), dtype=torch.bool)
-        mask[torch.tensor(list(chosen), dtype=torch.int64)] = True
+        mask[torch.tensor(numbers, dtype=torch.int64)] = True
         return mask
 
     def sample(self, rows: int, share: float, seed: int = 0) -> Bool[Tensor, "rows sites"]:

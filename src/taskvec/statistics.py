@@ -82,7 +82,9 @@ class Statistics:
         if missing:
             raise KeyError(f"no statistics of {', '.join(missing)}: there are {', '.join(self.tasks)}")
         chosen = [self.tasks[name].mean for name in names]
-        return {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}
+        return Means(
+            {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}, self.model_fingerprint
+        )
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, replacing what was there."""
@@ -118,13 +120,14 @@ class Statistics:
             raise ValueError(f"{path} is not a file of statistics: {error}") from error
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def collect(
     model: MaeVqgan, prompts: Iterable[Prompts], on_batch: Callable[[str, int], None] = lambda task, count: None
 ) -> Statistics:
     """Mean and variance of every head output in one-shot runs (Section 2.1, equation 3), one entry a task.
 
-    ``on_batch(task, prompts done)`` is called after every batch.
+    ``on_batch(task, prompts done)`` is called after every batch. Raises ValueError where a task comes twice, or where a
+    mean or a variance is not finite.
     """
     view = model.view("one_shot")
     tasks = {}
@@ -149,7 +152,13 @@ def collect(
         for stack, projections in model.projections().items():
             layers = [moments[stack, layer] for layer in range(len(projections.modules))]
             for kind, field in fields.items():
-                values = torch.stack([getattr(layer, kind) for layer in layers])
+                values = torch.stack([getattr(layer, kind) for layer in layers]).float()
+                if not (finite := values.isfinite().flatten(1).all(1)).all():
+                    layer = int((~finite).nonzero()[0])
+                    raise ValueError(
+                        f"the {kind} of {name}'s head outputs in layer {layer} of the {stack} is not finite: the model "
+                        "gives NaN or infinite values there; look at its weights"
+                    )
                 field[stack] = _on_canvas(values, view.tokens(stack), model.geometry.tokens)
         record = {
             **batch_of_task.origin,
@@ -165,5 +174,5 @@ def _on_canvas(values: Float[Tensor, "layers seen heads head_dim"], tokens: Tens
     """Values of the seen tokens at their canvas places, NaN elsewhere."""
     layers, _, heads, width = values.shape
     field = torch.full((layers, heads, size, width), torch.nan)
-    field[:, :, tokens.cpu()] = values.transpose(1, 2).float().cpu()
+    field[:, :, tokens.cpu()] = values.transpose(1, 2).cpu()
     return field

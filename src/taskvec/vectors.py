@@ -21,7 +21,7 @@ from torch import Tensor
 
 from taskvec.canvas import ViewName
 from taskvec.files import replacing
-from taskvec.heads import Patch
+from taskvec.heads import Means, Patch
 from taskvec.images import resize, to_rgb
 from taskvec.metrics import is_white
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -109,7 +109,8 @@ class TaskVectors:
         """One site that covers every position with a mean, selected for a batch of any size."""
         index = {stack: torch.where(mean.isnan().any(-1), -1, 0) for stack, mean in self.means.items()}
         whole = Sites("layer", (Site("all", 0, None, None, None),), index)
-        return Patch(whole, torch.ones(1, 1, dtype=torch.bool), {s: m[None] for s, m in self.means.items()})
+        means = Means({stack: mean[None] for stack, mean in self.means.items()}, self.config.model_fingerprint)
+        return Patch(whole, torch.ones(1, 1, dtype=torch.bool), means)
 
     @contextmanager
     def applied(self, view: ViewName = "query_only") -> Iterator[MaeVqgan]:

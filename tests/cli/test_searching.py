@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from taskvec.cli import main, searching
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -135,3 +136,25 @@ def test_what_does_not_fit_is_told(
     assert main(["search", "--task", "low_light", *options, "--out", str(tmp_path / "none")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_search_that_could_not_write_its_result_costs_no_step(
+    statistics: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["search", "--task", "low_light", "--statistics", statistics, "--preset", "best", "--steps", "3", *COARSE]
+    assert main([*search, "--out", str(tmp_path / "whole")]) == 0
+    kept = searching.keep
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(searching, "keep", full)
+    out = tmp_path / "out"
+    assert main([*search, "--out", str(out)]) == 1
+    assert (out / "search.safetensors").exists()
+    monkeypatch.setattr(searching, "keep", kept)
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda *_: pytest.fail("a step was done again"))
+    assert main([*search, "--out", str(out)]) == 0
+    for name in ("vectors.safetensors", "search.jsonl"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert {path.name for path in out.iterdir()} == {"config.json", "vectors.safetensors", "search.jsonl"}

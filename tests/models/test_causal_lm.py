@@ -1,6 +1,7 @@
 """Small random models of three architectures, whose attention and projections differ in names, layers and shapes."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -69,10 +70,11 @@ def tokens() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def means() -> Means:
+def means(model: CausalLm) -> Means:
     """Random means of one task."""
     shape = (1, LAYERS, HEADS, LENGTH, WIDTH // HEADS)
-    return {"decoder": torch.randn(shape, generator=torch.Generator().manual_seed(2))}
+    tensors = {"decoder": torch.randn(shape, generator=torch.Generator().manual_seed(2))}
+    return Means(tensors, model.fingerprint())
 
 
 def _recorded(model: CausalLm, tokens: Tensor) -> Tensor:
@@ -121,7 +123,8 @@ def test_heads_replaced_by_their_own_recording_change_nothing(
 ) -> None:
     sites = model.sites(granularity, LENGTH)
     every = torch.ones(len(tokens), len(sites), dtype=torch.bool)
-    patch = Patch(sites, every, {"decoder": _recorded(model, tokens)}, torch.arange(len(tokens)))
+    means = Means({"decoder": _recorded(model, tokens)}, model.fingerprint())
+    patch = Patch(sites, every, means, torch.arange(len(tokens)))
     torch.testing.assert_close(model(tokens, patch), model(tokens))
 
 
@@ -162,13 +165,30 @@ def test_sites_of_a_sequence(model: CausalLm) -> None:
 
 
 def test_a_sequence_of_another_length_is_refused(model: CausalLm, tokens: Tensor, means: Means) -> None:
-    sites = model.sites("head", LENGTH)
-    patch = Patch(sites, sites.mask([0])[None], means)
+    first, head = model.sites("token", LENGTH), model.sites("head", LENGTH)
+    patch = Patch(first, first.mask([0])[None], means)
     with (
         pytest.raises(ValueError, match="the decoder ran on 7 tokens, but the view of the patch has 5"),
         patch.applied(model, sequence_view(5)),
     ):
         model(tokens)
+    with pytest.raises(ValueError, match="decoder, layer 1, head 2, token 5 is not in the view of 5 tokens"):
+        model(tokens[:, :5], Patch(head, head.mask([6])[None], means))
+    with pytest.raises(ValueError, match="the view of 9 tokens has token 8, the patch's sites are of tokens 0 to 6"):
+        model(tokens.repeat(1, 2)[:, :9], patch)
+
+
+def test_means_of_another_decoder_are_refused(model: CausalLm, tokens: Tensor, means: Means) -> None:
+    sites = model.sites("head", LENGTH)
+    other: Any = deepcopy(model.model)
+    patch = Patch(sites, sites.mask([0])[None], means)
+    other.config._name_or_path = "elsewhere"
+    assert torch.equal(CausalLm(other)(tokens, patch), model(tokens, patch))
+    next(other.parameters()).data[0, 0] += 1
+    with pytest.raises(
+        ValueError, match=rf"are of the model with fingerprint {means.model}, not of this one with \w{{16}}"
+    ):
+        CausalLm(other)(tokens, patch)
 
 
 def test_a_model_without_a_projection_in_every_layer_is_refused() -> None:

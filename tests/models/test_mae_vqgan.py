@@ -162,4 +162,28 @@ def test_only_a_canvas_or_its_bottom_half_is_decoded_as_one(small_model: MaeVqga
     region = small_model.geometry.region_tokens("query_output")
     codes = torch.zeros(1, len(region), dtype=torch.int64)
     with pytest.raises(ValueError, match="the whole canvas or its bottom half"):
-        small_model.decode_canvas(codes, View(torch.arange(0), torch.cat([torch.zeros(1, dtype=torch.int64), region])))
+        small_model.decode_canvas(codes, View(torch.arange(1), torch.cat([torch.arange(1), region])))
+
+
+def test_views_of_ones_own_predict_what_they_say_or_are_refused(small_model: MaeVqgan, canvases: Tensor) -> None:
+    geometry = small_model.geometry
+    region = geometry.region_tokens("query_output")
+    view = View(geometry.view("query_only").encoder_tokens, geometry.region_tokens("cls", "query_output"), "alone")
+    assert torch.equal(view.predicted, region)
+    logits = small_model(canvases, view)
+    assert torch.equal(small_model.query_output_logits(logits, view), logits)
+    assert small_model.decode(logits.argmax(-1), view, "quadrant").shape == (len(canvases), 15, 15, 3)
+    half = View(view.encoder_tokens, view.decoder_tokens[:-1], "half")
+    with pytest.raises(ValueError, match="the view half predicts 3 of the 4 patches of the query output"):
+        small_model.decode(small_model(canvases, half).argmax(-1), half, "quadrant")
+    with pytest.raises(ValueError, match="the view given has token 17: the model's canvas has tokens 0 to 16"):
+        small_model(canvases, View(view.encoder_tokens, torch.tensor([0, 17])))
+    with pytest.raises(ValueError, match="the view given has no encoder tokens"):
+        small_model(canvases, View(torch.arange(0), view.decoder_tokens))
+
+
+def test_accelerated_variants_keep_the_models_identity(small_model: MaeVqgan) -> None:
+    for bfloat16 in (False, True):
+        variant = small_model.accelerated(bfloat16)
+        assert variant.fingerprint() == small_model.fingerprint()
+        assert variant.accelerated(False).fingerprint() == small_model.fingerprint()

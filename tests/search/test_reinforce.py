@@ -147,3 +147,11 @@ def test_the_empty_mask_is_never_chosen() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected one of|needs at least"):
         ReinforceSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": float("nan")}, {"learning_rate": -1}, {"initial_logit": -float("inf")}]
+)
+def test_settings_that_nothing_is_learnt_with_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"a search learns from finite numbers: learning_rate is .*, initial_logit"):
+        ReinforceSettings(**wrong)

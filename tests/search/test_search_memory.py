@@ -1,3 +1,5 @@
+import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -5,11 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from taskvec.search import Found, Memory, ReinforceSettings, RelaxedSettings, reinforce, relaxed
 from taskvec.search.found import FINALS, Final
+from taskvec.search.memory import State
 from taskvec.search.relaxed import GATES, Gate
 
 WANTED = torch.rand(20, generator=torch.Generator().manual_seed(1))
@@ -67,7 +73,11 @@ def test_reinforce_goes_on_after_ctrl_c(tmp_path: Path, final: Final, step: int)
     seen = []
     assert_same(whole, reinforce(evaluate, validate, 20, 4, settings, tasks, seen.append, memory))
     assert [record["step"] for record in seen] == list(range(step + 1, 31))
-    assert not memory.path.exists()
+    again = reinforce(evaluate, validate, 20, 4, settings, tasks, seen.append, memory)  # one that is over ends at once
+    assert_same(whole, again)
+    assert len(seen) == 30 - step
+    memory.forget()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("gate", GATES)
@@ -85,7 +95,7 @@ def test_relaxed_goes_on_after_ctrl_c_or_from_its_last_checkpoint(
     seen = []
     assert_same(whole, relaxed(differentiate, validate, 20, 30, settings, on_step=seen.append, memory=memory))
     assert seen[0]["step"] == last + 1
-    assert not list(tmp_path.iterdir())
+    assert_same(whole, relaxed(differentiate, validate, 20, 30, settings, memory=memory))
 
 
 def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
@@ -142,3 +152,90 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes | No
         memory.path.write_bytes(content)
     with pytest.raises(ValueError, match="does not hold the state of a search"):
         reinforce(evaluate, validate, 20, 4, memory=memory)
+
+
+SETTINGS = ReinforceSettings(steps=12, checkpoint_every=4)
+
+
+def kept(path: Path) -> bytes:
+    """The state of a search that was stopped."""
+    stop = stop_at(9, KeyboardInterrupt)
+    assert reinforce(evaluate, validate, 20, 4, SETTINGS, on_step=stop, memory=Memory(path)).interrupted
+    return path.read_bytes()
+
+
+@given(st.data())
+def test_a_changed_byte_is_never_another_result(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("state") / "state"
+    content = bytearray(kept(path))
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    found, error = None, ""
+    try:
+        found = reinforce(evaluate, validate, 20, 4, SETTINGS, memory=Memory(path))
+    except ValueError as refusal:
+        error = str(refusal)
+    if found is None:
+        assert error.startswith(str(path))
+        assert error.endswith("remove it to begin anew")
+        assert "\n" not in error
+    else:  # padding, say
+        assert_same(reinforce(evaluate, validate, 20, 4, SETTINGS), found)
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, -1])
+def test_a_state_cut_short_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(kept(path)[:length])
+    with pytest.raises(ValueError, match=r"state does not hold the state of a search, or is damaged: .*; remove it"):
+        reinforce(evaluate, validate, 20, 4, SETTINGS, memory=Memory(path))
+
+
+def _state(path: Path) -> tuple[dict[str, Any], State]:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    search = json.loads(metadata["search"])
+    search.pop("of")
+    return search, (tensors, json.loads(metadata["facts"]))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("logits", torch.zeros(19), r"logits is torch.float32 \(19,\), expected torch.float32 \(20,\)"),
+        ("logits", torch.zeros(20, dtype=torch.float64), "logits is torch.float64"),
+        ("logits", torch.full((20,), torch.nan), "logits has values that are not finite"),
+        ("best.mask", torch.zeros(20), "best.mask is torch.float32"),
+        ("generator", torch.zeros(3, dtype=torch.uint8), "generator is torch.uint8"),
+        ("adam.step", None, "it holds adam.exp_avg, .* expected"),
+        ("adam.momentum", torch.zeros(20), "it holds adam.exp_avg, .* expected"),
+        ("evaluations", "many", "evaluations Input should be a valid integer"),
+        ("history", [{"step": 2}], r"its history has steps \[2\], expected 1 to 1"),
+        ("history", [3], "history.0 Input should be an object"),
+        ("best", {"loss": "low", "step": 4}, "best.loss Input should be a valid number"),
+        ("best", None, "expected adam.exp_avg"),
+        ("surplus", 1, "surplus Unexpected keyword"),
+    ],
+)
+def test_a_state_of_other_parts_is_refused(tmp_path: Path, part: str, value: object, message: str) -> None:
+    """Whatever its digest says."""
+    memory = Memory(tmp_path / "state")
+    kept(memory.path)
+    search, (tensors, facts) = _state(memory.path)
+    changed: dict[str, Any] = tensors if "." in part or part in tensors else facts
+    changed[part] = value
+    if value is None and changed is tensors:
+        del changed[part]
+    memory.keep(search, (tensors, facts))
+    with pytest.raises(ValueError, match=message) as caught:
+        reinforce(evaluate, validate, 20, 4, SETTINGS, memory=memory)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ValueError, match="is damaged: it is no regular file"):
+            reinforce(evaluate, validate, 20, 4, SETTINGS, memory=Memory(path))

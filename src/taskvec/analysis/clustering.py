@@ -34,7 +34,7 @@ class HeadOutputs:
     tasks: tuple[str, ...]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def head_outputs(
     model: MaeVqgan, prompts_of_tasks: Sequence[Prompts], count: int, tokens: Literal["mean", "all"] = "mean"
 ) -> HeadOutputs:

@@ -28,7 +28,7 @@ from taskvec.finding import SEARCHES, FindSettings, find_sites, select, statisti
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, preset_named
-from taskvec.search import FINALS, Memory
+from taskvec.search import FINALS, NON_FINITE, Memory
 from taskvec.search.reinforce import BASELINES
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
@@ -142,6 +142,9 @@ def search_command(
     layers: Annotated[int | None, typer.Option(min=1, help="Layers that greedy searches, 17.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Random starts of greedy, 100.")] = None,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
+    non_finite: Annotated[
+        str | None, typer.Option(help=f"Losses that are NaN or infinite: {' or '.join(NON_FINITE)}; refuse.")
+    ] = None,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -175,6 +178,7 @@ def search_command(
             "stacks": tuple(stack) if stack else None,
             "seed": seed,
             "bfloat16": bfloat16 or None,
+            "non_finite": non_finite,
         },
     )
     if statistics is not None and prompts is not None:
@@ -194,11 +198,16 @@ def search_command(
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
         on_step = search_log(progress, bar, out / SEARCH_LOG, getattr(settings.search, "steps", None))
-        found = find_sites(network, examples, tasks, settings, collected, on_step, Memory(out / SEARCH_STATE))
+        memory = Memory(out / SEARCH_STATE)
+        found = find_sites(network, examples, tasks, settings, collected, on_step, memory)
     vectors = [select(network, found, collected, each) for each in tasks]
     for each in vectors:
         keep(each, places[each.task], out / SEARCH_LOG)
     write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
+    if not found.found.interrupted:
+        memory.forget()  # only now that the result is there: whatever ended this command before cost no step
+    if found.found.non_finite:
+        console.print(f"{found.found.non_finite} losses were NaN or infinite and are left out")
     cut = ", interrupted" if found.found.interrupted else ""
     loss = f"{'held-out loss' if found.record['method'] in STEPWISE else 'loss'} {found.found.loss:.4f}"
     console.print(f"{len(vectors[0].sites)} of {len(found.sites)} sites{cut}, {loss} at step {found.found.step}: {out}")

@@ -189,11 +189,11 @@ class Study:
     def means(self, group: Group, weights: dict[str, float]) -> Means:
         """A sum of tasks' means with these weights, as the means of one task."""
         statistics = self.statistics(group)
-        total: Means = {}
+        total: dict[str, Tensor] = {}
         for name, weight in weights.items():
             for stack, mean in statistics.means([name]).items():
                 total[stack] = weight * mean + total.get(stack, torch.zeros(()))
-        return total
+        return Means(total, statistics.model_fingerprint)
 
     def _origin(self, group: Group) -> dict[str, Any]:
         return {

@@ -4,7 +4,10 @@ Their one stack is ``decoder``; its tokens are numbered by their places in the s
 library transformers, which nothing here imports.
 """
 
+import hashlib
+import json
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,7 +25,7 @@ OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "c_proj", "dense")  # and in it the 
 
 def sequence_view(length: int) -> View:
     """All tokens of sequences of this length; there is no encoder to see any."""
-    return View(torch.arange(0), torch.arange(length))
+    return View(torch.arange(0), torch.arange(length), f"of {length} tokens")
 
 
 class CausalLm:
@@ -54,6 +57,23 @@ class CausalLm:
 
     def projections(self) -> dict[str, Projections]:
         return {STACK: Projections(self._projections, self.heads)}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of class, configuration and weights, 16 hexadecimal digits, computed once: means are of one model."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        config: Any = self.model.config
+        # of the configuration what the numbers depend on: neither where the model lies nor who wrote it
+        passing = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
+        facts = {name: value for name, value in config.to_dict().items() if name not in passing}
+        kept = json.dumps([type(self.model).__name__, facts], sort_keys=True, default=str)
+        digest = hashlib.sha256(kept.encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
 
     def sites(self, granularity: Granularity, length: int) -> Sites:
         """The sites of a search in sequences of this length: by ``token``, ``head`` or ``layer``."""

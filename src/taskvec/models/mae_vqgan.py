@@ -133,6 +133,7 @@ class MaeVqgan(Pretrained):
 
     config_class = MaeVqganConfig
     config: MaeVqganConfig
+    _identity: str | None = None  # of the model that this is an accelerated variant of
 
     def __init__(self, config: MaeVqganConfig):
         super().__init__()
@@ -150,6 +151,10 @@ class MaeVqgan(Pretrained):
     @property
     def device(self) -> torch.device:
         return self.cls_token.device
+
+    def fingerprint(self) -> str:
+        """Of an accelerated variant, that of the model which it is a variant of."""
+        return self._identity or super().fingerprint()
 
     def projections(self) -> dict[str, Projections]:
         return {"encoder": self.encoder.projections(), "decoder": self.decoder.projections()}
@@ -174,7 +179,16 @@ class MaeVqgan(Pretrained):
         return Sites.group(shapes, granularity, stacks)
 
     def view(self, view: ViewName | View) -> View:
-        return view if isinstance(view, View) else self.geometry.view(view)
+        """A view by its name, or one of one's own; ValueError where that has no encoder or tokens beyond the canvas."""
+        if not isinstance(view, View):
+            return self.geometry.view(view)
+        if not len(view.encoder_tokens):
+            raise ValueError(f"the {view} has no encoder tokens: expected 0, the token CLS, at least")
+        if (last := max(int(view.encoder_tokens[-1]), int(view.decoder_tokens[-1]))) >= self.geometry.tokens:
+            raise ValueError(
+                f"the {view} has token {last}: the model's canvas has tokens 0 to {self.geometry.tokens - 1}"
+            )
+        return view
 
     def forward(
         self,
@@ -213,7 +227,7 @@ class MaeVqgan(Pretrained):
         return self.decoder_pred(decoded[:, 1:])
 
     def accelerated(self, bfloat16: bool) -> "MaeVqgan":
-        """This model with fused attention; it shares all weights that stay as they are.
+        """This model with fused attention; it shares all weights that stay as they are, and its fingerprint.
 
         ``bfloat16`` makes the weights of matrix products and convolutions of that type, so that autocast need not
         convert them in every call; normalisations, embeddings and the sums of the residual stream stay float32.
@@ -225,6 +239,7 @@ class MaeVqgan(Pretrained):
                     for weight in module.parameters(recurse=False):
                         known[id(weight)] = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
         copy = deepcopy(self, known)
+        copy._identity = self.fingerprint()
         for module in copy.modules():
             if isinstance(module, Attention):
                 module.fused = True
@@ -238,8 +253,17 @@ class MaeVqgan(Pretrained):
         return "quadrant" if self.config.vqgan.local else "canvas"
 
     def query_output_logits(self, logits: Tensor, view: ViewName | View) -> Float[Tensor, "batch patches codes"]:
-        """The part of a view's logits that belongs to the query output, row-major."""
-        return logits[:, torch.isin(self.view(view).predicted, self.geometry.region_tokens("query_output"))]
+        """The part of a view's logits that belongs to the query output, row-major.
+
+        Raises ValueError for a view that does not predict all of it.
+        """
+        view, wanted = self.view(view), self.geometry.region_tokens("query_output")
+        chosen = torch.isin(view.predicted, wanted)
+        if int(chosen.sum()) < len(wanted):
+            raise ValueError(
+                f"the {view} predicts {int(chosen.sum())} of the {len(wanted)} patches of the query output"
+            )
+        return logits[:, chosen]
 
     def decode_canvas(
         self, codes: Int[Tensor, "batch predicted"], view: ViewName | View

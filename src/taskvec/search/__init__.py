@@ -2,6 +2,7 @@
 
 from taskvec.search.baselines import random_sites, top_sites
 from taskvec.search.cma import CmaSettings, causal_effects, cma
+from taskvec.search.finite import NON_FINITE, FiniteLosses, NonFinite
 from taskvec.search.found import FINALS, Evaluate, Final, Found, Validate
 from taskvec.search.greedy import GreedySettings, greedy, starts
 from taskvec.search.memory import Memory
@@ -10,14 +11,17 @@ from taskvec.search.relaxed import Differentiate, Gate, RelaxedSettings, relaxed
 
 __all__ = [
     "FINALS",
+    "NON_FINITE",
     "CmaSettings",
     "Differentiate",
     "Evaluate",
     "Final",
+    "FiniteLosses",
     "Found",
     "Gate",
     "GreedySettings",
     "Memory",
+    "NonFinite",
     "ReinforceSettings",
     "RelaxedSettings",
     "Validate",

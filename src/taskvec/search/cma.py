@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from taskvec.search.baselines import top_sites
+from taskvec.search.finite import FiniteLosses
 from taskvec.search.found import Evaluate, Found, OnStep
 
 SITES_PER_CALL = 256  # evaluated between two records, which is also where Ctrl-C is heard at the latest
@@ -34,27 +35,39 @@ def causal_effects(
     items: int,
     tasks: Int[Tensor, " items"] | None = None,
     on_step: OnStep = lambda record: None,
+    finite: FiniteLosses | None = None,
 ) -> Float[Tensor, " sites"]:
     """By how much patching each site alone lowers the loss, mean over items.
 
     With ``tasks``, each item's task, a task's effects are divided by their standard deviation over sites (ddof 1)
     before the mean over tasks, so that no task dominates. ``on_step`` sees a record of every call of ``evaluate``:
-    step, mean loss, sites measured and evaluations so far.
+    step, mean loss, sites measured and evaluations so far. Losses that are not finite go to ``finite``; where they are
+    left out, the effect of their site is NaN, and items whose loss without a patch is not finite do not count.
     """
+    finite = finite or FiniteLosses()
     each = torch.arange(items)
     unpatched = evaluate(torch.zeros(items, sites, dtype=torch.bool), each)
+    counted = finite.of(unpatched, "losses without a patch", each)
+    if not counted.any():
+        raise ValueError("no item has a finite loss without a patch")
     effects = torch.empty(sites, items)
     for step, some in enumerate(torch.arange(sites).split(SITES_PER_CALL), 1):
+        before = finite.count
         alone = torch.nn.functional.one_hot(some, sites).bool()
-        losses = evaluate(alone.repeat_interleave(items, 0), each.repeat(len(some))).view(len(some), items)
-        effects[some] = unpatched - losses
+        rows = each.repeat(len(some))
+        losses = evaluate(alone.repeat_interleave(items, 0), rows)
+        kept = finite.of(losses, f"losses of sites {int(some[0])} to {int(some[-1])} alone", rows)
+        if not kept.any():
+            raise ValueError(f"none of {len(losses)} losses of sites {int(some[0])} to {int(some[-1])} alone is finite")
+        effects[some] = unpatched - losses.where(kept, torch.nan).view(len(some), items)
         measured = int(some[-1]) + 1
-        record = {"step": step, "loss": float(losses.mean()), "sites": measured, "evaluations": items * (1 + measured)}
-        on_step(record)
+        record = {"step": step, "loss": float(losses[kept].mean()), "sites": measured}
+        on_step(record | {"evaluations": items * (1 + measured)} | finite.since(before))
     if tasks is None:
-        return effects.mean(1)
-    by_task = torch.stack([effects[:, tasks == task].mean(1) for task in tasks.unique()])
-    spread = by_task.std(1, correction=1, keepdim=True)
+        return effects[:, counted].mean(1)
+    by_task = torch.stack([effects[:, counted & (tasks == task)].mean(1) for task in tasks[counted].unique()])
+    known = by_task[:, by_task.isfinite().all(0)]
+    spread = known.std(1, correction=1, keepdim=True)
     return (by_task / torch.where(spread > 0, spread, 1.0)).mean(0)
 
 
@@ -65,19 +78,26 @@ def cma(
     settings: CmaSettings | None = None,
     tasks: Int[Tensor, " items"] | None = None,
     on_step: OnStep = lambda record: None,
+    finite: FiniteLosses | None = None,
 ) -> Found:
     """The ``share`` of sites, at least one, with the highest ``causal_effects``; its loss is the mean over all items.
 
-    An interrupted search has nothing to end with: KeyboardInterrupt passes.
+    An interrupted search has nothing to end with: KeyboardInterrupt passes. ``finite`` is as in ``causal_effects``; a
+    site with a loss that is not finite is not chosen. Raises ValueError where that leaves too few, or where the loss of
+    the set is not finite.
     """
-    settings = settings or CmaSettings()
+    settings, finite = settings or CmaSettings(), finite or FiniteLosses()
     history: list[dict[str, Any]] = []
 
     def record(step: dict[str, Any]) -> None:
         history.append(step)
         on_step(step)
 
-    effects = causal_effects(evaluate, sites, items, tasks, record)
+    effects = causal_effects(evaluate, sites, items, tasks, record, finite)
     mask = top_sites(effects, max(1, round(settings.share * sites)))
-    loss = float(evaluate(mask.expand(items, -1), torch.arange(items)).mean())
-    return Found(mask, loss, len(history), effects, history, items * (sites + 2), interrupted=False)
+    losses = evaluate(mask.expand(items, -1), torch.arange(items))
+    kept = finite.of(losses, "losses of the chosen sites", torch.arange(items))
+    if not kept.any():
+        raise ValueError("the loss of the chosen sites is finite on no item")
+    loss, evaluations = float(losses[kept].mean()), items * (sites + 2)
+    return Found(mask, loss, len(history), effects, history, evaluations, False, finite.count)

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from taskvec.search.finite import FiniteLosses
+
 PROBABILITY_FLOOR = 1e-6
 
 Final = Literal["best", "threshold", "sample"]
@@ -33,7 +35,8 @@ class Found:
     where the set was found. ``scores`` are what the search knows of each site, higher is better: Bernoulli logits of
     REINFORCE and the relaxed search, causal effects of CMA, None of the greedy search. ``evaluations`` are those of the
     search itself, without the held-out items'; one with a gradient counts as three. ``interrupted`` is True where
-    Ctrl-C ended the search before its last step.
+    Ctrl-C ended the search before its last step. ``non_finite`` losses were NaN or infinite and left out, as the
+    records of the history say; 0 for a search that refuses them.
     """
 
     mask: Bool[Tensor, " sites"]
@@ -43,6 +46,7 @@ class Found:
     history: list[dict[str, Any]]
     evaluations: int
     interrupted: bool
+    non_finite: int = 0
 
 
 class Best(NamedTuple):
@@ -71,14 +75,20 @@ class Choice:
     sampled: int
     halving: bool
     generator: torch.Generator
+    finite: FiniteLosses = field(default_factory=FiniteLosses)
     best: Best | None = field(default=None, init=False)
 
     def checkpoint(self, logits: Float[Tensor, " sites"], step: int) -> dict[str, Any]:
-        """Score candidates; returns what the record of the step has to say of the winner."""
+        """Score candidates; returns what the record of the step has to say of the winner, nothing where there is none.
+
+        A candidate whose loss is not finite never wins.
+        """
         masks = _candidates(logits, self.final, self.sampled, self.generator)
         if self.halving:
             masks = self._halve(masks)
-        losses = self.validate(masks)
+        losses = self._losses(masks)
+        if losses.isinf().all():
+            return {}
         winner = int(losses.argmin())
         loss = float(losses[winner])
         if self.best is None or loss < self.best.loss:
@@ -86,18 +96,26 @@ class Choice:
         return {"held_out_loss": loss, "chosen_sites": int(masks[winner].sum())}
 
     def settle(self) -> Best:
-        """The final set, after at least one checkpoint."""
+        """The final set, after at least one checkpoint; ValueError where no set ever had a finite loss."""
         if self.best is None:
-            raise ValueError("there is nothing to choose from before the first checkpoint")
+            raise ValueError("there is no set of sites to choose: none had a finite held-out loss at a checkpoint")
         if self.final != "sample":
             return self.best
         masks = _candidates(self.best.logits, self.final, self.sampled, self.generator)
-        return self.best._replace(loss=float(self.validate(masks)[0]), mask=masks[0])
+        loss = float(self._losses(masks)[0])
+        if math.isinf(loss):
+            raise ValueError("the held-out loss of the final sample of sites is not finite")
+        return self.best._replace(loss=loss, mask=masks[0])
+
+    def _losses(self, masks: Bool[Tensor, "candidates sites"], *share: float) -> Float[Tensor, " candidates"]:
+        """Held-out losses, infinite where they are not finite."""
+        losses = self.validate(masks, *share)
+        return losses.where(self.finite.of(losses, "held-out losses of sets of sites"), torch.inf)
 
     def _halve(self, masks: Bool[Tensor, "candidates sites"]) -> Bool[Tensor, "1 sites"]:
         """The mask that is left when every round drops the worse half."""
         for halvings in range(math.ceil(math.log2(len(masks))), 0, -1):
-            losses = self.validate(masks, 0.5**halvings)
+            losses = self._losses(masks, 0.5**halvings)
             masks = masks[losses.argsort(stable=True)[: (len(masks) + 1) // 2]]
         return masks
 

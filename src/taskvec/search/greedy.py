@@ -4,6 +4,7 @@ It minimises the mean loss over the items of the set alpha; of several tasks the
 (loss - centre) / spread, with a task's mean and standard deviation over the random sets.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from taskvec.search.finite import FiniteLosses
 from taskvec.search.found import Evaluate, Found, OnStep
 
 Layers = Sequence[Int[Tensor, " members"]]
@@ -52,13 +54,16 @@ class _Judge:
     evaluate: Evaluate
     items: int
     tasks: Int[Tensor, " items"] | None
+    finite: FiniteLosses
     scale: tuple[Tensor, Tensor] | None = None
     evaluations: int = 0
 
     def __call__(self, masks: Bool[Tensor, "n sites"]) -> Float[Tensor, " n"]:
-        """The empty set is no patch and never the best."""
-        each = torch.arange(self.items)
-        losses = self.evaluate(masks.repeat_interleave(self.items, 0), each.repeat(len(masks)))
+        """Infinite for sets that are never the best: the empty one, and those with a loss that is not finite."""
+        rows = torch.arange(self.items).repeat(len(masks))
+        losses = self.evaluate(masks.repeat_interleave(self.items, 0), rows)
+        finite = self.finite.of(losses, f"losses of {len(masks)} sets of sites", rows).view(len(masks), self.items)
+        allowed = masks.any(1) & finite.all(1)
         losses = losses.view(len(masks), self.items)
         self.evaluations += losses.numel()
         if self.tasks is None:
@@ -66,11 +71,14 @@ class _Judge:
         else:
             by_task = torch.stack([losses[:, self.tasks == task].mean(1) for task in self.tasks.unique()], 1)
             if self.scale is None:
-                spread = by_task.std(0, correction=1)
-                self.scale = by_task.mean(0), torch.where(spread > 0, spread, 1.0)
+                known = by_task[finite.all(1)]
+                if len(known) < 2:
+                    raise ValueError(f"{len(known)} of {len(masks)} random sets of sites have finite losses: too few")
+                spread = known.std(0, correction=1)
+                self.scale = known.mean(0), torch.where(spread > 0, spread, 1.0)
             centre, spread = self.scale
             mean = ((by_task - centre) / spread).mean(1)
-        return mean.where(masks.any(1), torch.inf)
+        return mean.where(allowed, torch.inf)
 
 
 def starts(
@@ -80,12 +88,14 @@ def starts(
     items: int,
     settings: GreedySettings | None = None,
     tasks: Int[Tensor, " items"] | None = None,
+    finite: FiniteLosses | None = None,
 ) -> tuple[Bool[Tensor, " sites"], float, int]:
     """The best of ``trials`` random sets, its loss, and the evaluations that it took (Figure 14).
 
-    alpha_i ~ Bernoulli(share) for the sites of the first ``settings.layers`` layers, 0 elsewhere.
+    alpha_i ~ Bernoulli(share) for the sites of the first ``settings.layers`` layers, 0 elsewhere. ``finite`` is as in
+    ``greedy``.
     """
-    judge = _Judge(evaluate, items, tasks)
+    judge = _Judge(evaluate, items, tasks, finite or FiniteLosses())
     mask, loss = _start(judge, layers, sites, settings or GreedySettings())
     return mask, loss, judge.evaluations
 
@@ -96,6 +106,8 @@ def _start(judge: _Judge, layers: Layers, sites: int, settings: GreedySettings) 
     trials = torch.zeros(settings.trials, sites, dtype=torch.bool)
     trials[:, searched] = drawn < settings.share
     losses = judge(trials)
+    if trials.any() and losses.isinf().all():
+        raise ValueError(f"none of {len(trials)} random sets of sites has a finite loss on every item")
     return trials[losses.argmin()], float(losses.min())
 
 
@@ -107,6 +119,7 @@ def greedy(
     settings: GreedySettings | None = None,
     tasks: Int[Tensor, " items"] | None = None,
     on_step: OnStep = lambda record: None,
+    finite: FiniteLosses | None = None,
 ) -> Found:
     """Start from the best of the random sets; of each layer in turn, keep the flip of one site that lowers the loss
     most, if one does; end after a sweep over all layers without a change, or after ``sweeps``.
@@ -114,16 +127,19 @@ def greedy(
     ``layers`` are the sites of each layer, the best-scored layer first (equation 6), of which the first
     ``settings.layers`` are searched, or all where there are fewer. ``tasks`` names each item's task. ``on_step`` sees
     a record of the trials and of every layer of every sweep: step, loss, sites, evaluations so far. KeyboardInterrupt
-    ends the search with the set that it has, once there is one.
+    ends the search with the set that it has, once there is one. A set with a loss that is not finite is refused or left
+    out as ``finite`` says; ValueError where none of the random sets is left.
     """
-    settings = settings or GreedySettings()
-    judge = _Judge(evaluate, items, tasks)
+    settings, finite = settings or GreedySettings(), finite or FiniteLosses()
+    judge = _Judge(evaluate, items, tasks, finite)
     history: list[dict[str, Any]] = []
     mask, loss = _start(judge, layers, sites, settings)
-    found_at, interrupted = 1, False
+    found_at, interrupted, before_step = 1, False, 0
 
     def record() -> None:
-        state = {"loss": loss, "sites": int(mask.sum()), "evaluations": judge.evaluations}
+        nonlocal before_step
+        state = {"loss": loss, "sites": int(mask.sum()), "evaluations": judge.evaluations, **finite.since(before_step)}
+        before_step = finite.count
         history.append({"step": len(history) + 1, **state})
         on_step(history[-1])
 
@@ -141,4 +157,6 @@ def greedy(
                 break
     except KeyboardInterrupt:
         interrupted = True
-    return Found(mask, loss, found_at, None, history, judge.evaluations, interrupted)
+    if math.isinf(loss):
+        raise ValueError("no set of sites that the search came to has a finite loss on every item")
+    return Found(mask, loss, found_at, None, history, judge.evaluations, interrupted, finite.count)

@@ -1,11 +1,13 @@
 """The state of an unfinished search in a file, so that the search goes on where it was stopped."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,20 +30,29 @@ class Memory:
     def keep(self, search: dict[str, Any], state: State) -> None:
         """Write the state of the search that ``search`` describes."""
         tensors, facts = state
+        metadata = {"search": json.dumps({"of": self.of, **search}), "facts": json.dumps(facts)}
         with replacing(self.path) as path:
-            save_file(tensors, path, {"search": json.dumps({"of": self.of, **search}), "facts": json.dumps(facts)})
+            save_file(tensors, path, {**metadata, "digest": _digest(tensors, metadata)})
 
     def recall(self, search: dict[str, Any]) -> State | None:
-        """The state that was kept, None where there is no file; ValueError where the file belongs to another search."""
+        """The state that was kept, None where there is no file.
+
+        Raises ValueError where the file is damaged, is something else or belongs to another search.
+        """
         if not self.path.exists():
             return None
+        if not self.path.is_file():
+            raise damaged(self.path, "it is no regular file")
         try:
             with safe_open(self.path, "pt") as file:
-                metadata = file.metadata() or {}
+                metadata = dict(file.metadata() or {})
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            digest = metadata.pop("digest")
             kept, facts = json.loads(metadata["search"]), json.loads(metadata["facts"])
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"{self.path} does not hold the state of a search: {error}") from error
+        except Exception as error:  # of the file's reader, or of JSON: whatever a damaged file brings about
+            raise damaged(self.path, str(error)) from error
+        if digest != _digest(tensors, metadata):
+            raise damaged(self.path, "its numbers are not those that were written")
         wanted = json.loads(json.dumps({"of": self.of, **search}))  # as it would come back: tuples are lists
         if kept != wanted:
             raise ValueError(
@@ -50,4 +61,20 @@ class Memory:
         return tensors, facts
 
     def forget(self) -> None:
+        """Remove the state: for when the result of the search is safe."""
         self.path.unlink(missing_ok=True)
+
+
+def damaged(path: Path, problem: str) -> ValueError:
+    """The error of a file that is not, or not only, what ``Memory.keep`` wrote."""
+    problem = " ".join(problem.split())
+    return ValueError(f"{path} does not hold the state of a search, or is damaged: {problem}; remove it to begin anew")
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 of all that a state says, 16 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from taskvec.search.finite import FiniteLosses
 from taskvec.search.found import Evaluate, Final, Found, OnStep, Validate, bernoulli
 from taskvec.search.memory import Memory
 from taskvec.search.steps import StepSettings, search
@@ -97,22 +98,29 @@ def reinforce(
     tasks: Int[Tensor, " items"] | None = None,
     on_step: OnStep = lambda record: None,
     memory: Memory | None = None,
+    finite: FiniteLosses | None = None,
 ) -> Found:
     """Search for the sites whose patch has the lowest loss, equation 5: min over logits of E[loss(mask, item)],
     mask ~ Bernoulli(sigmoid(logits)).
 
     ``validate`` gives the mean held-out loss of each mask. ``tasks`` names each item's task in a multi-task search.
-    ``on_step``, ``memory`` and KeyboardInterrupt are as in ``steps.search``.
+    ``on_step``, ``memory``, ``finite`` and KeyboardInterrupt are as in ``steps.search``.
     """
-    settings = settings or ReinforceSettings()
+    settings, finite = settings or ReinforceSettings(), finite or FiniteLosses()
     each = torch.arange(items).repeat(settings.masks_per_item)
 
-    def step(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
         drawn = settings.masks_per_item if settings.shared_masks else len(each)
         masks = torch.rand(drawn, sites, generator=generator) < bernoulli(logits.detach())
         masks = masks.repeat_interleave(len(each) // drawn, 0)
         losses = evaluate(masks, each)
-        weights = advantages(losses, settings.baseline, each, None if tasks is None else tasks[each])
+        kept = finite.of(losses, f"losses of step {number}", each)
+        losses, masks, items_of_rows = losses[kept], masks[kept], each[kept]
+        tasks_of_rows = None if tasks is None else tasks[items_of_rows]
+        groups = [kept] if tasks is None else [kept & (tasks[each] == task) for task in tasks.unique()]
+        if min(int(group.sum()) for group in groups) < 2:
+            raise ValueError(f"too few losses of step {number} are finite: REINFORCE compares 2 of a task at least")
+        weights = advantages(losses, settings.baseline, items_of_rows, tasks_of_rows)
         return losses, surrogate(logits, masks, weights), len(each)
 
-    return search("reinforce", step, validate, sites, items, settings, tasks, on_step, memory)
+    return search("reinforce", step, validate, sites, items, settings, tasks, on_step, memory, finite)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taskvec.search.finite import FiniteLosses
 from taskvec.search.found import Final, Found, OnStep, Validate
 from taskvec.search.memory import Memory
 from taskvec.search.steps import StepSettings, search
@@ -86,6 +87,7 @@ def relaxed(
     tasks: Int[Tensor, " items"] | None = None,
     on_step: OnStep = lambda record: None,
     memory: Memory | None = None,
+    finite: FiniteLosses | None = None,
 ) -> Found:
     """Search for the sites whose patch has the lowest loss, by the gradient of their shares: min over logits of
     E[loss(shares(logits), item)].
@@ -94,24 +96,34 @@ def relaxed(
     minimised: every task's gradient is divided by its mean loss in this step, so that no task dominates. Raises
     ValueError where that loss is not positive.
 
-    ``validate`` gives the mean held-out loss of each mask. ``on_step``, ``memory`` and KeyboardInterrupt are as in
-    ``steps.search``; a record's ``sites`` is the sum of all sigmoids of logits.
+    ``validate`` gives the mean held-out loss of each mask. ``on_step``, ``memory``, ``finite`` and
+    KeyboardInterrupt are as in ``steps.search``; a record's ``sites`` is the sum of all sigmoids of logits.
     """
-    settings = settings or RelaxedSettings()
+    settings, finite = settings or RelaxedSettings(), finite or FiniteLosses()
     groups = [torch.arange(items)] if tasks is None else [(tasks == task).nonzero()[:, 0] for task in tasks.unique()]
     each = max(1, settings.items // len(groups))
 
-    def step(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
         drawn = [group[torch.randperm(len(group), generator=generator)[:each]] for group in groups]
         shares = open_gates(logits, settings.gate, generator)
-        results = [differentiate(shares.detach(), own) for own in drawn]
+        results, rows = [], 0
+        for own in drawn:
+            result = differentiate(shares.detach(), own)
+            kept = finite.of(result[0], f"losses of step {number}", own)
+            rows += len(own)
+            if not kept.any():
+                raise ValueError(f"none of {len(own)} losses of step {number} of one task is finite")
+            if not kept.all():
+                result = differentiate(shares.detach(), own[kept])  # the mean's gradient, without those items
+                rows += int(kept.sum())
+            results.append(result)
         losses = torch.cat([own for own, _ in results])
         gradients = torch.stack([gradient for _, gradient in results])
         if tasks is not None:
             gradients = gradients / _positive(torch.stack([own.mean() for own, _ in results]))[:, None]
-        return losses, shares @ gradients.mean(0), COST_OF_A_GRADIENT * len(losses)
+        return losses, shares @ gradients.mean(0), COST_OF_A_GRADIENT * rows
 
-    return search("relaxed", step, validate, sites, items, settings, tasks, on_step, memory)
+    return search("relaxed", step, validate, sites, items, settings, tasks, on_step, memory, finite)
 
 
 def _positive(means: Float[Tensor, " tasks"]) -> Float[Tensor, " tasks"]:

@@ -1,18 +1,22 @@
 """Searches that learn a Bernoulli logit for every site by steps of Adam: their loop, and how it is taken up again."""
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import TypeAdapter
 from torch import Tensor
 
+from taskvec.search.finite import FiniteLosses
 from taskvec.search.found import FINALS, Best, Choice, Final, Found, OnStep, Validate, bernoulli
-from taskvec.search.memory import Memory, State
+from taskvec.search.memory import Memory, State, damaged
 
-# (logits, generator) -> losses of the step, a scalar whose gradient Adam follows, evaluations that it took
-Step = Callable[[Tensor, torch.Generator], tuple[Float[Tensor, " n"], Float[Tensor, ""], int]]
+# (logits, generator, its number) -> finite losses of a step, a scalar whose gradient Adam follows, evaluations it took
+Step = Callable[[Tensor, torch.Generator, int], tuple[Float[Tensor, " n"], Float[Tensor, ""], int]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class StepSettings:
                 "a search needs at least 1 step, checkpoints at least 1 step apart, and no fewer than 0 "
                 f"candidates, not {self.steps}, {self.checkpoint_every} and {self.candidates}"
             )
+        if not (0 <= self.learning_rate < math.inf and math.isfinite(self.initial_logit)):
+            raise ValueError(
+                f"a search learns from finite numbers: learning_rate is {self.learning_rate}, initial_logit "
+                f"{self.initial_logit}"
+            )
 
 
 def search(
@@ -52,6 +61,7 @@ def search(
     tasks: Int[Tensor, " items"] | None,
     on_step: OnStep,
     memory: Memory | None,
+    finite: FiniteLosses,
 ) -> Found:
     """Follow the gradient that ``step`` gives; choose at checkpoints and at the end.
 
@@ -60,36 +70,48 @@ def search(
     once there is a checkpoint.
 
     ``memory`` keeps the whole state at every checkpoint and on KeyboardInterrupt. A search that finds its state there
-    goes on from it, and ends as it would have without a stop, to the last bit. Raises ValueError where the state
-    belongs to another search. The file goes when the search is over.
+    goes on from it, and ends as it would have without a stop, to the last bit; one that was over ends at once. Raises
+    ValueError where the state is damaged or belongs to another search. It stays until the caller, whose result is safe
+    then, calls ``memory.forget()``.
+
+    ``finite`` says what becomes of losses that are not finite. A step whose gradient is not finite raises ValueError,
+    so that what was learnt stays as it was.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], settings.learning_rate)
-    choice = Choice(validate, settings.final, settings.candidates, settings.halving, generator)
+    choice = Choice(validate, settings.final, settings.candidates, settings.halving, generator, finite)
     history: list[dict[str, Any]] = []
     evaluations, interrupted = 0, False
     kept: State | None = None
     of = {"method": method, "settings": asdict(settings), "sites": sites, "items": items}
     of["tasks"] = None if tasks is None else tasks.tolist()
+    of["non_finite"] = finite.policy
     if memory and (state := memory.recall(of)):
-        choice.best = _restore(state, logits, optimizer, generator)
-        history, evaluations = state[1]["history"], state[1]["evaluations"]
+        try:
+            progress, choice.best = _restore(state, logits, optimizer, generator)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise damaged(memory.path, str(error)) from error
+        history, evaluations, finite.count = progress.history, progress.evaluations, progress.non_finite
     try:
         for number in range(len(history) + 1, settings.steps + 1):
-            losses, surrogate, cost = step(logits, generator)
+            before = finite.count
+            losses, surrogate, cost = step(logits, generator, number)
             optimizer.zero_grad()
             surrogate.backward()
+            _require_finite(logits.grad, number)
             optimizer.step()
             evaluations += cost
             expected = float(bernoulli(logits.detach()).sum())
             record: dict[str, Any] = {"step": number, "loss": float(losses.mean()), "sites": expected}
             if at_checkpoint := number % settings.checkpoint_every == 0 or number == settings.steps:
                 record |= choice.checkpoint(logits.detach(), number)
+            record |= finite.since(before)
             history.append(record)
             if memory:
                 # a copy between steps: Ctrl-C may come in the middle of the next one
-                kept = _state(logits, optimizer, generator, choice.best, evaluations, history)
+                progress = Progress(evaluations, history.copy(), _best_facts(choice.best), finite.count)
+                kept = _state(logits, optimizer, generator, choice.best, progress)
                 if at_checkpoint:
                     memory.keep(of, kept)
             on_step(record)
@@ -100,37 +122,75 @@ def search(
             raise
         interrupted = True
     best = choice.settle()
-    if memory and not interrupted:
-        memory.forget()
-    return Found(best.mask, best.loss, best.step, logits.detach(), history, evaluations, interrupted)
+    scores = logits.detach()
+    return Found(best.mask, best.loss, best.step, scores, history, evaluations, interrupted, finite.count)
+
+
+def _require_finite(gradient: Tensor | None, step: int) -> None:
+    if gradient is not None and (wrong := int((~gradient.isfinite()).sum())):
+        raise ValueError(f"the gradient of step {step} is not finite at {wrong} of {len(gradient)} sites")
+
+
+@dataclass(frozen=True)
+class BestFacts:
+    """What the best set of sites so far is known by, beside its tensors."""
+
+    loss: float
+    step: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a kept state says beside its tensors."""
+
+    evaluations: int
+    history: list[dict[str, Any]]
+    best: BestFacts | None
+    non_finite: int
+
+
+def _best_facts(best: Best | None) -> BestFacts | None:
+    return None if best is None else BestFacts(best.loss, best.step)
 
 
 def _state(
-    logits: Tensor,
-    optimizer: torch.optim.Adam,
-    generator: torch.Generator,
-    best: Best | None,
-    evaluations: int,
-    history: list[dict[str, Any]],
+    logits: Tensor, optimizer: torch.optim.Adam, generator: torch.Generator, best: Best | None, progress: Progress
 ) -> State:
     """A copy of all that the next step and the end depend on."""
     tensors = {"logits": logits.detach().clone(), "generator": generator.get_state()}
     tensors |= {f"adam.{name}": value.clone() for name, value in optimizer.state[logits].items()}
-    facts: dict[str, Any] = {"evaluations": evaluations, "history": history.copy(), "best": None}
     if best is not None:
         tensors |= {"best.mask": best.mask, "best.logits": best.logits}
-        facts["best"] = {"loss": best.loss, "step": best.step}
-    return tensors, facts
+    return tensors, asdict(progress)
 
 
-def _restore(state: State, logits: Tensor, optimizer: torch.optim.Adam, generator: torch.Generator) -> Best | None:
-    """Put a kept state back; returns the best set so far."""
+def _restore(
+    state: State, logits: Tensor, optimizer: torch.optim.Adam, generator: torch.Generator
+) -> tuple[Progress, Best | None]:
+    """Put a kept state back; ValueError where a part of it is missing, or of another type or shape."""
     tensors, facts = state
+    progress = TypeAdapter(Progress).validate_json(json.dumps(facts), strict=True, extra="forbid")
+    steps = [record.get("step") for record in progress.history]
+    if steps != list(range(1, len(steps) + 1)):
+        raise ValueError(f"its history has steps {steps[:5]}, expected 1 to {len(steps)}")
+    like = logits.detach()
+    expected = {"logits": like, "generator": generator.get_state(), "adam.step": torch.zeros(())}
+    expected |= {"adam.exp_avg": like, "adam.exp_avg_sq": like}
+    if progress.best is not None:
+        expected |= {"best.mask": like > 0, "best.logits": like}
+    if tensors.keys() != expected.keys():
+        raise ValueError(f"it holds {', '.join(sorted(tensors))}, expected {', '.join(sorted(expected))}")
+    for name, tensor in tensors.items():
+        if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
+            kinds = (f"{each.dtype} {tuple(each.shape)}" for each in (tensor, expected[name]))
+            raise ValueError(f"{name} is {', expected '.join(kinds)}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that are not finite")
     with torch.no_grad():
         logits.copy_(tensors["logits"])
     generator.set_state(tensors["generator"])
     adam = {name.removeprefix("adam."): value for name, value in tensors.items() if name.startswith("adam.")}
     optimizer.load_state_dict({"state": {0: adam}, "param_groups": optimizer.state_dict()["param_groups"]})
-    if facts["best"] is None:
-        return None
-    return Best(**facts["best"], mask=tensors["best.mask"], logits=tensors["best.logits"])
+    if progress.best is None:
+        return progress, None
+    return progress, Best(**asdict(progress.best), mask=tensors["best.mask"], logits=tensors["best.logits"])
