@@ -17,9 +17,14 @@ from typing import Any
 import pytest
 import torch
 
-from taskvec.models.pickles import StoredTensor, read_checkpoint
+from taskvec.models import checkpoint_files
+from taskvec.models.stored import StoredTensor
 
 CANARY = "canary"  # what hostile files try to create in the current directory
+
+
+def read_checkpoint(path: Path) -> Any:
+    return checkpoint_files.read_checkpoint(path).content
 
 
 class Callback:
