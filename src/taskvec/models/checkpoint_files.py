@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from taskvec.files import printable
-from taskvec.models.pickles import LEGACY_START, read_pickled
+from taskvec.models.pickles import is_legacy, read_pickled
 from taskvec.models.stored import Storage, StoredTensor
 
 _SAFETENSORS_DTYPES = {
@@ -39,6 +39,7 @@ _SAFETENSORS_DTYPES = {
 }
 _LONGEST_HEADER = 100_000_000  # bytes: the limit of the safetensors format itself
 _LONGEST_INDEX = 64_000_000
+_SHORTEST_PICKLE = 24  # bytes, in which the older format of torch.save has said that it is that
 
 # how files begin that are brought in place of checkpoints: what they are, and what to do
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
@@ -74,6 +75,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if path.name.endswith(".index.json"):
         return _read_index(path)
+    if (part := re.search(r"-\d{5}-of-(\d{5})\.(\w+)$", path.name)) and int(part.group(1)) > 1:
+        whole = f"{path.name[: part.start()]}.{part.group(2)}.index.json"
+        raise ValueError(f"{path} is one of {int(part.group(1))} files: pass their index, such as {printable(whole)}")
     return Checkpoint(path, _read_file(path), (path,))
 
 
@@ -118,9 +122,10 @@ def _in_directory(path: Path) -> str:
         )
     if "data.pkl" in names:
         return ": it is an unpacked file of torch.save; pass the file as it was"
-    for name in names:
-        if name.endswith((".index.json", ".safetensors", ".pth", ".ckpt", ".pt", ".bin")):
-            return f": pass a file in it, such as {printable(path / name)}"
+    for ending in (".index.json", ".safetensors", ".pth", ".ckpt", ".pt", ".bin"):
+        for name in names:
+            if name.endswith(ending):
+                return f": pass a file in it, such as {printable(path / name)}"
     return ""
 
 
@@ -140,16 +145,18 @@ def _refuse_other_kinds(path: Path, start: bytes) -> None:
             raise ValueError(f"{path} {sentence}")
     if not any(start):
         raise ValueError(f"{path} begins with zeros alone: its download is not complete, fetch it again")
-    if start.startswith(b"PK\x03\x04") or zipfile.is_zipfile(path):
+    if start.startswith(b"PK\x03\x04"):
         _refuse_other_zips(path)
-    elif start[257:262] == b"ustar" or tarfile.is_tarfile(path):
+    elif start[257:262] == b"ustar" or (not start.startswith(b"\x80") and tarfile.is_tarfile(path)):
         _refuse_tar(path)
-    elif start.startswith(b"\x80") and not start.startswith(LEGACY_START[: len(start)]):
+    elif is_legacy(start):
+        return
+    elif start.startswith(b"\x80") and len(start) < _SHORTEST_PICKLE:
+        raise ValueError(f"{path} is cut short after {len(start)} bytes: fetch it again")
+    elif start.startswith(b"\x80"):
         raise ValueError(
             f"{path} is a pickle, but not one of torch.save: load it where it was made and torch.save the state dict"
         )
-    elif start.startswith(b"\x80") and len(start) < len(LEGACY_START):
-        raise ValueError(f"{path} is cut short after {len(start)} bytes: fetch it again")
     elif all(byte >= 32 or byte in b"\t\r\n\x0c\x1b" for byte in start[:256]):
         raise ValueError(f"{path} is text that begins {_quoted(start[:40])}, not a checkpoint")
 
@@ -179,7 +186,7 @@ def _refuse_other_zips(path: Path) -> None:
         raise ValueError(
             f"{path} is a TorchScript program: torch.save(torch.jit.load(FILE).state_dict(), OTHER) makes a checkpoint"
         )
-    if "archive_format" in parts or any(name.startswith(("serialized_exported_program", "models/")) for name in names):
+    if {"archive_format", "serialized_exported_program.json"} & parts:
         raise ValueError(f"{path} is a program of torch.export, not a checkpoint; save the model's state_dict()")
     if names and all(name.endswith(".npy") for name in names):
         raise ValueError(f"{path} is a NumPy archive, expected a checkpoint of torch.save or safetensors")

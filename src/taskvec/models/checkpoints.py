@@ -254,8 +254,6 @@ def _readable(weights: Mapping[str, Weight], source: Path) -> Tensors:
     tensors: Tensors = {}
     for name, weight in weights.items():
         if isinstance(weight, Unreadable):
-            if name.split(".")[-1] in ("_extra_state", "num_batches_tracked"):
-                continue
             raise ValueError(f"{source}: {name} is {weight.reason}")
         if weight.dtype not in _PRECISIONS:
             raise ValueError(

@@ -45,7 +45,7 @@ _WITHOUT_NUMBERS = {
     "_rebuild_device_tensor_from_numpy": "a tensor of another device; save it with .cpu()",
     "_rebuild_xla_tensor": "a tensor of another device; save it with .cpu()",
 }
-LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that the older format begins with
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the number that the older format begins with, pickled
 _MOST_PICKLED = 2**28  # bytes of data.pkl: descriptions, not numbers
 
 
@@ -57,7 +57,7 @@ def read_pickled(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            if zipfile.is_zipfile(file):
+            if file.read(4) == b"PK\x03\x04":
                 return _read_zip(path)
             file.seek(0)
             return _read_stream(path, file)
@@ -126,7 +126,7 @@ def _read_stream(path: Path, file: BinaryIO) -> Any:
 
     The numbers are little-endian whichever machine wrote them.
     """
-    if file.read(len(LEGACY_START)) != LEGACY_START:
+    if _load(file, path, _nowhere) != _LEGACY_MAGIC:
         raise ValueError("it is not a PyTorch file")
     for _ in ("protocol version", "system information"):
         _load(file, path, _nowhere)
@@ -134,8 +134,8 @@ def _read_stream(path: Path, file: BinaryIO) -> Any:
     result = _load(file, path, lambda storage: None, storages)
     for key in _load(file, path, _nowhere):
         storage = storages[key]
-        (count,) = struct.unpack("<q", file.read(8))
-        if count * storage.itemsize != storage.size:
+        count = int.from_bytes(file.read(8), "little")
+        if file.tell() < path.stat().st_size and count * storage.itemsize != storage.size:
             expected = storage.size // storage.itemsize
             raise ValueError(f"the storage {key} has {count} elements, expected {expected}")
         storage.offset = file.tell()
@@ -152,6 +152,11 @@ def _load(
     check_limits(file)
     file.seek(start)
     return _Reader(file, path, locate, storages).load()
+
+
+def is_legacy(start: bytes) -> bool:
+    """Whether a file that begins so has the older format, in any protocol of pickle."""
+    return _LEGACY_MAGIC.to_bytes(10, "little") in start[:40] or start.startswith(b"L119547037146038801333356L")
 
 
 def _nowhere(storage: Storage) -> None:
@@ -302,8 +307,8 @@ def _of_class(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
     if isinstance(function, type) or not callable(function):
         return Unreadable(f"a tensor of the class {getattr(kind, 'stands_for', kind)}; save it as a plain tensor")
     made = function(*arguments)
-    attributes = state[0] if isinstance(state, tuple) and state else state
-    attributes = attributes if isinstance(attributes, dict) else {}
+    parts = state if isinstance(state, tuple) else (state,)  # __dict__, and slots where there are any
+    attributes = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
     if isinstance(made, _Wrapper):
         return _local(made, attributes)
     name = str(getattr(kind, "stands_for", kind))

@@ -103,22 +103,28 @@ def _of_kind(checkpoint: Checkpoint, keys: tuple[str, ...], mapping: dict[Any, A
         state = StateDict(path, label, {})
         beside: dict[str, int] = {}
         for plain, name in names.items():
-            if plain.startswith(prefix):
-                value = mapping[name]
+            value = mapping[name]
+            if plain.startswith(prefix) and _is_weight(plain, value):
                 inert = getattr(value, "stands_for", type(value).__name__)
-                state.weights[plain.removeprefix(prefix)] = (
-                    value if isinstance(value, Weight) else Unreadable(f"no tensor but {inert}")
-                )
+                weight = value if isinstance(value, Weight) else Unreadable(f"no tensor but {inert}")
+                state.weights[plain.removeprefix(prefix)] = weight
             else:
                 first = plain if "." not in plain else f"{plain.split('.')[0]}.*"
                 beside[first] = beside.get(first, 0) + 1
         beside |= {str(name)[:80]: 1 for name in mapping if not isinstance(name, str)}
-        state.ignored = [*_around(checkpoint, keys), *(_counted(path, keys, name, n) for name, n in beside.items())]
+        state.ignored = [*_around(checkpoint, keys), *(_counted(path, name, n) for name, n in beside.items())]
         for wrapper, count in taken.items():
             state.remarks.append(f"{printable(path.name)}: '{wrapper}.' is taken off {count} names")
         if prefix:
             state.remarks.append(f"{printable(path.name)}: '{prefix}' is taken off {len(state.weights)} names")
         yield state
+
+
+def _is_weight(name: str, value: object) -> bool:
+    """Whether a value is one or belongs where one should be: counters and other state of modules are not."""
+    if isinstance(value, StoredTensor):
+        return value.shape != ()
+    return isinstance(value, Unreadable) or name.endswith((".weight", ".bias", "_token", "pos_embed"))
 
 
 def _around(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Iterator[str]:
@@ -131,13 +137,12 @@ def _around(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Iterator[str]:
             if str(name)[:80] == key and following is None:
                 following = entry
             else:
-                yield _counted(checkpoint.path, keys[:depth], str(name)[:80], 1)
+                yield _counted(checkpoint.path, ".".join([*keys[:depth], str(name)[:80]]), 1)
         value = following
 
 
-def _counted(path: Path, keys: tuple[str, ...], name: str, count: int) -> str:
-    where = ".".join([*keys[:1], name]) if len(keys) > 1 else name
-    return f"{printable(path.name)}: {f'{count} keys ' if count > 1 else ''}{printable(where)}"
+def _counted(path: Path, name: str, count: int) -> str:
+    return f"{printable(path.name)}: {f'{count} keys ' if count > 1 else ''}{printable(name)}"
 
 
 def _what_it_is(checkpoint: Checkpoint, kind: Kind) -> str:
