@@ -17,9 +17,14 @@ from typing import Any
 import pytest
 import torch
 
-from taskvec.models.pickles import StoredTensor, read_checkpoint
+from taskvec.models import checkpoint_files
+from taskvec.models.stored import StoredTensor
 
 CANARY = "canary"  # what hostile files try to create in the current directory
+
+
+def read_checkpoint(path: Path) -> Any:
+    return checkpoint_files.read_checkpoint(path).content
 
 
 class Callback:
@@ -174,13 +179,13 @@ def _tar(path: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "deflated": (_deflated, "is compressed, which checkpoints are not"),
     "declared size": (_declared_size, "claims to be larger than the file"),
-    "truncated": (_truncated, "cannot be read"),
+    "truncated": (_truncated, "whose end is missing: it was cut short at 2,000 bytes"),
     "truncated stream": (_truncated_stream, "ends before its numbers do"),
     "tar": (_tar, "tar format of torch before 0.2"),
-    "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
-    "text": (lambda path: path.write_text("hello, this is no pickle"), "cannot be read"),
-    "other pickle": (lambda path: path.write_bytes(pickle.dumps([1])), "is not a PyTorch file"),
-    "other zip": (lambda path: zipfile.ZipFile(path, "w").writestr("a", "b"), "without the one data.pkl"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "text": (lambda path: path.write_text("hello, this is no pickle"), "is text that begins"),
+    "other pickle": (lambda path: path.write_bytes(pickle.dumps([1])), "is a pickle, but not one of torch.save"),
+    "other zip": (lambda path: zipfile.ZipFile(path, "w").writestr("a", "b"), "is a zip archive with 'a': unpack it"),
     "no storage": (lambda path: _zip(path, _tensor()), "the storage 0 is missing or too short"),
     "short storage": (lambda path: _zip(path, _tensor(), s0=b"1234"), "the storage 0 is missing or too short"),
     "beyond": (lambda path: _zip(path, _tensor(offset=1), s0=FOUR), "reaches beyond its storage of 4 elements"),

@@ -48,15 +48,22 @@ def train_command(
 
 @app.command("convert")
 def convert_command(
-    mae: Annotated[Path, typer.Option(help="The published MAE-VQGAN file, such as checkpoint-3400.pth.")],
+    mae: Annotated[
+        Path,
+        typer.Option(
+            help="The MAE-VQGAN file, such as checkpoint-3400.pth: of torch.save or safetensors, or NAME.index.json."
+        ),
+    ],
     out: Annotated[Path, typer.Option(callback=options.directory, help="The model directory to write.")],
-    vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt.")] = None,
+    vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt; likewise.")] = None,
     vqgan_config: Annotated[Path | None, typer.Option(help="The VQGAN's model.yaml, to be checked.")] = None,
     encoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
     decoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
     licence: Annotated[
         str | None, typer.Option(help="What the model card shall state, such as mit; the files do not say.")
     ] = None,
+    mae_key: Annotated[str | None, typer.Option(help="Which model, where the MAE's file holds several.")] = None,
+    vqgan_key: Annotated[str | None, typer.Option(help="Which model, where the VQGAN's file holds several.")] = None,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -64,11 +71,16 @@ def convert_command(
 ) -> None:
     """Turn the published files into a model directory for --model. The files are read as data; nothing in them runs."""
     options.refuse_to_overwrite(out, overwrite)
-    converted = convert(mae, out, vqgan, vqgan_config, encoder_heads, decoder_heads, licence)
+    converted = convert(
+        mae, out, vqgan, vqgan_config, encoder_heads, decoder_heads, licence, mae_key=mae_key, vqgan_key=vqgan_key
+    )
+    for remark in converted.remarks:
+        console.print(remark)
     for name in converted.ignored:
         console.print(f"ignored {name}")
     console.print(f"the model is in {out}")
-    write_json(json_file, {"model": str(out), "config": asdict(converted.config), "ignored": converted.ignored})
+    facts = {"config": asdict(converted.config), "ignored": converted.ignored, "remarks": converted.remarks}
+    write_json(json_file, {"model": str(out), **facts})
 
 
 @app.command("info")

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from taskvec.files import printable, replacing
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
-from taskvec.models.pickles import StoredTensor, read_checkpoint
 from taskvec.models.pretrained import CARD, CONFIG, WEIGHTS
+from taskvec.models.state_dicts import NEEDED, StateDict, Weight, kind_of, read_state_dict
+from taskvec.models.stored import StoredTensor, Unreadable
 from taskvec.models.vqgan import VqganConfig
 
 # first match wins; names that no rule touches are the same in both
@@ -37,7 +38,11 @@ _WITHOUT_BATCH_AXES = {"cls_token": 1, "mask_token": 1, "encoder.pos_embed": 2, 
 
 _ENCODER_HEADS = {768: 12, 1024: 16, 1280: 16}  # ViT-B, ViT-L, ViT-H
 _DECODER_HEADS = {512: 16}
-_IGNORED_IN_VQGAN = ("loss.",)  # the discriminator and the perceptual network, which only training needs
+# the discriminator and the perceptual network, which only training needs; averages whose names lost their dots
+_IGNORED_IN_VQGAN = ("loss.", "model_ema.")
+_PRECISIONS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_MOST_REPEATED = 2**16  # elements of a tensor that repeats what is stored: no file of a few bytes may fill the disk
+_MOST_PARTS = 1000  # layers of a stack, or blocks of a level: more than any model of this kind has
 _GAP = 2  # white pixels between the images of a published canvas
 
 
@@ -66,11 +71,12 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Converted:
-    """Where a converted model is, and what of the published files was not part of it."""
+    """Where a converted model is, what of the files was not part of it, and what was done to what was."""
 
     directory: Path
     config: MaeVqganConfig
     ignored: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def convert(
@@ -81,36 +87,53 @@ def convert(
     encoder_heads: int | None = None,
     decoder_heads: int | None = None,
     licence: str | None = None,
+    mae_key: str | None = None,
+    vqgan_key: str | None = None,
 ) -> Converted:
-    """Turn the published files into a model directory with a card, one tensor in memory at a time.
+    """Turn checkpoints with the published names into a model directory with a card, one tensor in memory at a time.
 
-    The files do not say under which licence they are; ``licence`` is what the card shall state, an identifier such as
-    ``mit``, or nothing.
+    Files of torch.save, safetensors, or the index of several. The state dict is found wherever it is in them, and the
+    names that DDP, torch.compile and others put before its own are taken off; where a file holds several models,
+    ``mae_key`` and ``vqgan_key`` say which. The files do not say under which licence they are; ``licence`` is what the
+    card shall state, an identifier such as ``mit``, or nothing.
 
-    The MAE file may hold the tokenizer as ``vae.*``; if the tokenizer's own file is given too, both must be equal.
-    Raises ValueError, which names file, key and shapes, where a key is missing, surplus or of a wrong shape, a value is
-    not finite, the files disagree, or the number of heads is neither known nor given.
+    The MAE file may hold the tokenizer as ``vae.*``; if the tokenizer's own file is given too, both must be equal, but
+    for the rounding of the less precise. Raises ValueError, which names file, key and shapes, where a file is of
+    another kind, a key is missing, surplus or of a wrong shape, a value is not finite, the files disagree, or the
+    number of heads is neither known nor given.
     """
-    tensors, ignored = _state(mae, "model")
+    state = read_state_dict(mae, "mae", mae_key)
+    _check_is_mae(state)
+    ignored, remarks, files = state.ignored, state.remarks, state.files
+    weights = state.weights
     if vqgan is not None:
-        ignored += _merge_vqgan(tensors, vqgan)
-    elif not any(name.startswith("vae.") for name in tensors):
-        raise ValueError(f"{mae} holds no tokenizer (no keys vae.*): pass the VQGAN's file too")
-    config = infer_config({n: t.shape for n, (t, _) in tensors.items()}, mae, encoder_heads, decoder_heads)
+        tokenizer = read_state_dict(vqgan, "vqgan", vqgan_key)
+        remarks = remarks + tokenizer.remarks
+        counted, said = _merge_vqgan(weights, tokenizer, mae)
+        ignored, remarks, files = ignored + tokenizer.ignored + counted, remarks + said, files + tokenizer.files
+    elif not any(name.startswith("vae.") for name in weights):
+        raise ValueError(f"{mae} holds no tokenizer (no keys vae.*): {_predicts(weights)}pass the VQGAN's file too")
+    tensors = _readable(weights, mae)
+    _check_codes(tensors)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    config = infer_config(shapes, mae, encoder_heads, decoder_heads)
     if vqgan_config is not None:
         _check_vqgan_config(config.vqgan, vqgan_config)
     _check_shapes(tensors, config, mae)
-    card = _card(config, [file for file in (mae, vqgan) if file is not None], ignored, licence)
+    remarks = remarks + _rounded(tensors)
+    card = _card(config, files, ignored, remarks, licence)
     with replacing(out / WEIGHTS) as path:
-        _write_safetensors(path, {our_name(name): value for name, value in tensors.items()})
+        _write_safetensors(path, {our_name(name): tensor for name, tensor in tensors.items()}, mae)
     with replacing(out / CARD) as path:
         path.write_text(card)
     with replacing(out / CONFIG) as path:
         path.write_text(json.dumps(asdict(config), indent=2) + "\n")
-    return Converted(out, config, ignored)
+    return Converted(out, config, ignored, remarks)
 
 
-def _card(config: MaeVqganConfig, sources: list[Path], ignored: list[str], licence: str | None) -> str:
+def _card(
+    config: MaeVqganConfig, sources: tuple[Path, ...], ignored: list[str], remarks: list[str], licence: str | None
+) -> str:
     """A model card: what the model is, the files that it was made from, and what of them was left out."""
     facts = {"library_name": "taskvec", "tags": ["visual-prompting"]} | ({"license": licence} if licence else {})
     encoder, decoder, vqgan = config.encoder, config.decoder, config.vqgan
@@ -126,6 +149,7 @@ def _card(config: MaeVqganConfig, sources: list[Path], ignored: list[str], licen
         *(f"* `{printable(path.name)}`, {path.stat().st_size:,} bytes, SHA-256 `{_sha256(path)}`" for path in sources),
         "\nLeft out:\n",
         *(f"* {name}" for name in ignored or ["nothing"]),
+        *(["\nChanged:\n", *(f"* {remark}" for remark in remarks)] if remarks else []),
     ]
     if licence is None:
         lines.append("\nThe files do not state a licence: that of their publisher applies.")
@@ -137,38 +161,122 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-Tensors = dict[str, tuple[StoredTensor, Path]]
+Tensors = dict[str, StoredTensor]
 
 
-def _state(path: Path, key: str) -> tuple[Tensors, list[str]]:
-    """The tensors under ``key`` of a checkpoint, and the names of everything else in it."""
-    checkpoint = read_checkpoint(path)
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), dict):
-        raise ValueError(f"{path} has no state dict under {key!r}")
-    tensors: Tensors = {}
-    for name, value in checkpoint[key].items():
-        if not isinstance(name, str) or not isinstance(value, StoredTensor):
-            raise ValueError(f"{path}: {name} under {key!r} is not a tensor")
-        tensors[name] = (value, path)
-    return tensors, [f"{printable(path.name)}: {name}" for name in checkpoint if name != key]
+def _check_is_mae(state: StateDict) -> None:
+    """ValueError where there is only an encoder, or what its decoder predicts is not there."""
+    shapes = {name: w.shape for name, w in state.weights.items() if isinstance(w, StoredTensor)}
+    if not {"decoder_embed.weight", "decoder_pred.weight"} & shapes.keys():
+        raise ValueError(f"{state.path} holds {kind_of(shapes) or 'no MAE'}; {NEEDED['mae']}")
+    if shapes.get("decoder_embed.weight") == (0,):
+        raise ValueError(
+            f"{state.path}: decoder_embed.weight is empty, as DeepSpeed's ZeRO-3 leaves it; "
+            "python zero_to_fp32.py DIRECTORY FILE makes a whole file of its directory"
+        )
 
 
-def _merge_vqgan(tensors: Tensors, path: Path) -> list[str]:
-    """Add the tokenizer's own file to the tensors, or check that it is the tokenizer they hold."""
-    state, ignored = _state(path, "state_dict")
-    surplus = [name for name in state if name.startswith(_IGNORED_IN_VQGAN)]
-    own = {f"vae.{name}": value for name, value in state.items() if name not in surplus}
-    held = {name: value for name, value in tensors.items() if name.startswith("vae.")}
+def _predicts(weights: Mapping[str, Weight]) -> str:
+    """What the decoder predicts where it seems to be the pixels of a patch."""
+    patch, predicted = weights.get("patch_embed.proj.weight"), weights.get("decoder_pred.weight")
+    if not isinstance(patch, StoredTensor) or not isinstance(predicted, StoredTensor) or len(patch.shape) != 4:
+        return ""
+    if predicted.shape[:1] == (3 * patch.shape[2] * patch.shape[3],):
+        return (
+            f"its decoder predicts {predicted.shape[0]} numbers a patch, one for every pixel and colour, so it is an "
+            f"MAE of pixels; {NEEDED['mae']}; if it does predict codes, "
+        )
+    return ""
+
+
+def _check_codes(tensors: Tensors) -> None:
+    """ValueError where the tokenizer has other codes than the MAE predicts: their files do not belong together."""
+    predicted, codes = tensors.get("decoder_pred.weight"), tensors.get("vae.quantize.embedding.weight")
+    if predicted is None or codes is None or len(predicted.shape) != 2 or len(codes.shape) != 2:
+        return
+    if predicted.shape[0] != codes.shape[0]:
+        pixels = _predicts(tensors).removesuffix("if it does predict codes, ")
+        raise ValueError(
+            f"{codes.path} holds a VQGAN of {codes.shape[0]} codes, but {predicted.path} predicts one of "
+            f"{predicted.shape[0]}: they do not belong together; {pixels or NEEDED['vqgan']}".removesuffix("; ")
+        )
+
+
+def _merge_vqgan(weights: dict[str, Weight], tokenizer: StateDict, mae: Path) -> tuple[list[str], list[str]]:
+    """Add the tokenizer's own file to the weights, or check that it is the tokenizer they hold.
+
+    Gives what of the file was left out and what is to be said.
+    """
+    path = tokenizer.path
+    surplus = [name for name in tokenizer.weights if name.startswith(_IGNORED_IN_VQGAN)]
+    own = {f"vae.{name}": weight for name, weight in tokenizer.weights.items() if name not in surplus}
+    held = {name: weight for name, weight in weights.items() if name.startswith("vae.")}
     if held and held.keys() != own.keys():
         name = min(held.keys() ^ own.keys())
-        where = path if name in held else next(iter(held.values()))[1]
+        where = path if name in held else mae
         raise ValueError(f"{where}: {name.removeprefix('vae.')} is missing, but the other file has it")
-    for name, (other, source) in held.items():
-        if other.shape != own[name][0].shape or not torch.equal(other.read(), own[name][0].read()):
-            raise ValueError(f"{path} and {source} disagree about {name.removeprefix('vae.')}")
-    tensors.update(own)
-    counted = [f"{printable(path.name)}: {len(surplus)} keys {prefix}*" for prefix in _IGNORED_IN_VQGAN if surplus]
-    return ignored + counted
+    differing: set[str] = set()
+    for name, other in _readable(held, mae).items():
+        mine = _readable({name: own[name]}, path)[name]
+        if other.shape != mine.shape or not _agree(other, mine):
+            raise ValueError(f"{path} and {mae} disagree about {name.removeprefix('vae.')}")
+        if other.dtype != mine.dtype:
+            differing.add(f"{_plain(other.dtype)} and {_plain(mine.dtype)}")
+            if torch.finfo(other.dtype).eps < torch.finfo(mine.dtype).eps:
+                own[name] = other
+    weights.update(own)
+    counts = {prefix: sum(name.startswith(prefix) for name in surplus) for prefix in _IGNORED_IN_VQGAN}
+    counted = [f"{printable(path.name)}: {count} keys {prefix}*" for prefix, count in counts.items() if count]
+    said = [
+        f"the tokenizers in {printable(mae.name)} and {printable(path.name)} ({kinds}) agree but for rounding; "
+        "the more precise one is taken"
+        for kinds in sorted(differing)
+    ]
+    return counted, said
+
+
+def _agree(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two tensors of one shape are equal, or differ by no more than the rounding of the less precise type."""
+    if one.dtype == other.dtype:
+        return torch.equal(one.read(), other.read())
+    epsilon = max(torch.finfo(one.dtype).eps, torch.finfo(other.dtype).eps)
+    first, second = one.read().double(), other.read().double()
+    least = max(torch.finfo(one.dtype).tiny, torch.finfo(other.dtype).tiny)  # below it, steps no longer shrink
+    return bool(((first - second).abs() <= epsilon * first.abs().clamp(min=least)).all())
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _readable(weights: Mapping[str, Weight], source: Path) -> Tensors:
+    """The weights as tensors of real numbers; ValueError for one that is anything else."""
+    tensors: Tensors = {}
+    for name, weight in weights.items():
+        if isinstance(weight, Unreadable):
+            raise ValueError(f"{source}: {name} is {weight.reason}")
+        if weight.dtype not in _PRECISIONS:
+            raise ValueError(
+                f"{weight.path}: {name} is stored as {_plain(weight.dtype)}{_why_not(weight.dtype)}; "
+                "save the weights as float32, bfloat16 or float16"
+            )
+        if weight.repeats and weight.elements > _MOST_REPEATED:
+            raise ValueError(
+                f"{weight.path}: {name} of shape {weight.shape} has fewer stored numbers; save it with .contiguous()"
+            )
+        tensors[name] = weight
+    return tensors
+
+
+def _why_not(dtype: torch.dtype) -> str:
+    if dtype.is_floating_point:
+        return ", numbers of 8 bits or fewer, which mean nothing without the scales they were divided by"
+    return ", complex numbers" if dtype.is_complex else ", whole numbers, as quantised weights are"
+
+
+def _rounded(tensors: Tensors) -> list[str]:
+    double = sum(tensor.dtype == torch.float64 for tensor in tensors.values())
+    return [f"{double} tensors of float64 are rounded to float32"] if double else []
 
 
 def infer_config(
@@ -198,16 +306,18 @@ def infer_config(
     width, _, patch_size, _ = shape("patch_embed.proj.weight", 4)
     grid = round((shape("pos_embed", 3)[1] - 1) ** 0.5)
     canvas_size = grid * patch_size
-    vqgan = _infer_vqgan(shapes, shape)
     decoder_width = shape("decoder_embed.weight", 2)[0]
-    return MaeVqganConfig(
-        canvas_size=canvas_size,
-        image_size=(canvas_size - _GAP) // 2,
-        patch_size=patch_size,
-        encoder=stack("blocks.", width, _ENCODER_HEADS, encoder_heads, "--encoder-heads"),
-        decoder=stack("decoder_blocks.", decoder_width, _DECODER_HEADS, decoder_heads, "--decoder-heads"),
-        vqgan=vqgan,
-    )
+    try:
+        return MaeVqganConfig(
+            canvas_size=canvas_size,
+            image_size=(canvas_size - _GAP) // 2,
+            patch_size=patch_size,
+            encoder=stack("blocks.", width, _ENCODER_HEADS, encoder_heads, "--encoder-heads"),
+            decoder=stack("decoder_blocks.", decoder_width, _DECODER_HEADS, decoder_heads, "--decoder-heads"),
+            vqgan=_infer_vqgan(shapes, shape),
+        )
+    except ValueError as error:
+        raise ValueError(str(error) if str(source) in str(error) else f"{source}: {error}") from error
 
 
 def _infer_vqgan(shapes: Mapping[str, tuple[int, ...]], shape: Any) -> VqganConfig:
@@ -231,7 +341,10 @@ def _infer_vqgan(shapes: Mapping[str, tuple[int, ...]], shape: Any) -> VqganConf
 
 def _count(shapes: Mapping[str, Any], prefix: str) -> int:
     """How many numbered parts have this prefix."""
-    return len({name.removeprefix(prefix).split(".")[0] for name in shapes if name.startswith(prefix)})
+    count = len({name.removeprefix(prefix).split(".")[0] for name in shapes if name.startswith(prefix)})
+    if count > _MOST_PARTS:
+        raise ValueError(f"there are {count} parts {prefix}*, more than any model of this kind has ({_MOST_PARTS})")
+    return count
 
 
 def _check_vqgan_config(config: VqganConfig, path: Path) -> None:
@@ -262,31 +375,38 @@ def _check_vqgan_config(config: VqganConfig, path: Path) -> None:
 
 def _check_shapes(tensors: Tensors, config: MaeVqganConfig, source: Path) -> None:
     """ValueError where a key is missing, surplus or of another shape than the architecture has."""
-    with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in MaeVqgan(config).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(tensor.shape) for name, tensor in MaeVqgan(config).state_dict().items()}
+    except (ValueError, RuntimeError) as error:  # sizes that do not go together, or that no tensor has
+        raise ValueError(f"{source} describes a model that cannot be made: {error}") from error
     names: dict[str, str] = {}
     for name in tensors:
         if (other := names.setdefault(our_name(name), name)) != name:
             raise ValueError(f"{source}: {other} and {name} are the same weight")
+    tokenizer = next((tensor.path for name, tensor in tensors.items() if name.startswith("vae.")), source)
     for name in sorted(expected.keys() | names.keys()):
         if name not in names:
-            raise ValueError(f"{source}: {_official_name(name)} is missing, expected shape {expected[name]}")
-        stored, path = tensors[names[name]]
+            file = tokenizer if name.startswith("vqgan.") else source
+            official = _official_name(name).removeprefix("vae." if file != source else "")
+            raise ValueError(f"{file}: {official} is missing, expected shape {expected[name]}")
+        stored = tensors[names[name]]
+        shown = names[name].removeprefix("vae." if stored.path == tokenizer != source else "")
         if name not in expected:
-            raise ValueError(f"{path}: {names[name]} of shape {stored.shape} is not part of this architecture")
+            raise ValueError(f"{stored.path}: {shown} of shape {stored.shape} is not part of this architecture")
         if our_shape(name, stored.shape) != expected[name]:
-            raise ValueError(f"{path}: {names[name]} has shape {stored.shape}, expected {expected[name]}")
+            raise ValueError(f"{stored.path}: {shown} has shape {stored.shape}, expected {expected[name]}")
 
 
 def _official_name(name: str) -> str:
     return next((old + name.removeprefix(new) for old, new in _RENAMED_PREFIXES if name.startswith(new)), name)
 
 
-def _write_safetensors(path: Path, tensors: dict[str, tuple[StoredTensor, Path]]) -> None:
+def _write_safetensors(path: Path, tensors: Tensors, source: Path) -> None:
     """The safetensors format, float32, written tensor by tensor: the library's writer holds all of them in memory."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, (stored, _) in tensors.items():
+    for name, stored in tensors.items():
         shape = our_shape(name, stored.shape)
         start, end = end, end + 4 * int(np.prod(shape, dtype=np.int64))
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
@@ -294,13 +414,18 @@ def _write_safetensors(path: Path, tensors: dict[str, tuple[StoredTensor, Path]]
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for values in _finite_values(tensors):
+        for values in _finite_values(tensors, source):
             file.write(values.numpy().data)
 
 
-def _finite_values(tensors: dict[str, tuple[StoredTensor, Path]]) -> Iterator[Tensor]:
-    for name, (stored, path) in tensors.items():
+def _finite_values(tensors: Tensors, source: Path) -> Iterator[Tensor]:
+    """ValueError where a value is not finite, or all numbers of a matrix of weights are zero: they were not written."""
+    zeros = True
+    for name, stored in tensors.items():
         values = stored.read().float().contiguous()
         if not values.isfinite().all():
-            raise ValueError(f"{path}: {_official_name(name)} holds values that are not finite")
+            raise ValueError(f"{stored.path}: {_official_name(name)} holds values that are not finite")
+        zeros = zeros and not values.any()
         yield values
+    if zeros:
+        raise ValueError(f"{source} holds nothing but zeros: its numbers were never written, save or fetch it again")
