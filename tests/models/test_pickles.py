@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from taskvec.models import checkpoint_files
 from taskvec.models.stored import StoredTensor
@@ -213,3 +216,52 @@ def test_places_without_a_file(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "absent")
     with pytest.raises(ValueError, match="is a directory"):
         read_checkpoint(tmp_path)
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_a_changed_byte_of_a_zip_is_told_or_makes_no_difference(data: st.DataObject, tmp_path: Path) -> None:
+    state = {"a": torch.arange(6.0).view(2, 3), "b": torch.arange(8, dtype=torch.bfloat16)[::2]}
+    torch.save({"model": state, "epoch": 3}, tmp_path / "file.pth")
+    content = bytearray((tmp_path / "file.pth").read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    (tmp_path / "file.pth").write_bytes(content)
+    try:
+        read = {name: tensor.read() for name, tensor in read_checkpoint(tmp_path / "file.pth")["model"].items()}
+    except ValueError as error:
+        assert "file.pth" in str(error)
+    else:
+        assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
+
+
+@given(st.data())
+@settings(max_examples=200)
+@pytest.mark.parametrize("kind", ["stream", "safetensors"])
+def test_a_changed_byte_is_never_another_error(kind: str, data: st.DataObject, tmp_path: Path) -> None:
+    state = {"a": torch.arange(6.0).view(2, 3), "b": torch.arange(8, dtype=torch.bfloat16)}
+    path = tmp_path / kind
+    if kind == "stream":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+    else:
+        save_file(state, path)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    try:
+        read = read_checkpoint(path)
+        for tensor in read.values() if isinstance(read, dict) else ():
+            if isinstance(tensor, StoredTensor):
+                tensor.read()
+    except ValueError as error:
+        assert str(path) in str(error)
+
+
+def test_limits_are_those_of_the_deepest_that_tools_write(tmp_path: Path) -> None:
+    """Whole modules with optimizers and nested configurations are far from the limits."""
+    nested: Any = {}
+    for _ in range(100):
+        nested = {"more": [nested, (1, 2)]}
+    linear = torch.nn.Linear(2, 2)
+    many = {f"{number}": linear.weight for number in range(20_000)}
+    torch.save({"config": nested, "many": many, "module": torch.nn.Sequential(linear)}, tmp_path / "file.pth")
+    assert len(read_checkpoint(tmp_path / "file.pth")["many"]) == 20_000

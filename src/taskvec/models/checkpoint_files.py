@@ -222,6 +222,8 @@ def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
         ends = [entry["data_offsets"][1] for entry in header.values()]
         if start + max(ends, default=0) > size:
             raise ValueError(f"it is cut short at {size:,} of {start + max(ends):,} bytes, fetch it again")
+        if start + max(ends, default=0) < size:
+            raise ValueError(f"it has {size - start - max(ends, default=0):,} bytes more than its header says")
         with safe_open(path, "pt") as library:
             names = library.keys()
         tensors = {}

@@ -122,8 +122,14 @@ def convert(
     _check_shapes(tensors, config, mae)
     remarks = remarks + _rounded(tensors)
     card = _card(config, files, ignored, remarks, licence)
-    with replacing(out / WEIGHTS) as path:
-        _write_safetensors(path, {our_name(name): tensor for name, tensor in tensors.items()}, mae)
+    new = not out.exists()
+    try:
+        with replacing(out / WEIGHTS) as path:
+            _write_safetensors(path, {our_name(name): tensor for name, tensor in tensors.items()}, mae)
+    except BaseException:
+        if new and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
     with replacing(out / CARD) as path:
         path.write_text(card)
     with replacing(out / CONFIG) as path:
@@ -194,6 +200,12 @@ def _check_codes(tensors: Tensors) -> None:
     predicted, codes = tensors.get("decoder_pred.weight"), tensors.get("vae.quantize.embedding.weight")
     if predicted is None or codes is None or len(predicted.shape) != 2 or len(codes.shape) != 2:
         return
+    levels, patch = _count(tensors, "vae.encoder.down."), tensors["patch_embed.proj.weight"].shape[-1:]
+    if predicted.shape[0] == codes.shape[0] and patch and levels and 2 ** (levels - 1) != patch[0]:
+        raise ValueError(
+            f"{codes.path} holds a VQGAN whose codes stand for {2 ** (levels - 1)} pixels, but {predicted.path} has "
+            f"patches of {patch[0]}: they do not belong together; {NEEDED['vqgan']}"
+        )
     if predicted.shape[0] != codes.shape[0]:
         pixels = _predicts(tensors).removesuffix("if it does predict codes, ")
         raise ValueError(
@@ -226,7 +238,11 @@ def _merge_vqgan(weights: dict[str, Weight], tokenizer: StateDict, mae: Path) ->
                 own[name] = other
     weights.update(own)
     counts = {prefix: sum(name.startswith(prefix) for name in surplus) for prefix in _IGNORED_IN_VQGAN}
-    counted = [f"{printable(path.name)}: {count} keys {prefix}*" for prefix, count in counts.items() if count]
+    counted = [
+        f"{printable(path.name)}: {count} {'keys' if count > 1 else 'key'} {prefix}*"
+        for prefix, count in counts.items()
+        if count
+    ]
     said = [
         f"the tokenizers in {printable(mae.name)} and {printable(path.name)} ({kinds}) agree but for rounding; "
         "the more precise one is taken"

@@ -9,7 +9,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -312,10 +312,11 @@ def _of_class(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
     if isinstance(made, _Wrapper):
         return _local(made, attributes)
     name = str(getattr(kind, "stands_for", kind))
-    plain = name in ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
-    if not plain and any(isinstance(value, StoredTensor | Unreadable) for value in attributes.values()):
+    if name in ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"):
+        return made
+    if any(isinstance(value, StoredTensor | Unreadable) for value in attributes.values()):
         return Unreadable(f"a tensor of the class {name}, which keeps numbers beside it; save it as a plain tensor")
-    return made
+    return replace(made, kind=name) if isinstance(made, StoredTensor) else made
 
 
 def _local(wrapper: _Wrapper, attributes: dict[Any, Any]) -> StoredTensor | Unreadable:

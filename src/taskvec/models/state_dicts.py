@@ -105,14 +105,16 @@ def _of_kind(checkpoint: Checkpoint, keys: tuple[str, ...], mapping: dict[Any, A
         for plain, name in names.items():
             value = mapping[name]
             if plain.startswith(prefix) and _is_weight(plain, value):
-                inert = getattr(value, "stands_for", type(value).__name__)
-                weight = value if isinstance(value, Weight) else Unreadable(f"no tensor but {inert}")
+                weight = value if isinstance(value, Weight) else Unreadable(f"no tensor but {_class(value)}")
                 state.weights[plain.removeprefix(prefix)] = weight
             else:
-                first = plain if "." not in plain else f"{plain.split('.')[0]}.*"
+                first = f"{plain.split('.')[0]}.*" if "." in plain and not plain.startswith(prefix) else plain
                 beside[first] = beside.get(first, 0) + 1
         beside |= {str(name)[:80]: 1 for name in mapping if not isinstance(name, str)}
         state.ignored = [*_around(checkpoint, keys), *(_counted(path, name, n) for name, n in beside.items())]
+        classes = {weight.kind for weight in state.weights.values() if isinstance(weight, StoredTensor) and weight.kind}
+        for name in sorted(classes):
+            state.remarks.append(f"{printable(path.name)}: of tensors of the class {name} the plain numbers are taken")
         for wrapper, count in taken.items():
             state.remarks.append(f"{printable(path.name)}: '{wrapper}.' is taken off {count} names")
         if prefix:
@@ -152,7 +154,9 @@ def _what_it_is(checkpoint: Checkpoint, kind: Kind) -> str:
         named = {name: value for name, value in mapping.items() if isinstance(name, str)}
         shapes = {name: value.shape if isinstance(value, StoredTensor) else () for name, value in named.items()}
         if (what := kind_of(shapes)) is not None:
-            return f"holds {what}; {NEEDED[kind]}"
+            other = {"a VQGAN": "--vqgan", "an MAE": "--mae", "an MAE-VQGAN": "--mae"}.get(what)
+            place = f", which is for {other}" if other not in (None, f"--{kind}") else ""
+            return f"holds {what}{place}; {NEEDED[kind]}"
     if module := _whole_module(checkpoint.content):
         return f"holds a whole pickled module ({module}); {SAVE_STATE_DICT}"
     if mappings:
@@ -160,13 +164,20 @@ def _what_it_is(checkpoint: Checkpoint, kind: Kind) -> str:
         return f"holds no model of a known kind (its tensors are {_some(names)}); {NEEDED[kind]}"
     content = checkpoint.content
     if isinstance(content, dict):
-        return f"holds no state dict, a mapping of names to tensors; its keys are {_some([str(k) for k in content])}"
-    what = getattr(content, "stands_for", type(content).__name__)
-    return f"holds no state dict, a mapping of names to tensors, but {what}; {SAVE_STATE_DICT}"
+        if any(isinstance(value, StoredTensor) for value in content.values()):
+            return "holds tensors whose names are not text; save them under their names in the model's state_dict()"
+        keys = [f"{printable(str(name)[:60])} ({_class(value)})" for name, value in content.items()]
+        return f"holds no state dict, a mapping of names to tensors; its keys are {_some(keys)}"
+    return f"holds no state dict, a mapping of names to tensors, but {_class(content)}; {SAVE_STATE_DICT}"
+
+
+def _class(value: object) -> str:
+    name = str(getattr(value, "stands_for", type(value).__name__))
+    return "NumPy array" if name.startswith("numpy.") else name
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(printable(name[:60]) for name in names[:_SHOWN]) or "none"
+    shown = ", ".join(printable(name[:100]) for name in names[:_SHOWN]) or "none"
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 

@@ -40,15 +40,16 @@ class Storage:
         """
         if self.size == 0:
             return np.empty(0, np.uint8)
+        length = self.size if self.checked_size is None else self.checked_size
+        mapped = np.memmap(self.path, np.uint8, "c", self.offset, (length,))
         if self.checksum is not None and not self._checked:
-            length = self.size if self.checked_size is None else self.checked_size
-            if zlib.crc32(np.memmap(self.path, np.uint8, "r", self.offset, (length,)).data) != self.checksum:
+            if zlib.crc32(mapped.data) != self.checksum:
                 raise ValueError(
                     f"{self.path} is damaged, or its numbers were never written: {self.key} does not have the "
                     "checksum that the file states; fetch or save it again"
                 )
             self._checked = True
-        return np.memmap(self.path, np.uint8, "c", self.offset, (self.size,))
+        return mapped[: self.size]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class StoredTensor:
     stride: tuple[int, ...]
     negative: bool = False  # the stored numbers are to be negated
     conjugate: bool = False
+    kind: str = ""  # the class it was saved as, where that is not one of torch's
 
     def __setstate__(self, state: object) -> None:
         raise ValueError("it writes to the description of a tensor")
