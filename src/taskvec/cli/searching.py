@@ -200,7 +200,7 @@ def search_command(
         keep(each, places[each.task], out / SEARCH_LOG)
     write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
     cut = ", interrupted" if found.found.interrupted else ""
-    loss = f"{'held-out loss' if found.record['method'] in STEPWISE else 'loss'} {found.found.loss:.4f}"
+    loss = f"{'held-out loss' if found.record.method in STEPWISE else 'loss'} {found.found.loss:.4f}"
     console.print(f"{len(vectors[0].sites)} of {len(found.sites)} sites{cut}, {loss} at step {found.found.step}: {out}")
     if found.found.interrupted:
         raise typer.Exit(INTERRUPTED)
