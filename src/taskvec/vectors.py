@@ -73,6 +73,8 @@ class TaskVectors:
     patch: Patch = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.config.found, Provenance):
+            raise ValueError(f"found is a {type(self.config.found).__name__}, expected a record of taskvec.provenance")
         _check_model(self.model, self.config)
         present = {"format": FORMAT, "model_fingerprint": self.model.fingerprint()}
         name = self.config.model or self.model.name
