@@ -56,7 +56,7 @@ def make_workspace(directory: Path) -> None:
     sites = model.sites("quadrant")
     means = {"encoder": torch.zeros(6, 5, 65, 32), "decoder": torch.zeros(4, 5, 65, 32)}
     mask = sites.mask([0, 3])
-    TaskVectors.select(model, sites, mask, means, task="lungs", metric="iou", found={}).save_pretrained(
+    TaskVectors.select(model, sites, mask, means, task="lungs", metric="iou", found=None).save_pretrained(
         directory / "vectors"
     )
 

@@ -87,7 +87,7 @@ def random_vectors(small_model: MaeVqgan, small_means: Means) -> TaskVectors:
     """Three sites of the small random model with random means."""
     sites = small_model.sites("quadrant")
     means = {stack: mean[0] for stack, mean in small_means.items()}
-    return TaskVectors.select(small_model, sites, sites.mask([0, 5, 9]), means, task="task", metric="mse", found={})
+    return TaskVectors.select(small_model, sites, sites.mask([0, 5, 9]), means, task="task", metric="mse", found=None)
 
 
 @pytest.fixture(scope="session")

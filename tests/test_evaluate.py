@@ -132,7 +132,7 @@ def test_vectors_are_patched_with_or_without_the_example(tiny: MaeVqgan, tmp_pat
     prompts = draw_prompts(Scenes("test"), SEGMENTATION, 4, tiny.config.image_size, seed=0)
     sites = tiny.sites("layer")
     zeros = {stack: torch.zeros(*index.shape, tiny.head_width(stack)) for stack, index in sites.index.items()}
-    vectors = TaskVectors.select(tiny, sites, sites.mask([0]), zeros, task="t", metric="mse", found={})
+    vectors = TaskVectors.select(tiny, sites, sites.mask([0]), zeros, task="t", metric="mse", found=None)
     vectors.save_pretrained(tmp_path)
     views: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
     for prefix, view in views.items():

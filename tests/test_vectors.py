@@ -1,7 +1,11 @@
+import errno
 import json
 import operator
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,17 +16,22 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import records
+from taskvec import digests
+from taskvec import vectors as module
 from taskvec.canvas import VIEWS, ViewName
+from taskvec.files import digest
 from taskvec.heads import Means, Patch, recording
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.provenance import Combination, Term, images_of
 from taskvec.vectors import TaskVectors, read_config
 
 
 def _vectors(model: MaeVqgan, means: Means, task: int = 0, chosen: tuple[int, ...] = (0, 5, 9)) -> TaskVectors:
     sites = model.sites("quadrant")
     one = {stack: mean[task] for stack, mean in means.items()}
-    found = {"step": 1}
-    return TaskVectors.select(model, sites, sites.mask(chosen), one, task=f"task {task}", metric="mse", found=found)
+    name = f"task {task}"
+    return TaskVectors.select(model, sites, sites.mask(chosen), one, task=name, metric="mse", found=records.search())
 
 
 @pytest.fixture
@@ -56,7 +65,10 @@ def test_they_come_back_as_they_were(
 
 def test_another_model_is_refused(vectors: TaskVectors, golden_model: MaeVqgan, tmp_path: Path) -> None:
     vectors.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"belong to the model with fingerprint \w{16}, not to this one with \w{16}"):
+    with pytest.raises(
+        ValueError,
+        match=r"these task vectors are of another model with fingerprint \w{16}, not of this one with \w{16}: pass",
+    ):
         TaskVectors.load(tmp_path, golden_model)
 
 
@@ -78,7 +90,7 @@ def test_sites_of_another_view_are_refused(small_model: MaeVqgan, small_means: M
     sites = small_model.sites("head", view="one_shot")
     means = {stack: mean[0] for stack, mean in small_means.items()}
     with pytest.raises(ValueError, match="are not those of the view query_only"):
-        TaskVectors.select(small_model, sites, sites.mask([0, 5]), means, task="a", metric="mse", found={})
+        TaskVectors.select(small_model, sites, sites.mask([0, 5]), means, task="a", metric="mse", found=None)
 
 
 def test_vectors_of_the_same_sites_add_up(
@@ -120,9 +132,7 @@ def test_a_combination_is_named_by_its_terms(small_model: MaeVqgan, small_means:
     a, b = (_vectors(small_model, small_means, task) for task in (0, 1))
     assert (a - (b - 0.5 * a)).task == "task 0 - task 1 + 0.5 * task 0"
     assert (-(2 * a) + b / 4).task == "-2 * task 0 + 0.25 * task 1"
-    assert (-a).config.found["terms"] == [
-        {"factor": -1, "task": "task 0", "metric": "mse", "fingerprint": a.fingerprint(), "found": {"step": 1}}
-    ]
+    assert (-a).config.found == Combination("-task 0", (Term(-1, "task 0", "mse", a.fingerprint(), records.search()),))
 
 
 def test_only_vectors_are_added_and_only_numbers_multiply(vectors: TaskVectors) -> None:
@@ -145,7 +155,7 @@ def test_a_stack_without_sites_need_not_have_been_searched(small_model: MaeVqgan
     """Sites 0, 5 and 9 are all of the encoder, the first stack."""
     both, encoder = _vectors(small_model, small_means), small_model.sites("quadrant", ("encoder",))
     means = {stack: mean[1] for stack, mean in small_means.items()}
-    other = TaskVectors.select(small_model, encoder, encoder.mask([0, 5, 9]), means, task="b", metric="mse", found={})
+    other = TaskVectors.select(small_model, encoder, encoder.mask([0, 5, 9]), means, task="b", metric="mse", found=None)
     for combined in (both + other, other + both):
         torch.testing.assert_close(
             combined.means["encoder"], both.means["encoder"] + other.means["encoder"], equal_nan=True
@@ -173,35 +183,285 @@ def test_no_sites_are_no_vectors(small_model: MaeVqgan, small_means: Means) -> N
         _vectors(small_model, small_means, chosen=())
 
 
-def test_damaged_files_are_refused(small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path) -> None:
+def test_what_is_no_record_is_not_written(small_model: MaeVqgan, vectors: TaskVectors) -> None:
+    with pytest.raises(ValueError, match="found is a dict, expected a record of"):
+        replace(vectors, config=replace(vectors.config, found={"step": 1}))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="there are no images in the record"):
+        records.drawn()
+
+
+def _rewrite(directory: Path, **changes: object) -> None:
+    """config.json with other values, and the digest that belongs to them: as another program might write it."""
+    values = {**json.loads((directory / "config.json").read_text()), **changes}
+    del values["digest"]
+    values["digest"] = digests.of_json(values)
+    (directory / "config.json").write_text(json.dumps(values))
+
+
+def test_what_is_no_task_vectors_is_refused(small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no task vectors: there is no config.json"):
         TaskVectors.load(tmp_path, small_model)
     vectors.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "format": 99}))
-    with pytest.raises(ValueError, match="has format 99, expected 2"):
-        TaskVectors.load(tmp_path, small_model)
-    (tmp_path / "config.json").write_text(json.dumps({**config, "sites": "many"}))
-    with pytest.raises(ValueError, match=r"config.json: sites: input should be a valid tuple"):
-        TaskVectors.load(tmp_path, small_model)
+    other = [{**config["sites"][0], "layer": 77}]
+    no_images = {**config["found"], "search": [{**config["found"]["search"][0], "images": []}]}
+    for changes, message in (
+        ({"format": 99}, "config.json has format 99, expected 3 or an earlier one"),
+        ({"format": True}, "config.json has format True, expected 3"),
+        ({"sites": "many"}, "config.json: sites: input should be a valid array"),
+        ({"sites": other}, "config.json names a site that the model does not have"),
+        ({"of": "12"}, "config.json: of: input should be a valid integer"),
+        ({"surplus": 1}, "config.json: surplus: unexpected"),
+        ({"found": {"step": 1}}, "config.json: found"),
+        ({"found": no_images}, "config.json: found.*there are no images in the record of prompts that were drawn"),
+    ):
+        _rewrite(tmp_path, **changes)
+        with pytest.raises(ValueError, match=message):
+            TaskVectors.load(tmp_path, small_model)
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    for content, message in (("[]", "is not of task vectors: it has no format"), ("{", "is not JSON")):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            TaskVectors.load(tmp_path, small_model)
     (tmp_path / "config.json").write_text(json.dumps(config))
     whole = load_file(tmp_path / "vectors.safetensors")
     spoilt = {
         "nan": {**whole, "encoder.values": whole["encoder.values"] * torch.nan},
         "inf": {**whole, "encoder.values": whole["encoder.values"] + torch.inf},
+        "double": {**whole, "encoder.values": whole["encoder.values"].double()},
         "fewer": {**whole, **{f"encoder.{part}": whole[f"encoder.{part}"][1:] for part in ("positions", "values")}},
         "narrow": {**whole, "encoder.values": whole["encoder.values"][:, :3].contiguous()},
         "moved": {**whole, "encoder.positions": whole["encoder.positions"] + 1},
     }
     for tensors in spoilt.values():
         save_file(tensors, tmp_path / "vectors.safetensors")
-        with pytest.raises(ValueError, match=r"vectors.safetensors (does not hold finite|is missing or damaged)"):
+        with pytest.raises(
+            ValueError, match=r"vectors.safetensors does not belong to config.json beside it, or is dam"
+        ):
             TaskVectors.load(tmp_path, small_model)
-    other = [{**config["sites"][0], "layer": 77}]
-    (tmp_path / "config.json").write_text(json.dumps({**config, "sites": other}))
-    with pytest.raises(ValueError, match="names a site that the model does not have"):
+        _rewrite(tmp_path, tensors=digest((tmp_path / "vectors.safetensors").read_bytes()))
+        with pytest.raises(ValueError, match=r"vectors.safetensors (does not hold (finite|float32)|is damaged)"):
+            TaskVectors.load(tmp_path, small_model)
+    (tmp_path / "vectors.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"holds no task vectors: there is no vectors.safetensors in it"):
         TaskVectors.load(tmp_path, small_model)
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "vectors.safetensors").write_bytes((tmp_path / "vectors.safetensors").read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"vectors.safetensors is missing or damaged"):
+
+
+def _same(first: TaskVectors, second: TaskVectors) -> bool:
+    """To the last bit, with all that is recorded."""
+    return first.config == second.config and all(
+        torch.equal(mean.view(torch.int32), second.means[stack].view(torch.int32))
+        for stack, mean in first.means.items()
+    )
+
+
+def _mutate_json(value: Any, random: np.random.Generator) -> Any:
+    """Some value somewhere inside, replaced by one of another type or of another value."""
+    if isinstance(value, dict | list) and value and random.random() < 0.9:
+        copy = value.copy()
+        key = list(value)[random.integers(len(value))] if isinstance(value, dict) else int(random.integers(len(value)))
+        if random.random() < 0.1:
+            del copy[key]
+        else:
+            copy[key] = _mutate_json(value[key], random)
+        return copy
+    others = [None, True, 0, -1, 2**70, 0.5, "x", [], {}, [value], str(value)]
+    if isinstance(value, int | float):
+        others += [value + 1, -value, float(value) * 2]
+    return others[random.integers(len(others))]
+
+
+def test_no_mutation_gives_other_numbers(
+    small_model: MaeVqgan, small_means: Means, vectors: TaskVectors, random: np.random.Generator, tmp_path: Path
+) -> None:
+    """Flipped and lost bytes in either file, other values in config.json, files of other vectors of the same sites."""
+    vectors.save_pretrained(tmp_path / "whole")
+    _vectors(small_model, small_means, task=1).save_pretrained(tmp_path / "other")
+    accepted, messages = 0, []
+    for number in range(240):
+        place = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", place)
+        path = place / ("config.json", "vectors.safetensors")[number % 2]
+        content = bytearray(path.read_bytes())
+        kind = number // 2 % 4
+        if kind == 0:
+            content[random.integers(len(content))] ^= 1 << int(random.integers(8))
+        elif kind == 1:
+            content = content[: random.integers(len(content))]
+        elif kind == 2 and path.name == "config.json":
+            content = bytearray(json.dumps(_mutate_json(json.loads(content), random)).encode())
+        elif kind == 2:
+            content += bytes(random.integers(256, size=3).tolist())
+        else:
+            content = bytearray((tmp_path / "other" / path.name).read_bytes())
+        path.write_bytes(content)
+        try:
+            loaded = TaskVectors.load(place, small_model)
+        except ValueError as error:
+            messages.append((str(place), str(error)))
+        else:
+            accepted += 1
+            assert _same(loaded, vectors)
+    assert all(place in message and "\n" not in message for place, message in messages)
+    assert accepted < 12  # such as a value that was replaced by itself
+
+
+class _KilledError(BaseException):
+    pass
+
+
+def test_whenever_writing_stops_what_was_there_is_there_or_what_is_new(
+    small_model: MaeVqgan, small_means: Means, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Vectors of the same sites are replaced, and the process is killed before each change of the directory."""
+    old, new = (_vectors(small_model, small_means, task) for task in (0, 1))
+    write, unlink = module._write, Path.unlink
+    loaded = []
+    for allowed in range(5):
+        place, left = tmp_path / str(allowed), [allowed]
+        old.save_pretrained(place)
+
+        def count(left: list[int] = left) -> None:
+            if not left[0]:
+                raise _KilledError
+            left[0] -= 1
+
+        def counted_write(path: Path, content: bytes, count: Callable[[], None] = count) -> None:
+            count()
+            write(path, content)
+
+        def counted_unlink(path: Path, missing_ok: bool = False, count: Callable[[], None] = count) -> None:
+            if path.suffix != ".tmp":
+                count()
+            unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(module, "_write", counted_write)
+        monkeypatch.setattr(Path, "unlink", counted_unlink)
+        with pytest.raises(_KilledError):
+            new.save_pretrained(place)
+        monkeypatch.undo()
+        loaded.append(TaskVectors.load(place, small_model))
+        new.save_pretrained(place)
+        assert _same(TaskVectors.load(place, small_model), new)
+    assert [_same(each, old) for each in loaded] == [True, True, False, False, False]
+    assert all(_same(each, new) for each in loaded[2:])
+
+
+def test_a_full_disk_leaves_what_was_there(
+    small_model: MaeVqgan, small_means: Means, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old, new = (_vectors(small_model, small_means, task) for task in (0, 1))
+    write = Path.write_bytes
+    for writes in range(4):
+        place = tmp_path / str(writes)
+        old.save_pretrained(place)
+        left = [writes]
+
+        def full(path: Path, content: bytes, left: list[int] = left) -> int:
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            left[0] -= 1
+            return write(path, content)
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        if writes < 3:
+            with pytest.raises(OSError, match="No space left"):
+                new.save_pretrained(place)
+        else:
+            new.save_pretrained(place)
+        monkeypatch.undo()
+        assert _same(TaskVectors.load(place, small_model), old if writes < 2 else new)
+        if writes < 2:
+            assert sorted(path.name for path in place.iterdir()) == ["config.json", "vectors.safetensors"]
+
+
+def test_two_that_write_at_once_never_mix(
+    small_model: MaeVqgan, small_means: Means, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The other one saves all of its own before each of the first one's writes."""
+    first, second = (_vectors(small_model, small_means, task) for task in (0, 1))
+    write = module._write
+    refused = 0
+    for turn in range(3):
+        place, left = tmp_path / str(turn), [turn]
+
+        def interrupted(path: Path, content: bytes, place: Path = place, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                second.save_pretrained(place)
+            write(path, content)
+
+        monkeypatch.setattr(module, "_write", interrupted)
+        first.save_pretrained(place)
+        monkeypatch.undo()
+        try:
+            loaded = TaskVectors.load(place, small_model)
+        except ValueError as error:
+            refused += "does not belong to config.json beside it" in str(error)
+        else:
+            assert _same(loaded, first) or _same(loaded, second)
+    assert refused <= 1  # where the other one comes between the last look at config.json and the last write
+
+
+def test_earlier_formats_load_with_a_hint_and_without_what_was_their_makers(
+    small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path
+) -> None:
+    vectors.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    for name in ("model", "tensors", "digest"):
+        del values[name]
+    drawn = {"data": "scenes", "split": "train", "images": ["train/0/1_disc"], "query": ["train/0/1_disc"]}
+    found: dict[str, Any] = {"method": "relaxed", "search": drawn, "step": 3, "history": []}
+    found["statistics"] = {
+        "data": "folder",
+        "root": "/home/anna/scans",
+        "images": ["anna.png"],
+        "support": ["anna.png"],
+    }
+    term = {"factor": 1, "task": "t", "metric": "mse", "fingerprint": "0" * 16, "found": found}
+    combined = {"combined": "t", "terms": [term], "directories": {"t": "/home/anna/t"}}
+    for number, record in ((1, {"step": 3}), (2, found), (2, combined), (2, {})):
+        former = {**values, "format": number, "found": record, "model_fingerprint": small_model.former_fingerprint()}
+        (tmp_path / "config.json").write_text(json.dumps(former))
+        with pytest.warns(
+            UserWarning, match=rf"of format {number}, without checksums: save them again, with TaskVectors"
+        ):
+            loaded = TaskVectors.load(tmp_path, small_model)
+        assert all(torch.equal(mean.nan_to_num(), vectors.means[s].nan_to_num()) for s, mean in loaded.means.items())
+        assert loaded.config.model_fingerprint == small_model.fingerprint()
+        assert (loaded + vectors).sites == vectors.sites
+        assert images_of(loaded.config.found) == ({"train/0/1_disc"} if "data" in str(record) else set())
+        loaded.save_pretrained(tmp_path / "again")
+        text = (tmp_path / "again" / "config.json").read_text()
+        assert "anna" not in text
+        assert _same(TaskVectors.load(tmp_path / "again", small_model), loaded)
+    (tmp_path / "config.json").write_text(json.dumps({**values, "format": 2, "model_fingerprint": "0" * 16}))
+    with pytest.raises(ValueError, match="these task vectors are of another model with fingerprint 0000000000000000"):
         TaskVectors.load(tmp_path, small_model)
+
+
+def test_vectors_of_a_shipped_model_say_which_to_pass(
+    vectors: TaskVectors, tiny: MaeVqgan, small_model: MaeVqgan, tmp_path: Path
+) -> None:
+    sites = tiny.sites("quadrant")
+    means = {"encoder": torch.zeros(6, 5, 65, 32), "decoder": torch.zeros(4, 5, 65, 32)}
+    of_tiny = TaskVectors.select(tiny, sites, sites.mask([0, 3]), means, task="lungs", metric="iou")
+    assert of_tiny.config.model == "tiny"
+    of_tiny.save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^these task vectors are of the model tiny, not of this one: pass --model tiny$"
+    ):
+        TaskVectors.load(tmp_path, small_model)
+
+
+def test_vectors_of_two_searches_say_how_to_add_them(small_model: MaeVqgan, small_means: Means) -> None:
+    sites = small_model.sites("quadrant")
+    one = {stack: mean[0] for stack, mean in small_means.items()}
+    a, b, own = (
+        TaskVectors.select(small_model, sites, sites.mask(chosen), one, task=task, metric="mse")
+        for task, chosen in (("low_light", (0, 5)), ("identity", (0, 6)), ("lungs", (0, 7)))
+    )
+    with pytest.raises(ValueError, match="`taskvec search --task low_light --task identity --out DIRECTORY`"):
+        _ = a + b
+    with pytest.raises(ValueError, match="for folders `--data folder` with a --root for each"):
+        _ = a - own

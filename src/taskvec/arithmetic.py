@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from taskvec.files import printable
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.tasks import METRICS
+from taskvec.provenance import Combination
+from taskvec.tasks import METRICS, Metric
 from taskvec.vectors import TaskVectors
 
 T = TypeVar("T")
@@ -28,23 +28,23 @@ def combine(expression: str, model: MaeVqgan, root: Path = Path(), metric: str |
     """The task vectors that an expression makes of those in the directories of ``root`` that it names.
 
     ``metric`` is that of the outputs: ``iou`` if any vectors that are not subtracted have it, else ``mse``, where it is
-    not given. The result records the expression, the directories, and every term with how it was found. Raises
-    ValueError as ``calculate`` does, and where a name holds no task vectors of this model or their sites differ.
+    not given. The result records the expression, and every term with how it was found. Raises ValueError as
+    ``calculate`` does, and where a name holds no task vectors of this model or their sites differ.
     """
     if metric is not None and metric not in METRICS:
         raise ValueError(f"there is no metric {metric!r}: expected one of {', '.join(METRICS)}")
-    directories: dict[str, str] = {}
 
     @cache
     def load(name: str) -> TaskVectors:
-        directories[name] = printable((root / name).resolve())
         return TaskVectors.load(root / name, model)
 
     vectors = calculate(expression, load)
     if not isinstance(vectors, TaskVectors):
         raise ValueError(f"{expression!r} is a number: expected names of task vectors in it")
-    found = {**vectors.config.found, "combined": expression, "directories": directories}
-    return replace(vectors, config=replace(vectors.config, metric=metric or vectors.config.metric, found=found))
+    combined = 1 * vectors  # a name alone is a combination of one term
+    asked: Metric | None = metric  # pyright: ignore[reportAssignmentType] one of METRICS
+    found = Combination(expression, combined.terms, asked)
+    return replace(combined, config=replace(combined.config, metric=asked or combined.config.metric, found=found))
 
 
 def calculate(expression: str, value_of: Callable[[str], T]) -> T | float:

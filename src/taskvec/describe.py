@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec.canvas import VIEWS
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.provenance import Combination, Drawn, Former, Provenance, Search
 from taskvec.sites import GRANULARITIES
 from taskvec.vectors import CONFIG, TENSORS, read_config
 
@@ -61,14 +62,27 @@ def describe_vectors(directory: str | Path) -> dict[str, Any]:
     config = read_config(directory)
     if not (Path(directory) / TENSORS).is_file():
         raise ValueError(f"{directory} holds no task vectors: there is no {TENSORS} in it")
-    told = ("method", "settings", "step", "held_out_loss", "loss", "evaluations", "interrupted", "versions", "combined")
-    found = {key: value for key, value in config.found.items() if key in told}
     return {
         "task": config.task,
         "metric": config.metric,
         "granularity": config.granularity,
         "sites": f"{len(config.sites)} of {config.of}",
         "by_stack_and_region": dict(Counter(f"{site.stack} {site.region or 'all'}" for site in config.sites)),
+        "model": config.model or "not recorded",
         "model_fingerprint": config.model_fingerprint,
-        "found": found,
+        "format": config.format,
+        "found": _found(config.found),
     }
+
+
+def _found(found: Provenance) -> dict[str, Any]:
+    match found:
+        case Search():
+            told = ("method", "settings", "tasks", "step", "loss", "evaluations", "interrupted", "versions")
+            behind = found.statistics.prompts if isinstance(found.statistics, Drawn) else "not recorded"
+            return {**{name: getattr(found, name) for name in told}, "prompts": behind}
+        case Combination():
+            return {"combined": found.expression, "terms": len(found.terms)}
+        case Former():
+            return {name: value for name, value in found.record.items() if name != "history"}
+    return {}

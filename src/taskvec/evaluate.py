@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from taskvec.canvas import VIEWS, View, ViewName
 from taskvec.heads import Patch
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.prompts import Prompts
+from taskvec.provenance import images_of
 from taskvec.tasks import Images
 from taskvec.vectors import TaskVectors, VectorsConfig
 
@@ -194,16 +194,12 @@ def scores(model: MaeVqgan, method: Method, prompts: Prompts) -> Float[np.ndarra
 
 
 def seen(config: VectorsConfig, prompts: Prompts) -> int:
-    """How many of the queries are in images that the vectors were found on, which makes their scores worth less."""
-    used: set[str] = set()
-    left: list[dict[str, Any]] = [config.found]
-    while left:
-        record = left.pop()
-        values = [each for value in record.values() for each in (value if isinstance(value, list) else [value])]
-        left += [each for each in values if isinstance(each, dict)]
-        if "images" in record and all(record.get(key) == prompts.origin.get(key) for key in ("data", "root")):
-            used.update(record["images"])
-    return sum(name in used for name in prompts.query_images)
+    """How many of the queries are in images that the vectors were found on, which makes their scores worth less.
+
+    Images are the same by their content, wherever they lie and whatever they are called.
+    """
+    used = images_of(config.found)
+    return sum(image in used for image in prompts.query_images)
 
 
 def patched_by(name: str) -> tuple[ViewName, str] | None:

@@ -1,6 +1,5 @@
 """The whole job: statistics, a search for sites, the choice on held-out items, task vectors of one or several tasks."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import environment, metrics
+from taskvec import digests, environment, metrics
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
+from taskvec.provenance import Drawn, Former, Search
 from taskvec.search import (
     CmaSettings,
     FiniteLosses,
@@ -101,7 +101,7 @@ class FoundSites:
 
     sites: Sites
     found: Found
-    record: dict[str, Any]
+    record: Search
 
 
 def method_of(settings: FindSettings) -> str:
@@ -165,8 +165,8 @@ def find_sites(
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
     _, search_part, held_out_part = parts_of(data)
-    means = statistics.means([task.name for task in tasks])  # KeyError before all else where there are none
-    _check_model(statistics, model)
+    statistics = statistics.of(model)
+    means = statistics.means([task.name for task in tasks])
     for task in tasks:
         _check_origin(statistics.tasks[task.name].prompts, data, task, [search_part, held_out_part])
     evaluate = _objective(model, search_part, tasks, settings, statistics, settings.items, settings.objective)
@@ -188,20 +188,21 @@ def find_sites(
             found = relaxed(evaluate.differentiate, validate, *size, search, task_of_item, on_step, memory, finite)
         else:
             found = reinforce(evaluate, validate, *size, search, task_of_item, on_step, memory, finite)
-    record = {
-        "method": method_of(settings),
-        "settings": asdict(settings),
-        "tasks": [task.name for task in tasks],
-        "search": _record(evaluate.prompts),
-        "held_out": _record(held_out) if held_out else None,
-        "step": found.step,
-        "held_out_loss" if held_out else "loss": found.loss,
-        "evaluations": found.evaluations,
-        "interrupted": found.interrupted,
-        "non_finite": found.non_finite,
-        "history": found.history,
-        "versions": environment.versions(),
-    }
+    record = Search(
+        method=method_of(settings),
+        settings=digests.plain(asdict(settings)),
+        tasks=tuple(task.name for task in tasks),
+        search=tuple(Drawn.of(prompts, supports=False) for prompts in evaluate.prompts),
+        held_out=tuple(Drawn.of(prompts, supports=False) for prompts in held_out),
+        statistics=None,
+        step=found.step,
+        loss=found.loss,
+        evaluations=found.evaluations,
+        interrupted=found.interrupted,
+        non_finite=found.non_finite,
+        history=tuple(found.history),
+        versions=environment.versions(),
+    )
     return FoundSites(sites, found, record)
 
 
@@ -266,7 +267,7 @@ def find_all(
 def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:
     """The task vectors of one task at the sites that were found."""
     own = statistics.tasks[task.name]
-    record = {**found.record, "statistics": {**own.prompts, "prompts": own.count}}
+    record = replace(found.record, statistics=own.prompts)
     mask = found.found.mask
     return TaskVectors.select(model, found.sites, mask, own.mean, task=task.name, metric=task.metric, found=record)
 
@@ -305,49 +306,36 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
     return validate
 
 
-def _record(prompts: Sequence[Prompts]) -> dict[str, object]:
-    """Which queries a search saw; it never sees supports."""
-    queries = [name for each in prompts for name in each.query_names]
-    images = sorted({image for each in prompts for image in each.query_images})
-    return {**prompts[0].origin, "query": queries, "images": images}
-
-
 def _identity(
     statistics: Statistics, means: Means, data: DataSet, tasks: Sequence[Task], settings: FindSettings
 ) -> dict[str, Any]:
     """All that a search depends on, beside what it knows itself."""
-    digest = hashlib.sha256()
-    for mean in means.values():
-        digest.update(mean.contiguous().view(torch.uint8).numpy().data)
     return {
         "model": statistics.model_fingerprint,
         "data": data.describe(),
         "tasks": [[task.name, sides(task), task.metric] for task in tasks],
         "finding": {**asdict(settings), "search": None},  # whose settings it knows itself
-        "means": digest.hexdigest()[:16],
+        "means": digests.of_tensors(means),
     }
 
 
-def _check_model(statistics: Statistics, model: MaeVqgan) -> None:
-    own = model.fingerprint()
-    if statistics.model_fingerprint != own:
+def _check_origin(prompts: Drawn | Former, data: DataSet, task: Task, apart: list[Part]) -> None:
+    if isinstance(prompts, Former):
         raise ValueError(
-            f"the statistics belong to the model with fingerprint {statistics.model_fingerprint}, "
-            f"not to this one with {own}"
+            f"the statistics of {task.name} were collected by an earlier version, which knew images by their names: "
+            "collect them again (`taskvec collect`)"
         )
-
-
-def _check_origin(prompts: dict[str, Any], data: DataSet, task: Task, apart: list[Part]) -> None:
-    for name, value in data.describe().items():
-        if prompts.get(name) != value:
+    described = digests.plain(data.describe())
+    for name in sorted(described, key=lambda name: name == "digest"):  # which anything else explains
+        if prompts.data.get(name) != described[name]:
             raise ValueError(
-                f"the statistics are of data with {name} {prompts.get(name)}, the search is on {name} {value}: "
-                "only parts of the same data are kept apart"
+                f"the statistics are of data with {name} {prompts.data.get(name)}, the search is on {name} "
+                f"{described[name]}: only parts of the same data are kept apart"
             )
-    if prompts.get("sides") != sides(task):
-        raise ValueError(f"the statistics of {task.name} are of {prompts.get('sides')}, the search is of {sides(task)}")
+    if prompts.sides != sides(task):
+        raise ValueError(f"the statistics of {task.name} are of {prompts.sides}, the search is of {sides(task)}")
     reserved = {name for part in apart for name in part.images_of(np.arange(len(part)))}
-    shared = sorted(reserved.intersection(prompts["images"]))
+    shared = sorted(reserved.intersection(prompts.images))
     if shared:
         raise ValueError(
             f"the statistics were collected on {len(shared)} images that the search needs for itself, such as "

@@ -55,7 +55,7 @@ def find_and_judge(
         begun = time.monotonic()
         found = find(model, train, task, settings, statistics, lambda record, task=task: on_step(task.name, record))
         on_found(found)
-        if found.config.found["interrupted"]:
+        if found.search.interrupted:
             raise KeyboardInterrupt
         seconds = shared + time.monotonic() - begun
         outcomes.append(_judge(model, found, prompts, statistics, settings, seconds))
@@ -114,7 +114,7 @@ def _judge(
             {"support": support, "query": query, **{name: float(each.scores[row]) for name, each in evaluated.items()}}
             for row, (support, query) in enumerate(zip(prompts.support_names, prompts.query_names, strict=True))
         ],
-        history=vectors.config.found["history"],
+        history=list(vectors.search.history),
         seconds=seconds,
     )
 

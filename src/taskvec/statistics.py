@@ -4,9 +4,11 @@ Batches are merged by Chan, Golub and LeVeque's formula, so that neither batch s
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,12 +16,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from taskvec import digests
 from taskvec.files import replacing
 from taskvec.heads import HeadOutput, Means, intercept
+from taskvec.models import check_model
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.pretrained import parse
 from taskvec.prompts import Prompts
+from taskvec.provenance import Drawn, Former, former_drawn
 
 BATCH = 32
+FORMAT = 2  # 1, which had no number, had no digest and named images
 
 HeadField = Float[Tensor, "layers heads tokens head_dim"]
 
@@ -60,21 +67,23 @@ class Moments:
 class TaskStatistics:
     """Statistics of one task: by stack float32 [layers, heads, canvas tokens, head_dim], NaN at tokens not seen.
 
-    ``variance`` is that over the prompts (divided by their number). ``prompts`` says which prompts they were.
+    ``variance`` is that over the prompts (divided by their number). ``prompts`` says which prompts they were, as far as
+    a file of format 1 does.
     """
 
     count: int
     mean: dict[str, HeadField]
     variance: dict[str, HeadField]
-    prompts: dict[str, object]
+    prompts: Drawn | Former
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of several tasks with one model."""
+    """Statistics of several tasks with one model, of which ``model`` is the name, if it has one."""
 
     tasks: dict[str, TaskStatistics]
     model_fingerprint: str
+    model: str | None = None
 
     def means(self, names: Sequence[str]) -> Means:
         """The means of these tasks, stacked in this order, as a patch takes them; KeyError for a task not collected."""
@@ -86,38 +95,105 @@ class Statistics:
             {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}, self.model_fingerprint
         )
 
+    def of(self, model: MaeVqgan) -> "Statistics":
+        """These statistics, which know the model by its present fingerprint.
+
+        Raises ValueError where they are of another model, or not of the shapes of its head outputs.
+        """
+        check_model(model, "the statistics", self.model, self.model_fingerprint)
+        tokens = model.geometry.tokens
+        shapes = {
+            stack: (len(projections.modules), projections.heads, tokens, model.head_width(stack))
+            for stack, projections in model.projections().items()
+        }
+        for name, task in self.tasks.items():
+            found = {stack: tuple(mean.shape) for stack, mean in task.mean.items()}
+            if found != shapes:
+                raise ValueError(f"the statistics of {name} have shapes {found}, expected {shapes} as the model has")
+        return replace(self, model_fingerprint=model.fingerprint(), model=self.model or model.name)
+
     def save(self, path: Path) -> None:
         """Write one safetensors file, replacing what was there."""
         tensors, records = {}, {}
         for name, task in self.tasks.items():
-            records[name] = {"count": task.count, "prompts": task.prompts}
+            records[name] = {"count": task.count, "prompts": digests.plain(asdict(task.prompts))}
             for stack in task.mean:
                 tensors[f"{name}.{stack}.mean"] = task.mean[stack].contiguous()
                 tensors[f"{name}.{stack}.variance"] = task.variance[stack].contiguous()
-        metadata = {"model_fingerprint": self.model_fingerprint, "tasks": json.dumps(records)}
+        metadata = {"format": str(FORMAT), "model_fingerprint": self.model_fingerprint, "tasks": json.dumps(records)}
+        if self.model is not None:
+            metadata["model"] = self.model
         with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
-        """Read what ``save`` wrote; ValueError where the file is something else."""
+        """Read what ``save`` wrote; ValueError where the file is something else or damaged.
+
+        Warns where it is of the format that had no digest which could tell damage.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is not a file of statistics: expected a regular file")
         try:
             with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
+                metadata = dict(file.metadata() or {})
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            tasks = {}
-            for name, record in json.loads(metadata["tasks"]).items():
-                own = [(*key.rsplit(".", 2), tensor) for key, tensor in tensors.items()]  # a name may have dots in it
-                fields = {
-                    kind: {stack: tensor for task, stack, of, tensor in own if (task, of) == (name, kind)}
-                    for kind in ("mean", "variance")
-                }
-                tasks[name] = TaskStatistics(record["count"], fields["mean"], fields["variance"], record["prompts"])
-            return cls(tasks, metadata["model_fingerprint"])
+            version = metadata.get("format")
+            if version not in (None, str(FORMAT)):
+                raise ValueError(f"it has format {version}, expected {FORMAT}")
+            if version is not None and metadata.pop("digest", None) != digests.of_tensors(tensors, metadata):
+                raise ValueError("it is damaged or was changed, as its checksum is another")
+            records = json.loads(metadata["tasks"])
+            tasks = {name: _read_task(name, record, tensors, version, path) for name, record in records.items()}
+            if not tasks or len(tensors) != sum(2 * len(task.mean) for task in tasks.values()):
+                raise ValueError("its tensors are not a mean and a variance for every task and stack")
+            fingerprint = metadata["model_fingerprint"]
         except FileNotFoundError:
             raise
-        except Exception as error:
-            raise ValueError(f"{path} is not a file of statistics: {error}") from error
+        except Exception as error:  # of the file's reader, or of JSON: whatever a damaged file brings about
+            problem = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise ValueError(f"{path} is not a file of statistics: {problem.removeprefix(f'{path}: ')}") from error
+        if version is None:
+            warnings.warn(
+                f"{path} holds statistics of format 1, without checksums and with images by name: collect them again "
+                "to search on a folder or on Pascal-5i, or save them again, with Statistics.load(path).save(path)",
+                stacklevel=2,
+            )
+        return cls(tasks, fingerprint, metadata.get("model"))
+
+
+def _read_task(
+    name: str, record: Any, tensors: Mapping[str, Tensor], version: str | None, path: Path
+) -> TaskStatistics:
+    """One task of a file; ValueError where a tensor or the record is not as ``Statistics.save`` writes it."""
+    owned = [(*key.rsplit(".", 2), tensor) for key, tensor in tensors.items()]  # a name may have dots in it
+    mean, variance = (
+        {stack: tensor for task, stack, of, tensor in owned if (task, of) == (name, kind)}
+        for kind in ("mean", "variance")
+    )
+    if not mean or mean.keys() != variance.keys():
+        raise ValueError(f"{name} has means of {', '.join(mean)} and variances of {', '.join(variance)}")
+    for stack in mean:
+        for tensor in (mean[stack], variance[stack]):
+            shape = tuple(tensor.shape)
+            if tensor.dtype != torch.float32 or len(shape) != 4 or shape != tuple(mean[stack].shape):
+                raise ValueError(
+                    f"{name}.{stack} is of {tensor.dtype} and shape {shape}, expected float32 "
+                    "[layers, heads, tokens, head_dim], mean and variance alike"
+                )
+            unseen = tensor.isnan()
+            if tensor.isinf().any() or not torch.equal(unseen.any(-1), unseen.all(-1)):
+                raise ValueError(f"{name}.{stack} holds values that are not finite")
+        if not torch.equal(mean[stack].isnan(), variance[stack].isnan()) or (variance[stack] < 0).any():
+            raise ValueError(f"{name}.{stack} holds variances that do not belong to its means")
+    count = record["count"]
+    if type(count) is not int or count < 1:
+        raise ValueError(f"{name} is of {count} prompts, expected 1 or more")
+    if version is not None:
+        kind: Any = Drawn | Former
+        return TaskStatistics(count, mean, variance, parse(kind, record["prompts"], path))
+    return TaskStatistics(count, mean, variance, former_drawn(record["prompts"], count))
 
 
 @torch.no_grad()
@@ -160,14 +236,9 @@ def collect(
                         "gives NaN or infinite values there; look at its weights"
                     )
                 field[stack] = _on_canvas(values, view.tokens(stack), model.geometry.tokens)
-        record = {
-            **batch_of_task.origin,
-            "support": batch_of_task.support_names,
-            "query": batch_of_task.query_names,
-            "images": sorted({*batch_of_task.support_images, *batch_of_task.query_images}),
-        }
+        record = Drawn.of(batch_of_task, supports=True)
         tasks[name] = TaskStatistics(done, fields["mean"], fields["variance"], record)
-    return Statistics(tasks, model.fingerprint())
+    return Statistics(tasks, model.fingerprint(), model.name)
 
 
 def _on_canvas(values: Float[Tensor, "layers seen heads head_dim"], tokens: Tensor, size: int) -> HeadField:

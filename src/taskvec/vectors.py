@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -12,31 +13,38 @@ from typing import Any, Self, overload
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi, snapshot_download
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageOps
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
 from torch import Tensor
 
+from taskvec import digests, hub, provenance
 from taskvec.canvas import ViewName
-from taskvec.files import replacing
+from taskvec.files import digest, replacing
 from taskvec.heads import Means, Patch
 from taskvec.images import resize, to_rgb
 from taskvec.metrics import is_white
+from taskvec.models import check_model
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.pretrained import parse
+from taskvec.provenance import Combination, Provenance, Search, Term
 from taskvec.sites import Granularity, Site, Sites
-from taskvec.tasks import Metric
+from taskvec.tasks import TASKS, Metric
 
-CONFIG, TENSORS = "config.json", "vectors.safetensors"
-FORMAT = 2  # 1 did not record the images that vectors were found on
+CONFIG, TENSORS, CARD = "config.json", "vectors.safetensors", "README.md"
+FORMAT = 3  # 1 and 2 had no digests, and named images; 1 did not record those that vectors were found on
+CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass
 
 
 @dataclass(frozen=True)
 class VectorsConfig:
-    """What config.json holds: ``found`` records how they were found, ``shapes`` are [layers, heads, canvas tokens]."""
+    """What config.json holds: ``found`` is how they were found, ``shapes`` are [layers, heads, canvas tokens].
+
+    ``model`` is the name of the model that they belong to, and ``model_fingerprint`` what tells that it is the same.
+    """
 
     format: int
     task: str
@@ -46,7 +54,8 @@ class VectorsConfig:
     of: int
     model_fingerprint: str
     shapes: dict[str, tuple[int, int, int]]
-    found: dict[str, Any] = field(default_factory=dict)
+    found: Provenance = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +63,8 @@ class TaskVectors:
     """Means at the positions of the chosen sites, bound to the model they belong to.
 
     ``means``: by stack float32 [layers, heads, canvas tokens, head_dim], NaN at every position that is not patched.
-    Raises ValueError where no position is chosen or the model is not the one the vectors were found with.
+    Raises ValueError where no position is chosen or the model is not the one the vectors were found with. A model that
+    they know by its former fingerprint is known by the present one from then on.
     """
 
     model: MaeVqgan
@@ -63,7 +73,12 @@ class TaskVectors:
     patch: Patch = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.config.found, Provenance):
+            raise ValueError(f"found is a {type(self.config.found).__name__}, expected a record of taskvec.provenance")
         _check_model(self.model, self.config)
+        present = {"format": FORMAT, "model_fingerprint": self.model.fingerprint()}
+        name = self.config.model or self.model.name
+        object.__setattr__(self, "config", replace(self.config, **present, model=name))
         object.__setattr__(self, "patch", self._patch())
 
     @classmethod
@@ -76,7 +91,7 @@ class TaskVectors:
         *,
         task: str,
         metric: Metric,
-        found: dict[str, Any],
+        found: Provenance = None,
     ) -> Self:
         """Keep the means of one task [layers, heads, canvas tokens, head_dim] where ``mask`` [sites] is True.
 
@@ -89,7 +104,7 @@ class TaskVectors:
         names = tuple(sites.names[i] for i in mask.nonzero()[:, 0])
         shapes = {stack: tuple(mean.shape[:3]) for stack, mean in kept.items()}
         config = VectorsConfig(
-            FORMAT, task, metric, sites.granularity, names, len(sites), model.fingerprint(), shapes, found
+            FORMAT, task, metric, sites.granularity, names, len(sites), model.fingerprint(), shapes, found, model.name
         )
         for stack, chosen in _positions(model, config, "the mask").items():
             if not torch.equal(kept[stack].isfinite().all(-1), chosen):
@@ -104,6 +119,13 @@ class TaskVectors:
     def sites(self) -> tuple[Site, ...]:
         """The chosen sites."""
         return self.config.sites
+
+    @property
+    def search(self) -> Search:
+        """How they were found; ValueError where no search of this version found them."""
+        if not isinstance(self.config.found, Search):
+            raise ValueError(f"the task vectors of {self.task} have no record of a search")
+        return self.config.found
 
     def _patch(self) -> Patch:
         """One site that covers every position with a mean, selected for a batch of any size."""
@@ -182,7 +204,8 @@ class TaskVectors:
             raise ValueError(f"{self.task} and {other.task} belong to different models")
         if self.sites != other.sites:
             raise ValueError(
-                f"{self.task} and {other.task} have different sites: only vectors of the same sites add up"
+                f"{self.task} and {other.task} have different sites: only vectors of the same sites add up, as one "
+                f"search for both finds them, {_search_for([self.task, other.task])}"
             )
         # a stack without a chosen site is all NaN, and the other's search may not have had it
         means = {stack: mean + sign * other.means.get(stack, torch.nan) for stack, mean in self.means.items()}
@@ -193,25 +216,29 @@ class TaskVectors:
             return NotImplemented
         return self._combined({stack: factor * mean for stack, mean in self.means.items()}, self._terms(factor))
 
-    def _terms(self, factor: float = 1) -> list[dict[str, Any]]:
-        """What these vectors are the sum of, times ``factor``: themselves alone, unless they were combined."""
-        itself = {
-            "factor": 1,
-            "task": self.task,
-            "metric": self.config.metric,
-            "fingerprint": self.fingerprint(),
-            "found": self.config.found,
-        }
-        terms = self.config.found.get("terms", [itself])
-        return [{**term, "factor": factor * term["factor"]} for term in terms]
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What these vectors are the sum of: themselves alone, unless they were combined."""
+        return self._terms()
 
-    def _combined(self, means: dict[str, Tensor], terms: list[dict[str, Any]]) -> "TaskVectors":
+    def _terms(self, factor: float = 1) -> tuple[Term, ...]:
+        found = self.config.found
+        if isinstance(found, Combination):
+            terms = found.terms
+            if found.metric is not None:  # which was asked for: what its terms had is no longer asked
+                metrics: list[Metric] = [found.metric if term.factor > 0 else "mse" for term in terms]
+                terms = [replace(term, metric=metric) for term, metric in zip(terms, metrics, strict=True)]
+        else:
+            terms = [Term(1, self.task, self.config.metric, self.fingerprint(), found)]
+        return tuple(replace(term, factor=float(factor * term.factor)) for term in terms)
+
+    def _combined(self, means: dict[str, Tensor], terms: tuple[Term, ...]) -> "TaskVectors":
         """Vectors at the same sites; ``iou`` if a term that is not subtracted has it, as its masks come out."""
         name = _as_sum(terms)
         if any(not torch.equal(mean.isfinite(), self.means[stack].isfinite()) for stack, mean in means.items()):
             raise ValueError(f"the values of {name} are not finite in float32")
-        metric = "iou" if any(term["factor"] > 0 and term["metric"] == "iou" for term in terms) else "mse"
-        found = {"combined": name, "terms": terms}
+        metric: Metric = "iou" if any(term.factor > 0 and term.metric == "iou" for term in terms) else "mse"
+        found = Combination(name, terms)
         return TaskVectors(self.model, replace(self.config, task=name, metric=metric, found=found), means)
 
     def fingerprint(self) -> str:
@@ -227,69 +254,109 @@ class TaskVectors:
         return digest.hexdigest()[:16]
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write config.json and vectors.safetensors: the chosen positions [n, 3] (layer, head, token) and values."""
+        """Write config.json and vectors.safetensors: the chosen positions [n, 3] (layer, head, token) and values.
+
+        config.json has the digest of the tensors and one of itself. Until it is replaced, new tensors are in a file of
+        their own, named by their digest, where ``load`` finds them too: whenever the writing stops, what was there is
+        there as it was, or what is new.
+        """
         tensors = {}
         for stack, mean in self.means.items():
             positions = (~mean.isnan().any(-1)).nonzero()
             tensors[f"{stack}.positions"] = positions.to(torch.int32).contiguous()
             tensors[f"{stack}.values"] = mean[tuple(positions.T)].contiguous()
-        with replacing(Path(directory) / TENSORS) as path:
-            save_file(tensors, path)
-        with replacing(Path(directory) / CONFIG) as path:
-            path.write_text(json.dumps(asdict(self.config), indent=1) + "\n")
+        content = bytes_of(tensors)
+        values = {**digests.plain(asdict(self.config)), "tensors": digest(content)}
+        values["digest"] = digests.of_json(values)
+        place, new = Path(directory), digest(content)
+        old = _digest_in_config(place)
+        _write(_apart(place, new), content)
+        try:
+            _write(place / CONFIG, (json.dumps(values, indent=1) + "\n").encode())
+        except BaseException:
+            if old != new:
+                _apart(place, new).unlink(missing_ok=True)
+            raise
+        if _digest_in_config(place) == new:  # and not that of another process, which came in between
+            _write(place / TENSORS, content)
+        for name in {new, old} - {None}:
+            _apart(place, str(name)).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, directory: str | Path, model: MaeVqgan) -> Self:
-        """Read a directory; ValueError where it holds no task vectors, or those of another model."""
-        config, path = read_config(directory), Path(directory) / TENSORS
+        """Read a directory; ValueError where it holds no task vectors, damaged ones, or those of another model.
+
+        Warns where they are of an earlier format, which had no digests that could tell damage.
+        """
+        config, tensors_digest = _read_config(Path(directory))
         _check_model(model, config)
         chosen = _positions(model, config, Path(directory) / CONFIG)
+        path, content = _read_tensors(Path(directory), tensors_digest)
+        means = {}
         try:
-            tensors = load_file(path)
-            means = {}
+            tensors = tensors_of(content)
             for stack, selected in chosen.items():
                 positions, values = tensors[f"{stack}.positions"].long(), tensors[f"{stack}.values"]
+                if not torch.equal(positions, selected.nonzero()) or values.dtype != torch.float32:
+                    raise ValueError(f"{path} does not hold float32 values of the {stack}'s sites that {CONFIG} names")
                 means[stack] = torch.full((*selected.shape, model.head_width(stack)), torch.nan)
                 means[stack][tuple(positions.T)] = values
-        except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
-            raise ValueError(f"{path} is missing or damaged: {error}") from error
+        except (SafetensorError, KeyError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
         for stack, selected in chosen.items():
             if not torch.equal(means[stack].isfinite().all(-1), selected) or means[stack].isinf().any():
                 raise ValueError(f"{path} does not hold finite values of the {stack}'s sites that {CONFIG} names")
+        if config.format < FORMAT:
+            warnings.warn(
+                f"{directory} holds task vectors of format {config.format}, without checksums: save them again, with "
+                f"TaskVectors.load({str(directory)!r}, model).save_pretrained(...)",
+                stacklevel=2,
+            )
         return cls(model, config, means)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, model: MaeVqgan, *, revision: str | None = None) -> Self:
-        """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded."""
+        """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded.
+
+        ``hub:OWNER/NAME`` is always the repository. Raises ValueError where there is neither, or no connection.
+        """
         if Path(name).is_dir():
             return cls.load(name, model)
-        return cls.load(snapshot_download(str(name), revision=revision), model)
+        return cls.load(hub.download(name, revision=revision), model)
 
-    def push_to_hub(self, repository: str, *, private: bool = False) -> None:
-        """Upload to the Hugging Face hub."""
-        hub = HfApi()
-        hub.create_repo(repository, private=private, exist_ok=True)
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Upload to the Hugging Face hub, with a card; without an owner, to the user's own repository of this name.
+
+        Returns the full name. Raises ValueError where the hub refuses it or there is no connection.
+        """
+        from taskvec.card import card  # noqa: PLC0415 which is about task vectors
+
         with TemporaryDirectory() as directory:
             self.save_pretrained(directory)
-            hub.upload_folder(repo_id=repository, folder_path=directory)
+            created = hub.create(repository, private=private)
+            (Path(directory) / CARD).write_text(card(self.config, created), encoding="utf-8")
+            hub.upload(Path(directory), created)
+        return created
 
 
 def _check_model(model: MaeVqgan, config: VectorsConfig) -> None:
-    fingerprint = model.fingerprint()
-    if fingerprint != config.model_fingerprint:
-        raise ValueError(
-            f"these task vectors belong to the model with fingerprint {config.model_fingerprint}, "
-            f"not to this one with {fingerprint}"
-        )
+    check_model(model, "these task vectors", config.model, config.model_fingerprint)
 
 
-def _as_sum(terms: list[dict[str, Any]]) -> str:
+def _search_for(tasks: Sequence[str]) -> str:
+    """The command that finds the vectors of these tasks at the same sites."""
+    if all(task in TASKS for task in tasks):
+        return f"`taskvec search {' '.join(f'--task {task}' for task in tasks)} --out DIRECTORY`"
+    return "`taskvec search` with a --task for each, or for folders `--data folder` with a --root for each"
+
+
+def _as_sum(terms: Sequence[Term]) -> str:
     """The tasks of terms with their factors, such as ``0.5 * a - b``."""
     text = ""
     for term in terms:
-        size = abs(term["factor"])
-        text += " - " if term["factor"] < 0 else " + "
-        text += term["task"] if size == 1 else f"{size:g} * {term['task']}"
+        size = abs(term.factor)
+        text += " - " if term.factor < 0 else " + "
+        text += term.task if size == 1 else f"{size:g} * {term.task}"
     return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
 
 
@@ -311,16 +378,69 @@ def _positions(
     return {stack: chosen[index] for stack, index in sites.index.items()}
 
 
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _apart(directory: Path, tensors_digest: str) -> Path:
+    """Where tensors are while config.json is not theirs yet, or not long enough."""
+    return directory / f"vectors-{tensors_digest}.safetensors"
+
+
+def _digest_in_config(directory: Path) -> str | None:
+    """The digest of the tensors that config.json names; None where it names none, or is not there."""
+    try:
+        found = json.loads((directory / CONFIG).read_text())["tensors"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) and found.isalnum() else None
+
+
+def _read_tensors(directory: Path, tensors_digest: str | None) -> tuple[Path, bytes]:
+    """The tensors' file and its content; ValueError where it is not the one that config.json was written with."""
+    path = directory / TENSORS
+    places = [path] if tensors_digest is None else [path, _apart(directory, tensors_digest)]
+    found = [place for place in places if place.is_file()]
+    if not found:
+        raise ValueError(f"{directory} holds no task vectors: there is no {TENSORS} in it")
+    for place in found:
+        try:
+            content = place.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{place} cannot be read: {error.strerror}") from error
+        if tensors_digest in (None, digest(content)):
+            return place, content
+    raise ValueError(f"{path} does not belong to {CONFIG} beside it, or is damaged: its checksum is another")
+
+
 def read_config(directory: str | Path) -> VectorsConfig:
-    """config.json of task vectors; ValueError where it is missing or not of this format."""
-    path = Path(directory) / CONFIG
+    """config.json of task vectors; ValueError where it is missing, damaged or of no known format."""
+    return _read_config(Path(directory))[0]
+
+
+def _read_config(directory: Path) -> tuple[VectorsConfig, str | None]:
+    """The configuration, and the digest of the tensors that belong to it, None in formats 1 and 2."""
+    path = directory / CONFIG
     if not path.is_file():
         raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it")
     try:
-        values = json.loads(path.read_text())
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    config = parse(VectorsConfig, values, path)
-    if config.format != FORMAT:
-        raise ValueError(f"{path} has format {config.format}, expected {FORMAT}")
-    return config
+    if not isinstance(values, dict) or "format" not in values:
+        raise ValueError(f"{path} is not of task vectors: it has no format")
+    version = values["format"]
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise ValueError(f"{path} has format {version}, expected {FORMAT} or an earlier one")
+    if version < FORMAT:
+        record = values.pop("found", {})
+        config = parse(VectorsConfig, values, path)
+        try:
+            return replace(config, found=provenance.former(record)), None
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: found: {' '.join(str(error).split())}") from error
+    checked = {name: values.pop(name, None) for name in CHECKED}
+    if checked["digest"] != digests.of_json({**values, "tensors": checked["tensors"]}):
+        raise ValueError(f"{path} is damaged or was changed: its checksum is another")
+    return parse(VectorsConfig, values, path), str(checked["tensors"])

@@ -163,7 +163,9 @@ def test_combined_vectors_are_scored_on_a_composed_task(
     found = TaskVectors.load(workspace / "vectors", tiny)
     for task, metric, factor in (("inpainting", "mse", 1), ("segmentation", "iou", 0.5), ("identity", "mse", 1)):
         part = factor * found
-        replace(part, config=replace(part.config, task=task, metric=metric, found={})).save_pretrained(tmp_path / task)
+        replace(part, config=replace(part.config, task=task, metric=metric, found=None)).save_pretrained(
+            tmp_path / task
+        )
     expression, out = "inpainting + 2*segmentation - identity", tmp_path / "combined"
     combine = ["combine", expression, "--vectors", str(tmp_path), "--out", str(out), "--json", str(tmp_path / "c.json")]
     assert main(combine) == 0

@@ -138,9 +138,9 @@ def _refuse_to_mix(path: Path, facts: dict[str, Any]) -> None:
 
 
 def _kind(groups: dict[str, Any]) -> dict[str, Any]:
-    """What all groups have in common: the data set and its place."""
+    """What all groups have in common: the data set, and what the first is judged on."""
     first = next(iter(groups.values()))["judged on"]
-    return {name: first[name] for name in ("data", "root", "layout") if name in first}
+    return {name: first[name] for name in ("data", "digest", "layout") if name in first}
 
 
 def _groups(data: str, seeds: int | None, first: int, *, quick: bool, **given: object) -> tuple[Group, ...]:

@@ -209,7 +209,7 @@ def search_command(
     if found.found.non_finite:
         console.print(f"{found.found.non_finite} losses were NaN or infinite and are left out")
     cut = ", interrupted" if found.found.interrupted else ""
-    loss = f"{'held-out loss' if found.record['method'] in STEPWISE else 'loss'} {found.found.loss:.4f}"
+    loss = f"{'held-out loss' if found.record.method in STEPWISE else 'loss'} {found.found.loss:.4f}"
     console.print(f"{len(vectors[0].sites)} of {len(found.sites)} sites{cut}, {loss} at step {found.found.step}: {out}")
     if found.found.interrupted:
         raise typer.Exit(INTERRUPTED)

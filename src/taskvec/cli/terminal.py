@@ -92,5 +92,5 @@ def keep(vectors: TaskVectors, directory: Path, log: Path) -> None:
     """Save task vectors, and the whole log of their search, whose partial one may lack what was done before a stop."""
     vectors.save_pretrained(directory)
     with replacing(log) as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in vectors.config.found["history"]))
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in vectors.search.history))
     _partial(log).unlink(missing_ok=True)

@@ -108,7 +108,7 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
     for name in JUDGEMENT:
         (out / name).unlink(missing_ok=True)
     keep(vectors, out, out / SEARCH_LOG)
-    if vectors.config.found["interrupted"]:
+    if vectors.search.interrupted:
         console.print(f"{len(vectors.sites)} of {vectors.config.of} sites, interrupted: {out}")
 
 

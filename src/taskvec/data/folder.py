@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from taskvec.data.examples import Examples, digests, read_each
+from taskvec.digests import of_json
 from taskvec.files import printable
 from taskvec.images import image_files, read_rgb, resize
 from taskvec.tasks import METRICS, Metric, Task, image, own_output
@@ -47,7 +48,7 @@ class Folder:
         if len(self._inputs) < FEWEST and self.split != "all":
             raise ValueError(
                 f"{self.root} has {len(self._inputs)} images, expected {FEWEST} or more: "
-                "some are kept aside to judge by (the split all takes every one as it is)"
+                "some are kept aside to judge by (`taskvec evaluate --data folder --part all` scores on every one)"
             )
 
     def __len__(self) -> int:
@@ -79,10 +80,10 @@ class Folder:
     def describe(self) -> dict[str, object]:
         return {
             "data": "folder",
-            "root": printable(self.root.resolve()),
             "split": self.split,
             "examples": len(self),
             "metric": self.metric,
+            "digest": self._digest,
         }
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
@@ -124,6 +125,13 @@ class Folder:
     @cached_property
     def _digests(self) -> list[str]:
         return digests(self._inputs)
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of the content of these examples, in whatever directory and by whatever names."""
+        outputs = self._outputs and digests([self._outputs[index] for index in self._members])
+        inputs = [self._digests[index] for index in self._members]
+        return of_json(sorted(zip(inputs, outputs or inputs, strict=True)))
 
     @cached_property
     def _members(self) -> Int[np.ndarray, " n"]:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from taskvec.data.examples import Examples, digests, read_each
-from taskvec.files import printable
+from taskvec.digests import of_json
 from taskvec.images import read_image, read_rgb, resize
 
 CLASSES = (
@@ -117,12 +117,12 @@ class Pascal:
     def describe(self) -> dict[str, object]:
         return {
             "data": "pascal",
-            "root": printable(self.root.resolve()),
             "split": self.split,
             "fold": self.fold,
             "layout": self.layout,
             "examples": len(self),
             "missing": len(self._listed) - len(self),
+            "digest": self._digest,
         }
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
@@ -139,6 +139,11 @@ class Pascal:
 
         images, masks = zip(*read_each(read, indices), strict=True)
         return Examples(np.stack(images), np.stack(masks), self.class_of(indices), np.asarray(indices))
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of the images of these examples with their classes, wherever they lie."""
+        return of_json(sorted((self._digests[line.id], line.class_index) for line in self._lines))
 
     @cached_property
     def _base(self) -> Path:

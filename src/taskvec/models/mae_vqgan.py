@@ -23,6 +23,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 DecodeArea = Literal["canvas", "quadrant"]
 
+MOST_LAYERS = 1000  # which are made one by one
 CACHED_PIXELS = 224 * 224  # decoded together on a processor: activations of more fall out of its cache
 
 
@@ -36,6 +37,8 @@ class StackConfig:
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
+        if self.layers > MOST_LAYERS:
+            raise ValueError(f"a stack has {self.layers} layers, expected {MOST_LAYERS} or fewer")
         if self.layers < 1 or self.heads < 1:
             raise ValueError(f"a stack has {self.layers} layers and {self.heads} heads, expected at least one of each")
         if self.width < 1 or not 0 < self.mlp_ratio < math.inf:

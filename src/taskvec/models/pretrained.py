@@ -2,28 +2,39 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar
+from weakref import WeakKeyDictionary, ref
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from taskvec import digests, hub
 from taskvec.files import replacing
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 T = TypeVar("T")
 
+# by model and kind of fingerprint: the weights as they were, and the fingerprint that they had
+_Weights = list[tuple[ref[Tensor], int, int]]
+_fingerprints: WeakKeyDictionary[nn.Module, dict[str, tuple[_Weights, str]]] = WeakKeyDictionary()
+
 
 def parse(kind: type[T], values: Any, source: Path) -> T:
-    """``values`` as the dataclass ``kind``; ValueError names the file, the field and what was expected."""
+    """``values`` of JSON or TOML as the dataclass ``kind``; of other types, only integers are taken, for floats.
+
+    Raises ValueError, which names the file, the field and what was expected.
+    """
     try:
-        return TypeAdapter(kind).validate_python(values, extra="forbid")
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -38,6 +49,9 @@ class Pretrained(nn.Module, ModelHubMixin):
 
     config_class: ClassVar[type]
     config: Any
+    name: str | None = (
+        None  # that of a shipped model, of a repository of the hub or of the directory it was loaded from
+    )
     licence: str | None = None  # as the model's card states it, where there is one
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -58,25 +72,33 @@ class Pretrained(nn.Module, ModelHubMixin):
     def load(cls, directory: Path) -> Self:
         """Read a model directory as float32, in evaluation mode and without gradients.
 
-        Raises ValueError, which names file, key and shapes, where a file is missing, is something else or does not fit.
+        Raises ValueError, which names file, key and shapes, where a file is missing, is something else or does not fit:
+        before memory is taken for anything but the names and shapes of the weights.
         """
         for name in (CONFIG, WEIGHTS):
             if not (directory / name).is_file():
                 raise ValueError(f"{directory} is not a model: there is no {name} in it")
         try:
-            config = json.loads((directory / CONFIG).read_text())
+            values = json.loads((directory / CONFIG).read_text())
         except ValueError as error:
             raise ValueError(f"{directory / CONFIG} is not JSON: {error}") from error
+        config = parse(cls.config_class, values, directory / CONFIG)
         try:
-            model = cls(parse(cls.config_class, config, directory / CONFIG))
-        except RuntimeError as error:  # sizes that no memory has
-            raise ValueError(f"{directory / CONFIG} describes a model that cannot be made: {error}") from error
-        try:
-            state = load_file(directory / WEIGHTS)
+            with safe_open(directory / WEIGHTS, "pt") as file:
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            with torch.device("meta"):
+                expected = {name: tuple(tensor.shape) for name, tensor in cls(config).state_dict().items()}
+            check_shapes(shapes, expected, directory / WEIGHTS)
+            with torch.inference_mode(False):  # whose tensors could not be told from changed ones
+                model = cls(config)
+                state = load_file(directory / WEIGHTS)
+                check_values(state, directory / WEIGHTS)
+                model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
         except SafetensorError as error:
             raise ValueError(f"{directory / WEIGHTS} is not a safetensors file: {error}") from error
-        check_state(model, state, directory / WEIGHTS)
-        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+        except (RuntimeError, OverflowError, TypeError) as error:  # sizes that no memory has
+            raise ValueError(f"{directory / CONFIG} describes a model that cannot be made: {error}") from error
+        model.name = directory.resolve().name
         model.licence = _stated_licence(directory / CARD)
         return model.eval().requires_grad_(False)
 
@@ -84,10 +106,20 @@ class Pretrained(nn.Module, ModelHubMixin):
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, name: str | Path, *, revision: str | None = None, local_files_only: bool = False
     ) -> Self:
-        """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded."""
+        """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded.
+
+        ``hub:OWNER/NAME`` is always the repository. Raises ValueError where there is neither, or no connection.
+        """
         if Path(name).is_dir():
             return cls.load(Path(name))
-        return cls.load(Path(snapshot_download(str(name), revision=revision, local_files_only=local_files_only)))
+        model = cls.load(hub.download(name, revision=revision, local_files_only=local_files_only))
+        model.name = f"{hub.PREFIX}{hub.repository(name)}"
+        return model
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Upload to the Hugging Face hub; ValueError where that is refused or there is no connection."""
+        with hub.asked(repo_id):
+            return super().push_to_hub(repo_id, **options)
 
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
         """What save_pretrained and push_to_hub write where there is no card yet."""
@@ -95,12 +127,45 @@ class Pretrained(nn.Module, ModelHubMixin):
         return ModelCard(f"---\nlibrary_name: taskvec\ntags: [visual-prompting]\n---\n{facts}\n")
 
     def fingerprint(self) -> str:
-        """SHA-256 of configuration and weights, 16 hexadecimal digits: the same weights, the same fingerprint."""
-        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(cast(Tensor, tensor).detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:16]
+        """SHA-256 of configuration and weights, 16 hexadecimal digits: the same weights, the same fingerprint.
+
+        Weights that half precision holds exactly count as stored in it, as in the shipped models. It is computed once
+        and kept until a weight is replaced or changed in place, as torch counts it: what is written through ``.data``
+        is not seen. Where a weight requires a gradient, as in training, it is computed anew with every call.
+        """
+        return self._remembered(
+            "fingerprint", lambda: digests.of_tensors(self.state_dict(), asdict(self.config), compact=True)
+        )
+
+    def former_fingerprint(self) -> str:
+        """What task vectors of formats 1 and 2, and statistics of their time, call this model."""
+
+        def compute() -> str:
+            digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+            for name, tensor in sorted(self.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            return digest.hexdigest()[: digests.LENGTH]
+
+        return self._remembered("former", compute)
+
+    def _remembered(self, kind: str, compute: Callable[[], str]) -> str:
+        """What was computed of the weights as they are now, or is now."""
+        weights = list(chain(self.parameters(), self.buffers()))
+        if any(weight.requires_grad or weight.is_inference() for weight in weights):
+            return compute()
+        remembered = _fingerprints.setdefault(self, {})
+        if kind in remembered:
+            known, fingerprint = remembered[kind]
+            if len(known) == len(weights) and all(
+                seen() is weight and place == weight.data_ptr() and version == weight._version
+                for (seen, place, version), weight in zip(known, weights, strict=True)
+            ):
+                return fingerprint
+        state: _Weights = [(ref(weight), weight.data_ptr(), weight._version) for weight in weights]
+        fingerprint = compute()
+        remembered[kind] = state, fingerprint
+        return fingerprint
 
 
 def _stated_licence(card: Path) -> str | None:
@@ -111,16 +176,21 @@ def _stated_licence(card: Path) -> str | None:
         return None
 
 
-def check_state(model: nn.Module, state: dict[str, Tensor], source: Path) -> None:
-    """ValueError where a key is missing, surplus, of another shape, or not finite."""
-    expected = model.state_dict()
-    for name in sorted(expected.keys() | state.keys()):
-        if name not in state:
-            raise ValueError(f"{source}: {name} is missing, expected shape {tuple(expected[name].shape)}")
+def check_shapes(shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], source: Path) -> None:
+    """ValueError where a key is missing, surplus, or of another shape."""
+    for name in sorted(expected.keys() | shapes.keys()):
+        if name not in shapes:
+            raise ValueError(f"{source}: {name} is missing, expected shape {expected[name]}")
         if name not in expected:
-            raise ValueError(f"{source}: {name} of shape {tuple(state[name].shape)} is not part of this architecture")
-        if state[name].shape != expected[name].shape:
-            found, wanted = tuple(state[name].shape), tuple(expected[name].shape)
-            raise ValueError(f"{source}: {name} has shape {found}, expected {wanted}")
-        if not state[name].isfinite().all():
+            raise ValueError(f"{source}: {name} of shape {shapes[name]} is not part of this architecture")
+        if shapes[name] != expected[name]:
+            raise ValueError(f"{source}: {name} has shape {shapes[name]}, expected {expected[name]}")
+
+
+def check_values(state: dict[str, Tensor], source: Path) -> None:
+    """ValueError for a tensor that is no floating-point numbers, or has some that are not finite."""
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{source}: {name} is of {tensor.dtype}, expected floating-point numbers")
+        if not tensor.isfinite().all():
             raise ValueError(f"{source}: {name} holds values that are not finite")

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+MOST_LEVELS, MOST_BLOCKS = 12, 100  # which are made one by one
+
 FeatureMap = Float[Tensor, "n channels height width"]
 
 
@@ -34,6 +36,11 @@ class VqganConfig:
         sizes = (self.codes, self.code_channels, self.latent_channels, self.channels, self.residual_blocks)
         if min(*sizes, *self.multipliers, self.resolution) < 1 or not self.multipliers:
             raise ValueError("a VQGAN's sizes must all be positive")
+        if self.residual_blocks > MOST_BLOCKS or len(self.multipliers) > MOST_LEVELS:
+            raise ValueError(
+                f"a VQGAN has {len(self.multipliers)} levels of {self.residual_blocks} residual blocks, expected "
+                f"{MOST_LEVELS} of {MOST_BLOCKS} or fewer"
+            )
         if not self.local and self.channels % 32:
             raise ValueError(f"channels is {self.channels}, expected a multiple of the 32 groups of its normalisation")
 

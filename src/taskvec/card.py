@@ -1,0 +1,77 @@
+"""The card of task vectors on the Hugging Face hub: what is recorded of them, and nothing that was not measured."""
+
+from taskvec.hub import PREFIX
+from taskvec.models import SHIPPED
+from taskvec.provenance import Combination, Drawn, Former, Search
+from taskvec.vectors import VectorsConfig
+
+OUTPUTS = {"iou": "masks, scored by IoU", "mse": "images, scored by MSE of ImageNet-normalised pixels"}
+
+
+def card(config: VectorsConfig, repository: str) -> str:
+    """README.md, with metadata at its head."""
+    rows = {
+        "Task": _line(config.task),
+        "Outputs": OUTPUTS[config.metric],
+        "Base model": f"{_line(config.model or 'not recorded')}, fingerprint {config.model_fingerprint}",
+        "Sites": f"{len(config.sites)} of {config.of}, by {config.granularity}",
+        **_found(config),
+        "Score": "none is claimed: `taskvec evaluate` scores them on data of your own",
+        "Licence": "none stated",
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    model = config.model if config.model in SHIPPED or str(config.model).startswith(PREFIX) else "DIRECTORY"
+    return f"""---
+library_name: taskvec
+tags:
+- visual-prompting
+- task-vectors
+---
+# Task vectors: {_line(config.task)}
+
+Mean attention-head outputs at chosen sites, which make their base model do this task without an example in its prompt
+(*Finding Visual Task Vectors*, Hojel et al., ECCV 2024). They fit no other model.
+
+| | |
+|---|---|
+{table}
+
+```python
+import taskvec
+
+model = taskvec.load_model("{_line(str(model))}")
+vectors = taskvec.TaskVectors.from_pretrained("{PREFIX}{repository}", model)
+```
+
+config.json has the record of the search. Images are in it as digests of their content, without names and paths.
+"""
+
+
+def _found(config: VectorsConfig) -> dict[str, str]:
+    match config.found:
+        case Search() as search:
+            chosen = sum(drawn.prompts for drawn in search.held_out)
+            rows = {
+                "Prompts behind the means": "not recorded"
+                if behind is None
+                else f"{behind.prompts}, {_data(behind.data)}",
+                "Search": f"{search.method}, for the sites of {len(search.tasks)} task(s), on "
+                f"{sum(drawn.prompts for drawn in search.search)} queries, {search.evaluations} evaluations"
+                + (", interrupted" if search.interrupted else ""),
+            }
+            return rows | ({"Choice of the sites": f"on {chosen} other queries"} if chosen else {})
+        case Combination() as combination:
+            return {"Combined": f"{_line(combination.expression)}, of {len(combination.terms)} terms"}
+    return {"Search": "not recorded"}
+
+
+def _behind(drawn: Drawn | Former | None) -> str:
+    if not isinstance(drawn, Drawn):
+        return "not recorded"
+    kind, split = (_line(str(drawn.data.get(name))) for name in ("data", "split"))
+    return f"{drawn.prompts}, data set {kind}, split {split}"
+
+
+def _line(text: str) -> str:
+    """As one line of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")

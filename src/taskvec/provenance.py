@@ -1,0 +1,162 @@
+"""Where statistics and task vectors come from: images by their content, never where or under what name they lay."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field, JsonValue, TypeAdapter
+
+from taskvec.digests import plain
+from taskvec.prompts import Prompts
+from taskvec.tasks import METRICS, Metric
+
+PROMPTED = ("draw_seed", "sampling", "same_hole", "sides", "classes_of_one")  # of an origin, beside the data's own
+MAKERS = ("root", "query", "support", "directories")  # what formats 1 and 2 had of the maker's, and no other has
+
+Facts = dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Prompts that were drawn from data.
+
+    ``data`` is what ``DataSet.describe`` says of the data, ``prompts`` how many were drawn, ``images`` the digests of
+    the images that they are of, sorted. Raises ValueError where there is none: such a record would guard nothing.
+    """
+
+    data: Facts
+    prompts: Annotated[int, Field(ge=1)]
+    draw_seed: int
+    sampling: str
+    same_hole: bool
+    sides: str
+    classes_of_one: int
+    images: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ValueError("there are no images in the record of prompts that were drawn")
+
+    @classmethod
+    def of(cls, prompts: Prompts, *, supports: bool) -> "Drawn":
+        """The record of prompts, whose supports were used or not."""
+        data = {name: value for name, value in prompts.origin.items() if name not in PROMPTED}
+        images = {*prompts.query_images, *(prompts.support_images if supports else ())}
+        how: dict[str, Any] = {name: prompts.origin[name] for name in PROMPTED}
+        return cls(plain(data), len(prompts), images=tuple(sorted(images)), **how)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the sites of task vectors were found.
+
+    ``search`` and ``held_out`` have the queries of each task that sites were searched on and chosen on, in the order of
+    ``tasks``; some searches hold none out. ``statistics`` are behind the means, None until they are of one task.
+    ``loss`` is that on held-out items, else on those of the search. ``history`` are the records of its steps,
+    ``non_finite`` how many losses were NaN or infinite and left out.
+    """
+
+    method: str
+    settings: Facts
+    tasks: tuple[str, ...]
+    search: tuple[Drawn, ...]
+    held_out: tuple[Drawn, ...]
+    statistics: "Drawn | Former | None"
+    step: int
+    loss: float | None
+    evaluations: int
+    interrupted: bool
+    history: tuple[dict[str, float | None], ...]
+    versions: dict[str, str]
+    non_finite: int = 0
+
+    def drawn(self) -> "Iterator[Drawn | Former]":
+        yield from (*self.search, *self.held_out)
+        if self.statistics is not None:
+            yield self.statistics
+
+
+@dataclass(frozen=True)
+class Former:
+    """What task vectors of formats 1 and 2 and their statistics recorded, without what was their maker's.
+
+    They knew images by their names, of which only those of drawn scenes still say which they are.
+    """
+
+    record: Facts
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a combination: its factor, and what was known of the task vectors that it is of."""
+
+    factor: float
+    task: str
+    metric: Metric
+    fingerprint: str
+    found: "Search | Former | None"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Task vectors as a sum of others. ``expression`` is as it was written; ``metric`` was asked for, not inferred."""
+
+    expression: str
+    terms: tuple[Term, ...] = field()
+    metric: Metric | None = None
+
+
+Provenance = Search | Combination | Former | None
+
+
+def images_of(found: Provenance) -> set[str]:
+    """The digests of all images that task vectors were found on."""
+    match found:
+        case Search():
+            return {image for drawn in found.drawn() for image in drawn.images}
+        case Combination():
+            return {image for term in found.terms for image in images_of(term.found)}
+        case Former():
+            return set(found.images)
+    return set()
+
+
+def former(record: Mapping[str, Any]) -> Provenance:
+    """What formats 1 and 2 recorded; ValueError where it is no record."""
+    terms = record.get("terms")
+    if isinstance(terms, list):
+        kept = []
+        for term in terms:
+            if not (isinstance(term, dict) and term.get("metric") in METRICS and isinstance(term.get("found"), dict)):
+                raise ValueError("a term of the combination is no record")
+            kept.append({**term, "found": {"record": _without_makers(term["found"]), "images": _scenes(term["found"])}})
+        values = {"expression": record.get("combined"), "terms": kept}
+        return TypeAdapter(Combination).validate_python(values)
+    return Former(_without_makers(record), _scenes(record)) if record else None
+
+
+def former_drawn(record: Mapping[str, Any], count: int) -> Drawn | Former:
+    """What statistics of format 1 recorded of the prompts of a task; of drawn scenes that is all that there is now."""
+    images = _scenes({"statistics": record})
+    if not images:
+        return Former(_without_makers(record))
+    data = {name: value for name, value in _without_makers(record).items() if name not in PROMPTED}
+    how: dict[str, Any] = {name: record[name] for name in PROMPTED}
+    return Drawn(data, count, images=images, **how)
+
+
+def _without_makers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        kept = {name: item for name, item in value.items() if name not in (*MAKERS, "images")}
+        return {name: _without_makers(item) for name, item in kept.items()}
+    return [_without_makers(item) for item in value] if isinstance(value, list) else value
+
+
+def _scenes(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The images of drawn scenes in a record, whose names are what they are a function of."""
+    found: set[str] = set()
+    for drawn in (record.get(part) for part in ("search", "held_out", "statistics")):
+        if isinstance(drawn, dict) and drawn.get("data") == "scenes" and isinstance(drawn.get("images"), list):
+            found.update(image for image in drawn["images"] if isinstance(image, str))
+    return tuple(sorted(found))
