@@ -86,7 +86,9 @@ def _read_file(path: Path) -> Any:
         start = file.read(1024)
     try:
         _refuse_other_kinds(path, start)
-    except (zipfile.BadZipFile, tarfile.TarError, OSError, NotImplementedError, OverflowError) as error:
+    except Exception as error:  # whatever a broken archive makes the libraries stumble over
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
         raise ValueError(f"{path} is a damaged archive, fetch it again: {error}") from error
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
         return _read_safetensors(path)
