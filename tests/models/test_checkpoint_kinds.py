@@ -1,5 +1,6 @@
 """Every kind of checkpoint that people bring is read to the last bit or refused in a sentence, and docs say which."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 
 import checkpoint_kinds
 from checkpoint_makers import MAKERS, Maker
+from taskvec.cli import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 
@@ -57,3 +59,21 @@ def test_the_page_has_the_table_of_these_outcomes(outcomes: dict[str, checkpoint
     if len(outcomes) < len(MAKERS):
         pytest.skip("not all kinds have run")
     assert checkpoint_kinds.table(outcomes) in PAGE.read_text()
+
+
+def test_the_command_prints_what_was_taken_off(
+    official: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {f"module.{name}": tensor for name, tensor in official.items()}
+    torch.save({"model": state, "model_ema": official}, tmp_path / "mae.pth")
+    arguments = ["convert", "--mae", str(tmp_path / "mae.pth"), "--out", str(tmp_path / "out")]
+    arguments += ["--encoder-heads", "4", "--decoder-heads", "4", "--json", str(tmp_path / "facts.json")]
+    assert main(arguments) == 1
+    assert "mae.pth holds several models: model, model_ema; choose with --mae-key KEY" in capsys.readouterr().err
+    assert main([*arguments, "--mae-key", "model"]) == 0
+    said = capsys.readouterr().err
+    assert "mae.pth: 'module.' is taken off 313 names" in said
+    assert "ignored mae.pth: model_ema" in said
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["remarks"] == ["mae.pth: 'module.' is taken off 313 names"]
+    assert "* mae.pth: 'module.' is taken off 313 names" in (tmp_path / "out" / "README.md").read_text()

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from taskvec.files import printable
-from taskvec.models.pickles import is_legacy, read_pickled
+from taskvec.models.pickles import LEGACY_START, is_legacy, read_pickled
 from taskvec.models.stored import Storage, StoredTensor
 
 _SAFETENSORS_DTYPES = {
@@ -39,7 +39,6 @@ _SAFETENSORS_DTYPES = {
 }
 _LONGEST_HEADER = 100_000_000  # bytes: the limit of the safetensors format itself
 _LONGEST_INDEX = 64_000_000
-_SHORTEST_PICKLE = 24  # bytes, in which the older format of torch.save has said that it is that
 
 # how files begin that are brought in place of checkpoints: what they are, and what to do
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
@@ -85,7 +84,12 @@ def _read_file(path: Path) -> Any:
     _regular(path)
     with path.open("rb") as file:
         start = file.read(1024)
-    _refuse_other_kinds(path, start)
+    try:
+        _refuse_other_kinds(path, start)
+    except Exception as error:  # whatever a broken archive makes the libraries stumble over
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path} is a damaged archive, fetch it again: {error}") from error
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
         return _read_safetensors(path)
     return read_pickled(path)
@@ -151,7 +155,7 @@ def _refuse_other_kinds(path: Path, start: bytes) -> None:
         _refuse_tar(path)
     elif is_legacy(start):
         return
-    elif start.startswith(b"\x80") and len(start) < _SHORTEST_PICKLE:
+    elif LEGACY_START.startswith(start):
         raise ValueError(f"{path} is cut short after {len(start)} bytes: fetch it again")
     elif start.startswith(b"\x80"):
         raise ValueError(
@@ -176,11 +180,8 @@ def _refuse_other_zips(path: Path) -> None:
         raise ValueError(
             f"{path} is a part of a checkpoint that is a directory; see {path.parent}{_in_directory(path.parent)}"
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ValueError(f"{path} is a damaged zip file, fetch it again: {error}") from error
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     parts = {Path(name).name for name in names}
     if "constants.pkl" in parts and "data.pkl" in parts:
         raise ValueError(
@@ -195,11 +196,8 @@ def _refuse_other_zips(path: Path) -> None:
 
 
 def _refuse_tar(path: Path) -> None:
-    try:
-        with tarfile.open(path, "r:") as archive:
-            names = [member.name for member, _ in zip(archive, range(100), strict=False)]
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is a damaged tar archive, fetch it again: {error}") from error
+    with tarfile.open(path, "r:") as archive:
+        names = [member.name for member, _ in zip(archive, range(100), strict=False)]
     if "storages" in names:
         raise ValueError(f"{path} has the tar format of torch before 0.2: save it again with a newer torch")
     raise ValueError(f"{path} is a tar archive{_with(names)}: unpack it (tar -xf) and pass the checkpoint in it")

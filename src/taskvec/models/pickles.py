@@ -46,6 +46,7 @@ _WITHOUT_NUMBERS = {
     "_rebuild_xla_tensor": "a tensor of another device; save it with .cpu()",
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the number that the older format begins with, pickled
+LEGACY_START = b"\x80\x02\x8a\n" + _LEGACY_MAGIC.to_bytes(10, "little")  # in the usual protocol
 _MOST_PICKLED = 2**28  # bytes of data.pkl: descriptions, not numbers
 
 

@@ -80,19 +80,7 @@ def _mappings(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[An
 def _of_kind(checkpoint: Checkpoint, keys: tuple[str, ...], mapping: dict[Any, Any], kind: Kind) -> Iterator[StateDict]:
     """The state dicts of this kind in a mapping: one for every prefix under which there is a model."""
     path = checkpoint.path
-    names: dict[str, str] = {}  # without what tools put before them: as they are
-    taken: dict[str, int] = {}
-    for name in mapping:
-        if not isinstance(name, str):
-            continue
-        parts = name.split(".")
-        for wrapper in WRAPPERS:
-            if wrapper in parts[:-1]:
-                taken[wrapper] = taken.get(wrapper, 0) + 1
-        plain = ".".join([part for part in parts[:-1] if part not in WRAPPERS] + parts[-1:])
-        if plain in names:
-            raise ValueError(f"{path}: {names[plain]} and {name} are the same weight")
-        names[plain] = name
+    names, taken = _without_wrappers(mapping, path)
     mark = MARK[kind]
     prefixes = [plain.removesuffix(mark) for plain in names if plain == mark or plain.endswith(f".{mark}")]
     if kind == "vqgan":  # that of an MAE-VQGAN is not a file of its own
@@ -120,6 +108,24 @@ def _of_kind(checkpoint: Checkpoint, keys: tuple[str, ...], mapping: dict[Any, A
         if prefix:
             state.remarks.append(f"{printable(path.name)}: '{prefix}' is taken off {len(state.weights)} names")
         yield state
+
+
+def _without_wrappers(mapping: dict[Any, Any], path: Path) -> tuple[dict[str, str], dict[str, int]]:
+    """The names in a mapping, by what they are without wrappers; of every wrapper, how many names had it."""
+    names: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for name in mapping:
+        if not isinstance(name, str):
+            continue
+        *parts, last = name.split(".")
+        for wrapper in WRAPPERS:
+            if wrapper in parts:
+                taken[wrapper] = taken.get(wrapper, 0) + 1
+        plain = ".".join([*(part for part in parts if part not in WRAPPERS), last])
+        if plain in names:
+            raise ValueError(f"{path}: {names[plain]} and {name} are the same weight")
+        names[plain] = name
+    return names, taken
 
 
 def _is_weight(name: str, value: object) -> bool:
