@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from taskvec.files import replacing
+from taskvec.files import replacing, shortened
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -42,3 +42,10 @@ def test_of_a_link_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
         path.write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "kept").read_text() == "new"
+
+
+def test_long_lists_are_shortened() -> None:
+    assert shortened(["a", "b", "c"]) == "a; b; c"
+    assert shortened(["a", "b", "c", "d"]) == "a; b; c; ... and 1 more"
+    assert shortened(range(168), 2, ", ") == "0, 1, ... and 166 more"
+    assert shortened([]) == ""

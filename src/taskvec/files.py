@@ -1,7 +1,7 @@
 """Writing files so that nothing is ever half-written, and telling what they are of."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -36,6 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
 def printable(name: str | Path) -> str:
     """A name of the file system as text that can be written: what is no UTF-8 is replaced."""
     return os.fsencode(name).decode(errors="replace")
+
+
+def shortened(items: Sequence[object], limit: int = 3, separator: str = "; ") -> str:
+    """The first ``limit`` items as one line of text, and how many more there are: "a; b; c; ... and 165 more"."""
+    more = [f"... and {len(items) - limit} more"] if len(items) > limit else []
+    return separator.join([*map(str, items[:limit]), *more])
 
 
 def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
