@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from taskvec.files import replacing
+from taskvec.files import WriteError, replacing
 from taskvec.images import check_is_image, image_files, read_rgb
 from taskvec.vectors import BATCH, TaskVectors
 
@@ -138,7 +138,7 @@ def _write(vectors: TaskVectors, output: UInt8[np.ndarray, "side side 3"], image
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise
-        return f"{result} cannot be written: {error}"
+        return str(error) if isinstance(error, WriteError) else f"{result} cannot be written: {error}"
     return None
 
 

@@ -154,13 +154,13 @@ def find_sites(
 
     Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
     search by REINFORCE or gradient go on. Raises ValueError where a task comes twice, examples are too few, the
-    statistics belong to another model or other data, or the memory to another search; KeyError where statistics lack a
+    statistics belong to another model or other data, or the memory to another search; ValueError where statistics lack a
     task.
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
     _, search_part, held_out_part = parts_of(data)
-    means = statistics.means([task.name for task in tasks])  # KeyError before all else where there are none
+    means = statistics.means([task.name for task in tasks])  # ValueError before all else where there are none
     _check_model(statistics, model)
     for task in tasks:
         _check_origin(statistics.tasks[task.name].prompts, data, task, [search_part, held_out_part])

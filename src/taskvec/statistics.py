@@ -77,10 +77,10 @@ class Statistics:
     model_fingerprint: str
 
     def means(self, names: Sequence[str]) -> Means:
-        """The means of these tasks, stacked in this order, as a patch takes them; KeyError for a task not collected."""
+        """The means of these tasks, stacked in this order, as a patch takes them; ValueError for one not collected."""
         missing = [name for name in names if name not in self.tasks]
         if missing:
-            raise KeyError(f"no statistics of {', '.join(missing)}: there are {', '.join(self.tasks)}")
+            raise ValueError(f"no statistics of {', '.join(missing)}: there are {', '.join(self.tasks)}")
         chosen = [self.tasks[name].mean for name in names]
         return {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}
 

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from taskvec import environment
 from taskvec.cli import options
-from taskvec.cli.terminal import app, console, write_json
+from taskvec.cli.terminal import app, console, say, write_json
 from taskvec.data import DataSet, load_data
 from taskvec.experiments import EXPERIMENTS, experiments_named
 from taskvec.experiments.cells import Store
@@ -102,7 +102,7 @@ def experiment_command(
             report(results, study, out, title, {**facts, "time": {"seconds of this run": time.monotonic() - started}})
     for each in (each for some in results.values() for each in some):
         if isinstance(each, Table):
-            print(f"{each.title}\n\n{to_markdown(each)}")
+            say(f"{each.title}\n\n{to_markdown(each)}")
     write_json(json_file, facts)
     console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html' if name == 'all' else out}")
 

@@ -9,7 +9,7 @@ from rich.progress import Progress
 from taskvec import environment
 from taskvec import evaluate as evaluation
 from taskvec.cli import options
-from taskvec.cli.terminal import COLUMNS, app, choose_task, console, load
+from taskvec.cli.terminal import COLUMNS, app, choose_task, console, load, say
 from taskvec.data.pascal import FOLDS
 from taskvec.models import load_model
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
@@ -81,9 +81,9 @@ def evaluate_command(
     whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
     if split is not None:
         for name, each in summaries.items():
-            print(f"{chosen.name} {method}, split {name}: {as_line(each, chosen)}")
+            say(f"{chosen.name} {method}, split {name}: {as_line(each, chosen)}")
     if len(evaluations) > 1 or split is None:
-        print(f"{chosen.name} {method}: {as_line(whole, chosen)}")
+        say(f"{chosen.name} {method}: {as_line(whole, chosen)}")
     if json_file is not None:
         facts = {
             "task": chosen.name,

@@ -8,9 +8,9 @@ import typer
 from rich.progress import Progress
 
 from taskvec.cli import options
+from taskvec.cli.signals import INTERRUPTED
 from taskvec.cli.terminal import (
     COLUMNS,
-    INTERRUPTED,
     SEARCH_COLUMNS,
     SEARCH_LOG,
     SEARCH_STATE,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from taskvec import apply as application
@@ -21,7 +20,9 @@ from taskvec.cli.terminal import (
     console,
     keep,
     load,
+    say,
     search_log,
+    show,
     write_json,
 )
 from taskvec.data import DATA_SETS
@@ -223,5 +224,5 @@ def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds:
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)
-    Console(width=max(TABLE_WIDTH, console.width)).print(results_table(outcome))
-    print(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
+    show(results_table(outcome), TABLE_WIDTH)
+    say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
