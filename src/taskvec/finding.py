@@ -154,8 +154,7 @@ def find_sites(
 
     Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
     search by REINFORCE or gradient go on. Raises ValueError where a task comes twice, examples are too few, the
-    statistics belong to another model or other data, or the memory to another search; ValueError where statistics lack a
-    task.
+    statistics lack a task or belong to another model or other data, or the memory to another search.
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")

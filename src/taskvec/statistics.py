@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from taskvec.files import replacing
+from taskvec.files import check_regular, replacing
 from taskvec.heads import HeadOutput, Means, intercept
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts
@@ -99,6 +99,7 @@ class Statistics:
     @classmethod
     def load(cls, path: Path) -> "Statistics":
         """Read what ``save`` wrote; ValueError where the file is something else."""
+        check_regular(path)
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}

@@ -1,7 +1,6 @@
 """Task vectors, the artefact of a search: mean head outputs at the chosen sites, which make a model do one task."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taskvec.canvas import ViewName
-from taskvec.files import replacing
+from taskvec.files import check_regular, json_text, read_json, replacing
 from taskvec.heads import Patch
 from taskvec.images import resize, to_rgb
 from taskvec.metrics import is_white
@@ -235,7 +234,7 @@ class TaskVectors:
         with replacing(Path(directory) / TENSORS) as path:
             save_file(tensors, path)
         with replacing(Path(directory) / CONFIG) as path:
-            path.write_text(json.dumps(asdict(self.config), indent=1) + "\n")
+            path.write_text(json_text(asdict(self.config), indent=1) + "\n")
 
     @classmethod
     def load(cls, directory: str | Path, model: MaeVqgan) -> Self:
@@ -244,6 +243,7 @@ class TaskVectors:
         _check_model(model, config)
         chosen = _positions(model, config, Path(directory) / CONFIG)
         try:
+            check_regular(path)
             tensors = load_file(path)
             means = {}
             for stack, selected in chosen.items():
@@ -315,10 +315,7 @@ def read_config(directory: str | Path) -> VectorsConfig:
     path = Path(directory) / CONFIG
     if not path.is_file():
         raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    values = read_json(path)
     config = parse(VectorsConfig, values, path)
     if config.format != FORMAT:
         raise ValueError(f"{path} has format {config.format}, expected {FORMAT}")

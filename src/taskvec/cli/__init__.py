@@ -59,10 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _told(error: Exception) -> tuple[str, int]:
     """An error as a sentence, and the status to end with."""
+    from typer import Abort  # noqa: PLC0415
+
     # typer's errors of usage have no public class that all its versions share, nor has what it makes of an EOFError
     if hasattr(error, "format_message"):
         return error.format_message(), 2  # pyright: ignore[reportAttributeAccessIssue]
-    if type(error).__name__ == "Abort" and isinstance(error.__cause__, EOFError):
+    if isinstance(error, Abort) and isinstance(error.__cause__, EOFError):
         error = error.__cause__
     if isinstance(error, RecursionError):
         return "what was given is nested too deeply", 1

@@ -1,6 +1,6 @@
 """What the commands' options share: their types and help, and checks before any work is done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +31,14 @@ def _checked(option: typer.CallbackParam, path: Path | None, check: Callable[[Pa
         except ValueError as error:
             raise ValueError(f"{option.opts[0]} {error}") from error
     return path
+
+
+def check_destinations(out: Path, files: Iterable[str], directories: Iterable[str] = ()) -> None:
+    """ValueError where something stands in the way of what will be written in a directory, before hours are spent."""
+    for name in directories:
+        check_destination_directory(out / name)
+    for name in files:
+        check_destination(out / name)
 
 
 def device_named(name: str) -> torch.device:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from taskvec.files import check_regular
+
 _STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -79,6 +81,7 @@ def read_checkpoint(path: Path) -> Any:
     damaged or compressed, or describes tensors outside itself.
     """
     try:
+        check_regular(path)
         with path.open("rb") as file:
             if zipfile.is_zipfile(file):
                 return _read_zip(path)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from taskvec.files import difference, replacing
+from taskvec.files import check_regular, difference, replacing
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that JSON can hold
 
@@ -35,6 +35,7 @@ class Memory:
         """The state that was kept, None where there is no file; ValueError where the file belongs to another search."""
         if not self.path.exists():
             return None
+        check_regular(self.path)
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata() or {}
