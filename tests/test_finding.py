@@ -106,7 +106,7 @@ def test_statistics_of_another_model_are_refused(small_model: MaeVqgan) -> None:
     statistics = replace(collect(small_model, prompts), model_fingerprint="0" * 16)
     with pytest.raises(ValueError, match="the statistics belong to the model with fingerprint 0000000000000000"):
         find(small_model, Scenes("train"), LOW_LIGHT, QUICK, statistics)
-    with pytest.raises(KeyError, match="no statistics of segmentation"):
+    with pytest.raises(ValueError, match="no statistics of segmentation"):
         find(small_model, Scenes("train"), SEGMENTATION, QUICK, collect(small_model, prompts))
 
 

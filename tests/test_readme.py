@@ -9,7 +9,7 @@ from PIL import Image
 
 import bad_inputs
 import taskvec
-from taskvec.cli import app
+from taskvec.cli.commands import app
 from taskvec.data.scenes import Scenes
 from taskvec.finding import FindSettings
 from taskvec.search.reinforce import ReinforceSettings

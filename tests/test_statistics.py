@@ -85,7 +85,7 @@ def test_means_are_stacked_in_the_order_asked_for(small_model: MaeVqgan, small_p
     statistics = collect(small_model, small_prompts)
     means = statistics.means(["colorization", "segmentation"])["encoder"].nan_to_num()
     assert torch.equal(means[0], statistics.tasks["colorization"].mean["encoder"].nan_to_num())
-    with pytest.raises(KeyError, match="no statistics of juggling: there are segmentation, colorization"):
+    with pytest.raises(ValueError, match="no statistics of juggling: there are segmentation, colorization"):
         statistics.means(["juggling"])
 
 

@@ -7,17 +7,21 @@ mask = vectors(image)
 vectors.save_pretrained("vectors/segmentation")
 """
 
-from taskvec.analysis import taskness
-from taskvec.data import load_data
-from taskvec.finding import FindSettings, find, find_all
-from taskvec.heads import Means, Patch
-from taskvec.models import load_model
-from taskvec.presets import PRESETS
-from taskvec.prompts import draw_prompts
-from taskvec.search import ReinforceSettings, RelaxedSettings
-from taskvec.statistics import Statistics, collect
-from taskvec.tasks import TASKS
-from taskvec.vectors import TaskVectors
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taskvec.analysis import taskness
+    from taskvec.data import load_data
+    from taskvec.finding import FindSettings, find, find_all
+    from taskvec.heads import Means, Patch
+    from taskvec.models import load_model
+    from taskvec.presets import PRESETS
+    from taskvec.prompts import draw_prompts
+    from taskvec.search import ReinforceSettings, RelaxedSettings
+    from taskvec.statistics import Statistics, collect
+    from taskvec.tasks import TASKS
+    from taskvec.vectors import TaskVectors
 
 __version__ = "0.1.0"
 
@@ -39,3 +43,36 @@ __all__ = [
     "load_model",
     "taskness",
 ]
+
+# Imported when they are first asked for: importing PyTorch takes a second or more, and the command listens to Ctrl-C
+# before that.
+_HOMES = {
+    "PRESETS": "presets",
+    "TASKS": "tasks",
+    "FindSettings": "finding",
+    "Means": "heads",
+    "Patch": "heads",
+    "ReinforceSettings": "search",
+    "RelaxedSettings": "search",
+    "Statistics": "statistics",
+    "TaskVectors": "vectors",
+    "collect": "statistics",
+    "draw_prompts": "prompts",
+    "find": "finding",
+    "find_all": "finding",
+    "load_data": "data",
+    "load_model": "models",
+    "taskness": "analysis",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

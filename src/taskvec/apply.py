@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from taskvec.files import digest, replacing
+from taskvec.files import WriteError, check_regular, digest, json_text, read_bytes, replacing
 from taskvec.images import check_is_image, image_files, read_rgb
 from taskvec.vectors import BATCH, TaskVectors
 
@@ -77,7 +77,7 @@ def left_to_do(vectors: TaskVectors, jobs: list[Job], *, overwrite: bool = False
     for job in jobs:
         if job.result.exists():
             try:
-                content = job.image.read_bytes()
+                content = read_bytes(job.image)
             except OSError:
                 continue  # left to do, which tells why it cannot be done
             if _origin_of(job.result) == _origin(vectors, digest(content)):
@@ -118,7 +118,7 @@ def apply_files(
 def _read(vectors: TaskVectors, path: Path) -> _Input | str:
     """The image, or why it could not be read."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         image = read_rgb(path, content)
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
@@ -130,14 +130,14 @@ def _read(vectors: TaskVectors, path: Path) -> _Input | str:
 def _write(vectors: TaskVectors, output: UInt8[np.ndarray, "side side 3"], image: _Input, result: Path) -> str | None:
     """Write the result; says why where it could not be written."""
     origin = PngInfo()
-    origin.add_text(_KEY, json.dumps(_origin(vectors, image.digest)))
+    origin.add_text(_KEY, json_text(_origin(vectors, image.digest)))
     try:
         with replacing(result) as temporary:
             vectors.to_result(output, image.size).save(temporary, "PNG", pnginfo=origin)
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise
-        return f"{result} cannot be written: {error}"
+        return str(error) if isinstance(error, WriteError) else f"{result} cannot be written: {error}"
     return None
 
 
@@ -149,6 +149,7 @@ def _origin(vectors: TaskVectors, image: str) -> dict[str, str]:
 def _origin_of(result: Path) -> object:
     """What an existing file says that it was made from; None where it is no whole result of ours."""
     try:
+        check_regular(result)
         with result.open("rb") as file:
             file.seek(-len(_END_OF_PNG), 2)
             if file.read() != _END_OF_PNG:

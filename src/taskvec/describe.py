@@ -1,6 +1,5 @@
 """What ``taskvec info`` says."""
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec.canvas import VIEWS
+from taskvec.files import read_json
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.provenance import Combination, Drawn, Former, Provenance, Search
 from taskvec.sites import GRANULARITIES
@@ -51,7 +51,7 @@ def gigaflops(model: MaeVqgan) -> dict[str, float]:
 def holds_vectors(directory: str | Path) -> bool:
     """Whether a directory's configuration is that of task vectors, whatever state they are in."""
     try:
-        values = json.loads((Path(directory) / CONFIG).read_text())
+        values = read_json(Path(directory) / CONFIG)
     except (OSError, ValueError):
         return False
     return isinstance(values, dict) and "model_fingerprint" in values

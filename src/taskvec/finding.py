@@ -159,8 +159,8 @@ def find_sites(
 
     Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
     search by REINFORCE or gradient go on, and one that is over end at once: call ``memory.forget()`` when the result is
-    safe. Raises ValueError where a task comes twice, examples are too few, the statistics belong to another model or
-    other data, or the memory to another search, or where losses are not finite; KeyError where statistics lack a task.
+    safe. Raises ValueError where a task comes twice, examples are too few, the statistics lack a task or belong to
+    another model or other data, or the memory to another search, or where losses are not finite.
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")

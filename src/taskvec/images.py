@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from taskvec.files import read_bytes
+
 # what pillow lists but cannot read by itself, and what is no still image
 _NO_STILL_IMAGES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "WMF"}
 _FULL_RANGE = 4096  # 16-bit images that stay below are of 12 bits or fewer: to scale them would blacken them
@@ -48,7 +50,7 @@ def read_image(path: Path, content: bytes | None = None) -> Image.Image:
     Raises ValueError where it cannot be read as one whole image.
     """
     # from memory: pillow would map a plain TIFF from the file with the width and height of its turned state
-    data = path.read_bytes() if content is None else content
+    data = read_bytes(path) if content is None else content
     try:
         with Image.open(BytesIO(data), formats=_formats()) as image:
             # a phone's MPO file is one photograph with a preview, and a PSD's frames are its layers

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from taskvec import digests
-from taskvec.files import replacing
+from taskvec.files import check_regular, replacing
 from taskvec.heads import HeadOutput, Means, intercept
 from taskvec.models import check_model
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -86,10 +86,10 @@ class Statistics:
     model: str | None = None
 
     def means(self, names: Sequence[str]) -> Means:
-        """The means of these tasks, stacked in this order, as a patch takes them; KeyError for a task not collected."""
+        """The means of these tasks, stacked in this order, as a patch takes them; ValueError for one not collected."""
         missing = [name for name in names if name not in self.tasks]
         if missing:
-            raise KeyError(f"no statistics of {', '.join(missing)}: there are {', '.join(self.tasks)}")
+            raise ValueError(f"no statistics of {', '.join(missing)}: there are {', '.join(self.tasks)}")
         chosen = [self.tasks[name].mean for name in names]
         return Means(
             {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}, self.model_fingerprint
@@ -133,8 +133,7 @@ class Statistics:
         Warns where it is of the format that had no digest which could tell damage.
         """
         path = Path(path)
-        if path.exists() and not path.is_file():
-            raise ValueError(f"{path} is not a file of statistics: expected a regular file")
+        check_regular(path)
         try:
             with safe_open(path, "pt") as file:
                 metadata = dict(file.metadata() or {})

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from taskvec import digests, hub, provenance
 from taskvec.canvas import ViewName
-from taskvec.files import digest, replacing
+from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch
 from taskvec.images import resize, to_rgb
 from taskvec.metrics import is_white
@@ -424,10 +424,7 @@ def _read_config(directory: Path) -> tuple[VectorsConfig, str | None]:
     path = directory / CONFIG
     if not path.is_file():
         raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it")
-    try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    values: Any = read_json(path)
     if not isinstance(values, dict) or "format" not in values:
         raise ValueError(f"{path} is not of task vectors: it has no format")
     version = values["format"]

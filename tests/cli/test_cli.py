@@ -2,18 +2,26 @@
 
 import importlib
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
+from rich.progress import Progress
+from rich.table import Table
 
 import taskvec
-from taskvec.cli import main
+from taskvec.cli import main, terminal
 from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -306,7 +314,7 @@ BAD_INPUT = [
     (["search", "--task", "identity", "--out", "W/search.json"], 1, "--out W/search.json is a file, expected a dir"),
     (["collect", "--out", "W"], 1, "--out W is a directory, expected a file"),
     (["info", "tiny", "--json", "W"], 1, "--json W is a directory, expected a file"),
-    (["info", "tiny", "--json", "/dev/null"], 1, "--json /dev/null is a device or a pipe, expected a file"),
+    (["info", "tiny", "--json", "/dev/null"], 1, "--json /dev/null is a device, expected a file"),
     (["info", "W/deep"], 1, "what was given is nested too deeply"),
     (
         ["search", "--task", "identity", "--out", "W/x", "--statistics", "W/s.safetensors", "--prompts", "9"],
@@ -360,6 +368,157 @@ def test_results_of_something_else_stay(
     assert main([*arguments, "--out", str(tmp_path)]) == 1
     assert "report.html" in capsys.readouterr().err
     assert [path.read_text() for path in tmp_path.iterdir()] == ["of something else"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (TypeError("strange"), 70, "unexpected: TypeError: strange; run it again with --traceback and report it"),
+        (KeyError("step"), 70, "unexpected: KeyError: 'step'; run it again with --traceback and report it"),
+        (RuntimeError("two\nlines"), 70, "unexpected: RuntimeError: two lines; run it again with --traceback and"),
+        (EOFError("ends early"), 70, "unexpected: EOFError: ends early; run it again"),
+        (FileNotFoundError(2, "No such file", "there"), 1, "there: No such file"),
+        (ValueError("a\x1b[2Jb"), 1, "a\\x1b[2Jb"),
+    ],
+)
+def test_whatever_goes_wrong_is_one_sentence(
+    error: Exception, status: int, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("taskvec.cli.models.load_model", fail)
+    assert main(["info", "tiny"]) == status
+    told = capsys.readouterr().err.strip()  # typer puts an empty line before an EOFError
+    assert told.startswith(f"taskvec: {sentence}")
+    assert "\n" not in told
+    for arguments, variable in (
+        (["--traceback", "info", "tiny"], ""),
+        (["info", "tiny", "--traceback"], ""),
+        (["info", "tiny"], "1"),
+    ):
+        monkeypatch.setenv("TASKVEC_TRACEBACK", variable)
+        with pytest.raises((type(error), typer.Abort)) as raised:
+            main(arguments)
+        assert error in (raised.value, raised.value.__cause__)  # typer puts an EOFError into one of its own
+
+
+def test_bad_usage_is_no_traceback(capsys: pytest.CaptureFixture) -> None:
+    assert main(["dance", "--traceback"]) == 2
+    assert capsys.readouterr().err == "taskvec: No such command 'dance'.\n"
+
+
+def _start(*arguments: str, **options: Any) -> subprocess.Popen:
+    """The command in a process of its own, from when it listens to signals on, at which PyTorch is not imported yet."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taskvec", *arguments], stderr=subprocess.PIPE, text=True, **options
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.is_file():
+        process.kill()
+        pytest.skip("this system does not tell who listens to signals")
+    while process.poll() is None:
+        caught = int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16)
+        if caught >> (signal.SIGTERM - 1) & 1:
+            break
+        time.sleep(0.001)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.9])
+def test_a_signal_at_the_start_is_one_line(seconds: float, number: int, status: int, word: str) -> None:
+    """While Python imports, and in the first of the work."""
+    with _start("collect", "--prompts", "100000", "--out", os.devnull + "-absent") as process:
+        time.sleep(seconds)
+        process.send_signal(number)
+        _, told = process.communicate()
+    assert process.returncode == status
+    assert told.splitlines()[-1] == f"taskvec: {word}"
+    assert "Traceback" not in told
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As of a command that a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _start("--version", stdout=subprocess.PIPE) as process:
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (process.returncode, told) == (0, f"{taskvec.__version__}\n")
+
+
+def test_nobody_reads_what_it_prints() -> None:
+    """As with ``| head``: quietly."""
+    with _start("info", "tiny", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        told = process.stderr.read()
+    assert (process.returncode, told) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_what_it_prints_cannot_be_written() -> None:
+    with Path("/dev/full").open("w") as full, _start("--version", stdout=full) as process:
+        _, told = process.communicate()
+    assert process.returncode == 1
+    assert told == "taskvec: standard output cannot be written: No space left on device\n"
+
+
+def test_control_characters_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """In a name, and in what a table says of a task."""
+    assert main(["info", f"{tmp_path}/red\x1b[31m\x07\nline"]) == 1
+    assert capsys.readouterr().err.startswith(f"taskvec: {tmp_path}/red\\x1b[31m\\x07 line is no model")
+    terminal.say("a\x1b[2J\nb\r")
+    assert capsys.readouterr().out == "a\\x1b[2J\nb\\r\n"
+    table = Table("task\x1b]0;title\x07")
+    table.add_row("a\x9b2J")
+    terminal.show(table, 60)
+    printed = capsys.readouterr().out
+    assert "task\\x1b]0;" in printed
+    assert "a\\x9b2J" in printed
+    terminal.console.print("a\x1b[2J\nb")
+    with Progress(*terminal.COLUMNS, console=terminal.console) as progress:
+        progress.add_task("folder\x1b[31m", total=1)
+    printed = capsys.readouterr().err
+    assert printed.startswith("a\\x1b[2J\\nb\n")
+    assert "folder\\x1b" in printed
+
+
+def test_a_link_to_itself_is_no_place_for_results(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["info", "tiny", "--json", str(tmp_path / "loop")]) == 1
+    told = capsys.readouterr()
+    assert told.err == f"taskvec: --json {tmp_path}/loop is a link that leads to itself, expected a file\n"
+    assert told.out == ""
+
+
+def test_a_terminated_find_keeps_the_best_sites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """SIGTERM is as Ctrl-C, but for the status."""
+    module = importlib.import_module("taskvec.search.found")
+    original, steps = module._candidates, []
+
+    def terminate_after(*arguments: object) -> object:
+        steps.append(1)
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_candidates", terminate_after)
+    options = ["--data", "scenes", "--task", "identity", "--queries", "2", "--steps", "40"]
+    assert main(["find", *options, "--out", str(tmp_path / "found")]) == 143
+    told = capsys.readouterr().err
+    assert f"sites, interrupted: {tmp_path / 'found'}" in told
+    assert told.splitlines()[-1] == "taskvec: terminated"
+    assert json.loads((tmp_path / "found" / "config.json").read_text())["found"]["interrupted"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -123,3 +123,11 @@ def test_data_sets_together(photographs: list[Photograph]) -> None:
     assert data.names(np.array([33, 2])) == [*scenes.names(np.array([23])), "classed/02__001"]
     assert data.images_of(np.array([33, 2])) == [*scenes.images_of(np.array([23])), "classed/02"]
     assert data.own_task is None
+
+
+@pytest.mark.parametrize("line", ["/etc/passwd__01", "../../outside__01", "..__01", "__01", "a\\b__01", "a\0b__01"])
+def test_a_list_names_files_of_its_directory_alone(line: str, photographs_directory: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(photographs_directory, tmp_path / "photographs")
+    (root / "classed" / "splits" / "trn" / "more.txt").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=r"more.txt: .*expected NAME__CLASS with the name of a file in JPEGImages"):
+        read_photographs(root)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,21 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from taskvec.models import SHIPPED, load_model
-from taskvec.training import loop
+from taskvec.training import checkpoints, loop
+from taskvec.training.checkpoints import DivergedError
 from taskvec.training.recipe import read_recipe, train
+from training.conftest import MINIATURE
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of the miniature."""
+    directory = tmp_path_factory.mktemp("finished")
+    (directory / "miniature.toml").write_text(MINIATURE)
+    train(read_recipe(directory / "miniature.toml"), directory / "run", Console(quiet=True))
+    return directory / "run"
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
@@ -87,6 +99,121 @@ def test_damaged_runs_are_one_clear_error(recipe: Path, tmp_path: Path) -> None:
     (run / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run.json is damaged"):
         train(read_recipe(recipe), run, Console(quiet=True))
+
+
+@pytest.mark.parametrize("where", range(0, 100, 9))
+def test_a_checkpoint_with_a_changed_byte_is_refused_or_the_same(
+    where: int, finished: Path, recipe: Path, tmp_path: Path
+) -> None:
+    """``where`` is a hundredth of the file."""
+    run = shutil.copytree(finished, tmp_path / "run")
+    content = bytearray((run / "mae.checkpoint.pt").read_bytes())
+    content[where * len(content) // 100] ^= 16
+    (run / "mae.checkpoint.pt").write_bytes(content)
+    shutil.rmtree(run / "model")
+    try:
+        train(read_recipe(recipe), run, Console(quiet=True))
+    except ValueError as error:
+        assert "mae.checkpoint.pt is damaged; remove it to begin the stage again" in str(error)  # noqa: PT017
+    else:
+        one, two = (load_file(directory / "model" / "model.safetensors") for directory in (finished, run))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_changed_weight_of_a_checkpoint_is_refused(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    """Which nothing but the digest tells: the file is one that torch wrote."""
+    run = shutil.copytree(finished, tmp_path / "run")
+    path = run / "mae.checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    next(iter(content["parts"]["model"].values())).flatten()[0] += 1
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"mae.checkpoint.pt is damaged.*its content is not what its digest says"):
+        train(read_recipe(recipe), run, Console(quiet=True))
+    for other in ({"step": 7}, {}, [1], "text"):
+        torch.save(other, path)
+        with pytest.raises(ValueError, match=r"mae.checkpoint.pt is damaged; remove it to begin the stage again"):
+            train(read_recipe(recipe), run, Console(quiet=True))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"mae.checkpoint.pt is a pipe, expected a file"):
+        train(read_recipe(recipe), run, Console(quiet=True))
+
+
+@pytest.mark.parametrize("line", ["{}", "[1]}", '{"step": "one"}', '{"loss": 1}'])
+def test_a_damaged_log_is_named(line: str, finished: Path, recipe: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "mae.jsonl").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=r"mae.jsonl is damaged, expected records with a step"):
+        train(read_recipe(recipe), run, Console(quiet=True))
+
+
+@pytest.mark.parametrize(("stage", "rate"), [("tokenizer", "learning_rate"), ("mae", "adamw_learning_rate")])
+def test_a_training_that_diverges_stops_and_keeps_its_last_good_checkpoint(
+    stage: str, rate: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a rate that no weights survive, with a checkpoint after every step."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    original = read_recipe(recipe)
+    diverging = replace(original, **{stage: replace(getattr(original, stage), **{rate: 1e30}, steps=200)})
+    run = tmp_path / "run"
+    with pytest.raises(DivergedError, match=rf"{stage} diverged at step \d+: .* not finite") as raised:
+        train(diverging, run, Console(quiet=True))
+    assert not (run / "model").exists()
+    for line in (run / f"{stage}.jsonl").read_text().splitlines():
+        record = json.loads(line, parse_constant=pytest.fail)
+        assert all(number is not None for number in record.values())
+    checkpoint = run / f"{stage}.checkpoint.pt"
+    assert checkpoint.exists() == (str(checkpoint) in str(raised.value))
+    if checkpoint.exists():
+        checkpoints.check_finite(checkpoints.read(checkpoint))
+
+
+def test_weights_that_half_precision_does_not_hold_are_no_model(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "model")
+    content = checkpoints.read(run / "mae.checkpoint.pt")
+    content["parts"]["model"]["mask_token"].fill_(1e6)
+    checkpoints.write(run / "mae.checkpoint.pt", content)
+    with pytest.raises(DivergedError, match=r"weights have grown up to 1e\+06, which torch.float16 does not hold"):
+        train(read_recipe(recipe), run, Console(quiet=True))
+    assert not (run / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "model/config.json/", "tokenizer.jsonl/", "mae.checkpoint.pt/", "run.json/"])
+def test_what_stands_in_the_way_is_told_before_the_work(
+    name: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskvec.training.recipe._read_data", lambda *_: pytest.fail("work was done"))
+    path = tmp_path / "run" / name
+    if name.endswith("/"):
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir()
+        path.touch()
+    with pytest.raises(ValueError, match=rf"{name.strip('/')} is a (file|directory), expected a (file|directory)"):
+        train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+
+
+def test_sigterm_keeps_a_checkpoint_and_goes_to_whoever_listens(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, heard = loop.learning_rate_factor, []
+
+    def learning_rate_factor(step: int, steps: int) -> float:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(step, steps)
+
+    monkeypatch.setattr("taskvec.training.tokenizer.learning_rate_factor", learning_rate_factor)
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    assert checkpoints.read(tmp_path / "run" / "tokenizer.checkpoint.pt")["step"] == 3
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:

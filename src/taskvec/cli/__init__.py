@@ -1,43 +1,106 @@
-"""The command: parses, calls, prints. Everything it does is one call of the Python API away."""
+"""The command: parses, calls, prints. Everything it does is one call of the Python API away.
 
+Nothing here imports PyTorch before signals are listened to.
+"""
+
+import os
 import sys
 import warnings
+from contextlib import suppress
 from io import TextIOWrapper
 
-import torch
+from taskvec.cli.signals import BROKEN_PIPE, INTERRUPTED, WORDS, listening
 
-from taskvec.cli import arithmetic, experimenting, models, scores, searching, vectors  # noqa: F401 which adds commands
-from taskvec.cli.terminal import INTERRUPTED, app
+__all__ = ["main"]
 
-__all__ = ["app", "main"]
+UNEXPECTED = 70  # the exit status of what is an error of ours, EX_SOFTWARE of sysexits.h
+TRACEBACK = "--traceback"
+_EXPECTED = (ValueError, OSError, OverflowError, NotImplementedError, MemoryError)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; bad input is one sentence on standard error and a non-zero status, never a traceback."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than the tables have
-    warnings.filterwarnings("ignore", module="PIL")  # of damage that it reads past; what it cannot read is an error
-    try:
-        status = app(arguments or ["--help"], standalone_mode=False) or 0
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except KeyError as error:
-        return _complain(str(error.args[0]) if error.args else "something is missing", 1)
-    except RecursionError:
-        return _complain("what was given is nested too deeply", 1)
-    except (ValueError, OSError, OverflowError, NotImplementedError, MemoryError, torch.OutOfMemoryError) as error:
-        return _complain(str(error) or type(error).__name__, 1)
-    except Exception as error:
-        if type(error) is RuntimeError and "allocate" in str(error):  # as torch says it of a processor's memory
-            return _complain("there is not enough memory for that", 1)
-        # typer's errors of usage have no public class that all its versions share
-        if not hasattr(error, "format_message"):
-            raise
-        return _complain(error.format_message(), 2)  # pyright: ignore[reportAttributeAccessIssue]
-    return _complain("interrupted", INTERRUPTED) if status == INTERRUPTED else status
+    """Run the command; whatever goes wrong is one sentence on standard error and a non-zero status.
+
+    With --traceback among the arguments, or TASKVEC_TRACEBACK=1 in the environment, errors are raised instead.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    raises = TRACEBACK in given or os.environ.get("TASKVEC_TRACEBACK", "0") not in ("", "0")
+    with listening() as signals:
+        from taskvec.cli.commands import app  # noqa: PLC0415 which takes a second or more
+
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than the tables have
+        warnings.filterwarnings("ignore", module="PIL")  # of damage that it reads past; what it cannot read is an error
+        signals.at_once = False
+        try:
+            status = app([word for word in given if word != TRACEBACK] or ["--help"], standalone_mode=False) or 0
+            _flush()
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        except SystemExit as end:
+            status = BROKEN_PIPE if isinstance(end.__context__, BrokenPipeError) else int(end.code or 0)
+        except BrokenPipeError:  # whoever read the output has seen enough
+            status = BROKEN_PIPE
+        except Exception as error:
+            if signals.status is not None:  # which it came from
+                status = signals.status
+            elif raises and not hasattr(error, "format_message"):
+                raise
+            else:
+                status = _complain(*_told(error))
+        if status == INTERRUPTED or signals.status is not None:
+            status = signals.status or INTERRUPTED
+            _complain(WORDS[status], status)
+        if arguments is None:  # the process is about to end, and what it had to do is done
+            signals.at_once = True
+            _close()
+        return status
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error as a sentence, and the status to end with."""
+    from typer import Abort  # noqa: PLC0415
+
+    # typer's errors of usage have no public class that all its versions share, nor has what it makes of an EOFError
+    if hasattr(error, "format_message"):
+        return error.format_message(), 2  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(error, Abort) and isinstance(error.__cause__, EOFError):
+        error = error.__cause__
+    if isinstance(error, RecursionError):
+        return "what was given is nested too deeply", 1
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}", 1
+    if isinstance(error, _EXPECTED) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return str(error) or type(error).__name__, 1
+    if type(error) is RuntimeError and "allocate" in str(error):  # as torch says it of a processor's memory
+        return "there is not enough memory for that", 1
+    return f"unexpected: {type(error).__name__}: {error}; run it again with {TRACEBACK} and report it", UNEXPECTED
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"taskvec: {' '.join(message.split())}", file=sys.stderr)
+    from taskvec.files import escaped  # noqa: PLC0415
+
+    with suppress(OSError):  # nobody reads it
+        print(f"taskvec: {escaped(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return status
+
+
+def _flush() -> None:
+    """Write what is left of standard output, of which the system's error says nothing."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ValueError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _close() -> None:
+    """What cannot be written is let go, of which Python would say so when it ends."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from taskvec import environment
 from taskvec.cli import options
-from taskvec.cli.terminal import app, console, write_json
+from taskvec.cli.terminal import app, console, say, write_json
 from taskvec.data import DataSet, load_data
 from taskvec.experiments import EXPERIMENTS, experiments_named
 from taskvec.experiments.cells import Store
@@ -21,7 +21,7 @@ from taskvec.experiments.protocol import GROUPS, PAPER_LAYERS, Group, protocol
 from taskvec.experiments.results import Table
 from taskvec.experiments.running import report, run
 from taskvec.experiments.study import Study
-from taskvec.files import difference
+from taskvec.files import difference, json_text, read_json
 from taskvec.models import load_model
 from taskvec.presets import PRESETS
 from taskvec.prompts import pairs_of
@@ -60,6 +60,8 @@ def experiment_command(
     experiment takes what is there.
     """
     names = experiments_named(name)
+    files = ("run.json", "log.jsonl", "report.html", "claims.json")
+    options.check_destinations(out, files, ("cells", "tables", "figures"))
     images = _xrays(xrays, names)
     network = load_model(model, options.device_named(device))
     started = time.monotonic()
@@ -93,7 +95,7 @@ def experiment_command(
             progress.update(bar, description=what)
             if seconds is not None:
                 with log.open("a") as lines:
-                    lines.write(json.dumps({"cell": what, "seconds": round(seconds, 3)}) + "\n")
+                    lines.write(json_text({"cell": what, "seconds": round(seconds, 3)}) + "\n")
 
         study = Study(network, chosen, Store(out / "cells", on_cell))
         results = run(names, study, out, console.print)
@@ -102,7 +104,7 @@ def experiment_command(
             report(results, study, out, title, {**facts, "time": {"seconds of this run": time.monotonic() - started}})
     for each in (each for some in results.values() for each in some):
         if isinstance(each, Table):
-            print(f"{each.title}\n\n{to_markdown(each)}")
+            say(f"{each.title}\n\n{to_markdown(each)}")
     write_json(json_file, facts)
     console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html' if name == 'all' else out}")
 
@@ -129,7 +131,7 @@ def _refuse_to_mix(path: Path, facts: dict[str, Any]) -> None:
     try:
         kept, wanted = (
             {"model": each["model"], "data": _kind(each["data"]), "protocol": each["protocol"]}
-            for each in map(json.loads, (path.read_text(), json.dumps(facts)))
+            for each in (read_json(path), json.loads(json_text(facts)))
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not say what study it is of: name another place") from error

@@ -8,7 +8,7 @@ import typer
 
 from taskvec import environment
 from taskvec.cli import options
-from taskvec.cli.terminal import app, console, write_json
+from taskvec.cli.terminal import app, console, say, write_json
 from taskvec.describe import describe_model, describe_vectors, holds_vectors
 from taskvec.models import load_model
 from taskvec.models.checkpoints import convert
@@ -97,5 +97,5 @@ def info_command(
         else describe_model(load_model(target, options.device_named(device)))
     )
     for name, value in facts.items():
-        print(f"{name}: {value}")
+        say(f"{name}: {value}")
     write_json(json_file, facts)

@@ -1,6 +1,6 @@
 """What the commands' options share: their types and help, and checks before any work is done."""
 
-import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,34 +9,36 @@ import typer
 
 from taskvec.data import DATA_SETS
 from taskvec.data.pascal import LAYOUTS
+from taskvec.files import check_destination, check_destination_directory
 from taskvec.models import SHIPPED
 from taskvec.tasks import METRICS, TASKS
 
 
 def file(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a destination before hours are spent on what goes there."""
-    if path is not None and path.is_dir():
-        raise ValueError(f"{option.opts[0]} {path} is a directory, expected a file")
-    if path is not None and path.exists() and not path.is_file():
-        raise ValueError(f"{option.opts[0]} {path} is a device or a pipe, expected a file")
-    return _under_a_directory(option, path)
+    return _checked(option, path, check_destination)
 
 
 def directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """As ``file``, for a directory."""
-    if path is not None and path.exists() and not path.is_dir():
-        raise ValueError(f"{option.opts[0]} {path} is a file, expected a directory")
-    if path is not None and path.is_dir() and not os.access(path, os.W_OK):
-        raise ValueError(f"{option.opts[0]} {path} cannot be written to")
-    return _under_a_directory(option, path)
+    return _checked(option, path, check_destination_directory)
 
 
-def _under_a_directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
+def _checked(option: typer.CallbackParam, path: Path | None, check: Callable[[Path], None]) -> Path | None:
     if path is not None:
-        nearest = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-            raise ValueError(f"{option.opts[0]} {path} cannot be written: {nearest} is no directory to write to")
+        try:
+            check(path)
+        except ValueError as error:
+            raise ValueError(f"{option.opts[0]} {error}") from error
     return path
+
+
+def check_destinations(out: Path, files: Iterable[str], directories: Iterable[str] = ()) -> None:
+    """ValueError where something stands in the way of what will be written in a directory, before hours are spent."""
+    for name in directories:
+        check_destination_directory(out / name)
+    for name in files:
+        check_destination(out / name)
 
 
 def device_named(name: str) -> torch.device:

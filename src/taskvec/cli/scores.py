@@ -9,8 +9,9 @@ from rich.progress import Progress
 from taskvec import environment
 from taskvec import evaluate as evaluation
 from taskvec.cli import options
-from taskvec.cli.terminal import COLUMNS, app, choose_task, console, load
+from taskvec.cli.terminal import COLUMNS, app, choose_task, console, load, say
 from taskvec.data.pascal import FOLDS
+from taskvec.files import check_destination
 from taskvec.models import load_model
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
 from taskvec.report.evaluations import as_line, companions, write_evaluations
@@ -81,9 +82,9 @@ def evaluate_command(
     whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
     if split is not None:
         for name, each in summaries.items():
-            print(f"{chosen.name} {method}, split {name}: {as_line(each, chosen)}")
+            say(f"{chosen.name} {method}, split {name}: {as_line(each, chosen)}")
     if len(evaluations) > 1 or split is None:
-        print(f"{chosen.name} {method}: {as_line(whole, chosen)}")
+        say(f"{chosen.name} {method}: {as_line(whole, chosen)}")
     if json_file is not None:
         facts = {
             "task": chosen.name,
@@ -103,8 +104,10 @@ def _check_companions(path: Path) -> None:
     if path.suffix != ".json":
         raise ValueError(f"--json {path}: expected a name that ends in .json, as two more files go beside it")
     for companion in companions(path):
-        if companion.is_dir():
-            raise ValueError(f"--json {path}: {companion}, which would be written beside it, is a directory")
+        try:
+            check_destination(companion)
+        except ValueError as error:
+            raise ValueError(f"--json {path}: beside it, {error}") from error
 
 
 def _folds(split: str | None) -> list[int] | list[None]:

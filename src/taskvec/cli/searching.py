@@ -8,9 +8,9 @@ import typer
 from rich.progress import Progress
 
 from taskvec.cli import options
+from taskvec.cli.signals import INTERRUPTED
 from taskvec.cli.terminal import (
     COLUMNS,
-    INTERRUPTED,
     SEARCH_COLUMNS,
     SEARCH_LOG,
     SEARCH_STATE,
@@ -33,6 +33,7 @@ from taskvec.search.reinforce import BASELINES
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
+from taskvec.vectors import TENSORS as VECTORS_TENSORS
 
 STEPWISE = ("reinforce", "relaxed")  # searches that take steps, and go on where they were interrupted
 
@@ -188,6 +189,9 @@ def search_command(
     tasks = [choose_task(examples, name, metric) for name in task or [None]]
     places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
     _refuse_to_mix(out, places, overwrite=overwrite)
+    options.check_destinations(out, (SEARCH_LOG, SEARCH_STATE))
+    for place in places.values():
+        options.check_destinations(place, (VECTORS_CONFIG, VECTORS_TENSORS), ("",))
     if statistics is not None:
         collected = Statistics.load(statistics)  # which says itself how its prompts were drawn
         settings = replace(settings, prompts=next(iter(collected.tasks.values())).count, pool=0)

@@ -1,18 +1,18 @@
 """What the commands share beside their options: the application, progress, loading with a word about it, writing."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
-from taskvec import environment
+from taskvec import environment, files
 from taskvec.data import DataSet, load_data
 from taskvec.data.examples import task_for
-from taskvec.files import replacing
+from taskvec.files import escaped
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
@@ -22,10 +22,39 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# names of files are no markup, and never broken into lines
-console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
-INTERRUPTED = 130  # the exit status after Ctrl-C
+
+class _Console(Console):
+    """Shows control characters, of which names of files and tasks may have any, instead of letting them act."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(escaped(item) if isinstance(item, str) else item for item in objects), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            shown = segment.control or segment.text == "\n"
+            yield segment if shown else Segment(escaped(segment.text), segment.style)
+
+
+# names of files are no markup, and never broken into lines
+console = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print a result, line by line, on standard output; control characters are shown, not obeyed."""
+    try:
+        print("\n".join(escaped(line) for line in text.split("\n")))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ValueError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def show(renderable: RenderableType, width: int) -> None:
+    """Print a table on standard output, at least so wide."""
+    _Console(width=max(width, console.width)).print(renderable)
+
+
 SEARCH_LOG, SEARCH_STATE = "search.jsonl", "search.safetensors"
 COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
@@ -34,10 +63,18 @@ SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
 @app.callback(invoke_without_command=True)
 def version_option(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback",
+            help="Let an error through with its traceback, to report it, as TASKVEC_TRACEBACK=1 does.",
+            envvar="TASKVEC_TRACEBACK",
+        ),
+    ] = False,
 ) -> None:
     """Find and use visual task vectors."""
     if version:
-        print(environment.versions()["taskvec"])
+        say(environment.versions()["taskvec"])
         raise typer.Exit
 
 
@@ -63,8 +100,7 @@ def choose_task(data: DataSet, name: str | None, metric: str | None) -> Task:
 
 def write_json(path: Path | None, result: object) -> None:
     if path is not None:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+        files.write_json(path, result)
 
 
 def search_log(progress: Progress, bar: TaskID, log: Path, steps: int | None) -> Callable[[dict[str, Any]], None]:
@@ -79,7 +115,7 @@ def search_log(progress: Progress, bar: TaskID, log: Path, steps: int | None) ->
         progress.update(bar, total=steps, completed=record["step"], status=status)
         log.parent.mkdir(parents=True, exist_ok=True)
         with _partial(log).open("w" if record["step"] == 1 else "a") as lines:
-            lines.write(json.dumps(record) + "\n")
+            lines.write(files.json_text(record) + "\n")
 
     return on_step
 
@@ -91,6 +127,5 @@ def _partial(log: Path) -> Path:
 def keep(vectors: TaskVectors, directory: Path, log: Path) -> None:
     """Save task vectors, and the whole log of their search, whose partial one may lack what was done before a stop."""
     vectors.save_pretrained(directory)
-    with replacing(log) as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in vectors.search.history))
+    files.write_json_lines(log, vectors.search.history)
     _partial(log).unlink(missing_ok=True)

@@ -1,13 +1,11 @@
 """Commands about task vectors: the whole job, apply, the demonstration."""
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from taskvec import apply as application
@@ -21,12 +19,14 @@ from taskvec.cli.terminal import (
     console,
     keep,
     load,
+    say,
     search_log,
+    show,
     write_json,
 )
 from taskvec.data import DATA_SETS
 from taskvec.data.examples import tasks_of
-from taskvec.files import replacing
+from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
@@ -43,6 +43,7 @@ from taskvec.vectors import TaskVectors
 
 STEPS = RelaxedSettings().steps
 JUDGEMENT = ("report.html", "examples.png", "results.json", "pairs.jsonl")  # beside the task vectors
+VECTORS = (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
 OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
@@ -78,6 +79,7 @@ def find_command(
     """
     for name in (VECTORS_CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
+    options.check_destinations(out, (*VECTORS, *JUDGEMENT))
     started = time.monotonic()
     network = load_model(model, options.device_named(device))
     given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing, "metric": metric}
@@ -96,8 +98,7 @@ def find_command(
             lambda _, record: on_step(record),
             lambda vectors: _keep_found(vectors, out),
         )
-    with replacing(out / "pairs.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(pair) + "\n" for pair in outcome.tasks[0].pairs))
+    write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
     with replacing(out / "examples.png") as temporary:
         temporary.write_bytes(example_grid(outcome.tasks[0]))
     _write_outcome(outcome, out, json_file, time.monotonic() - started)
@@ -174,6 +175,7 @@ def demo_command(
     same directory.
     """
     _refuse_what_is_no_demo(out)
+    options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
     settings = _quick(steps, seed)
     network = load_model(model, options.device_named(device))
@@ -185,6 +187,8 @@ def demo_command(
     else:
         train = load(chosen, "train", **given)
     tasks = tasks_of(test)
+    for task in tasks:
+        options.check_destinations(out / "vectors" / task.name, VECTORS, ("",))
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bars = {task.name: progress.add_task(task.name, total=steps, status="") for task in tasks}
         logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG, steps) for name in bars}
@@ -195,7 +199,7 @@ def demo_command(
         keep(found, out / "vectors" / found.task, out / "vectors" / found.task / SEARCH_LOG)
     for name in TASKS.keys() - bars.keys():  # of an earlier demonstration, on other data
         place = out / "vectors" / name
-        for file in (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG):
+        for file in VECTORS:
             (place / file).unlink(missing_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
@@ -223,5 +227,5 @@ def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds:
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)
-    Console(width=max(TABLE_WIDTH, console.width)).print(results_table(outcome))
-    print(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
+    show(results_table(outcome), TABLE_WIDTH)
+    say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")

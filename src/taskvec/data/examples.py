@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from taskvec.files import digest
+from taskvec.files import digest, read_bytes
 from taskvec.tasks import SEGMENTATION, TASKS, Task, task_named
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ def read_each(read: Callable[[int], T], indices: Int[np.ndarray, " n"]) -> list[
 def digests(paths: Sequence[Path]) -> list[str]:
     """What identifies the content of files, whatever they are called: the first 16 hexadecimal digits of SHA-256."""
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(lambda path: digest(path.read_bytes()), paths))
+        return list(threads.map(lambda path: digest(read_bytes(path)), paths))
 
 
 def tasks_of(data: DataSet) -> list[Task]:

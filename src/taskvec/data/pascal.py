@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt8
 
 from taskvec.data.examples import Examples, digests, read_each
 from taskvec.digests import of_json
+from taskvec.files import read_text
 from taskvec.images import read_image, read_rgb, resize
 
 CLASSES = (
@@ -213,8 +214,8 @@ class Pascal:
     def _read_list(self, fold: int) -> list[Line]:
         path = self._lists / LISTS[self.split] / f"fold{fold}.txt"
         try:
-            rows = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            rows = read_text(path).splitlines()
+        except (OSError, ValueError) as error:
             raise ValueError(f"{path} is not a readable list: {error}") from error
         lines = []
         for number, row in enumerate(rows, 1):

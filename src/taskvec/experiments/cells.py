@@ -2,6 +2,7 @@
 
 A cell is a JSON file that holds its key beside its value, so that a directory of cells can be read without this code.
 It appears whole or not at all: an interrupted run goes on where it stopped, and whoever needs a cell again, finds it.
+It also holds a digest of itself, so that a damaged one is never taken for a result.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from taskvec.files import replacing
+from taskvec.files import read_json, write_text
 
 FORMAT = 1  # counts up when the same key comes to mean something else
 
@@ -41,24 +42,43 @@ class Store:
     def get(self, what: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
         """The cell's value, which must be JSON, computed only where it is not there yet.
 
-        ``what`` tells people what it is; only ``key`` tells cells apart. Raises ValueError for a cell that is damaged.
+        ``what`` tells people what it is; only ``key`` tells cells apart. Raises ValueError for a cell that is damaged,
+        and for a value with numbers that are not finite.
         """
         path = self.path(key, ".json")
-        if path.is_file():
-            try:
-                return json.loads(path.read_text())["value"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is damaged ({error}): delete it to compute it anew") from error
+        if path.exists():
+            return _read(path)
         self.on_cell(what, None)
         started = time.perf_counter()
         value = compute()
         seconds = time.perf_counter() - started
-        with replacing(path) as temporary:
-            cell = {"what": what, "seconds": seconds, "key": key, "value": value}
-            temporary.write_text(json.dumps(cell, default=_plain) + "\n")
+        cell = {"what": what, "seconds": seconds, "key": key, "value": value}
+        try:
+            plain = json.loads(json.dumps(cell, default=_plain, allow_nan=False))
+        except ValueError as error:
+            raise ValueError(f"{what}: a number that came out is not finite") from error
+        write_text(path, json.dumps({**plain, "digest": _content(plain)}) + "\n")
         self.on_cell(what, seconds)
         return value
 
     def path(self, key: dict[str, Any], suffix: str) -> Path:
         """Where what belongs to a key is, or would be."""
         return self.directory / f"{digest(key)}{suffix}"
+
+
+def _read(path: Path) -> Any:
+    """The value of a cell; ValueError, which names the file, where it is not what was written there."""
+    try:
+        cell = read_json(path)
+        if cell.pop("digest") != _content(cell) or digest(cell["key"]) != path.stem:
+            raise ValueError("its content is not what its digest or its name says")
+        return cell["value"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged (no cell with a digest): delete it to compute it anew") from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it to compute it anew") from error
+
+
+def _content(cell: dict[str, Any]) -> str:
+    """SHA-256 of all that a cell holds beside it."""
+    return hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Running experiments: their tables and figures as files, and one report of everything."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from taskvec.experiments.claims import verdicts
 from taskvec.experiments.collecting import collect_evidence
 from taskvec.experiments.results import Picture, Table
 from taskvec.experiments.study import Study
-from taskvec.files import replacing
+from taskvec.files import write_json
 from taskvec.report.exports import write_picture, write_table
 from taskvec.report.study import write_study
 
@@ -40,5 +39,4 @@ def report(results: Results, study: Study, out: Path, title: str, facts: dict[st
         (title, [each for name in names for each in results.get(name, ())]) for title, names in SECTIONS.items()
     ]
     write_study(out / "report.html", title, facts, judged, [section for section in sections if section[1]])
-    with replacing(out / "claims.json") as temporary:
-        temporary.write_text(json.dumps([vars(verdict) for verdict in judged], indent=1) + "\n")
+    write_json(out / "claims.json", [vars(verdict) for verdict in judged])

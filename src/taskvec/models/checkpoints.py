@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from taskvec.files import printable, replacing
+from taskvec.files import printable, read_text, replacing
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
 from taskvec.models.pretrained import CARD, CONFIG, WEIGHTS
 from taskvec.models.state_dicts import NEEDED, StateDict, Weight, kind_of, read_state_dict
@@ -366,11 +366,11 @@ def _count(shapes: Mapping[str, Any], prefix: str) -> int:
 def _check_vqgan_config(config: VqganConfig, path: Path) -> None:
     """ValueError where model.yaml describes another tokenizer than the shapes do."""
     try:
-        parameters = yaml.safe_load(path.read_text())["model"]["params"]
+        parameters = yaml.safe_load(read_text(path))["model"]["params"]
         told = {**parameters["ddconfig"], "embed_dim": parameters["embed_dim"], "n_embed": parameters["n_embed"]}
         levels = [told["resolution"] // 2**level for level in range(len(config.multipliers))]
         told["levels with attention"] = [n for n, size in enumerate(levels) if size in told["attn_resolutions"]]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the configuration of a VQGAN: {error}") from error
     found = {
         "n_embed": config.codes,

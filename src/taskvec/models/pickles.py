@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from taskvec.files import check_regular
 from taskvec.models.pickle_limits import check_limits
 from taskvec.models.stored import Storage, StoredTensor, Unreadable
 
@@ -57,6 +58,7 @@ def read_pickled(path: Path) -> Any:
     damaged or compressed, or describes tensors outside itself.
     """
     try:
+        check_regular(path)
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
                 return _read_zip(path)

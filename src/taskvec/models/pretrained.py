@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from taskvec import digests, hub
-from taskvec.files import replacing
+from taskvec.files import read_json, read_text, replacing
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -78,11 +78,7 @@ class Pretrained(nn.Module, ModelHubMixin):
         for name in (CONFIG, WEIGHTS):
             if not (directory / name).is_file():
                 raise ValueError(f"{directory} is not a model: there is no {name} in it")
-        try:
-            values = json.loads((directory / CONFIG).read_text())
-        except ValueError as error:
-            raise ValueError(f"{directory / CONFIG} is not JSON: {error}") from error
-        config = parse(cls.config_class, values, directory / CONFIG)
+        config = parse(cls.config_class, read_json(directory / CONFIG), directory / CONFIG)
         try:
             with safe_open(directory / WEIGHTS, "pt") as file:
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -171,7 +167,7 @@ class Pretrained(nn.Module, ModelHubMixin):
 def _stated_licence(card: Path) -> str | None:
     """``license`` of the metadata at the head of a model card; a card that cannot be read states none."""
     try:
-        return ModelCard(card.read_text()).data.to_dict().get("license")
+        return ModelCard(read_text(card)).data.to_dict().get("license")
     except Exception:  # the hub's reader raises anything for metadata that are not as it expects
         return None
 

@@ -1,6 +1,5 @@
 """An evaluation as files: the result as JSON, every pair as a line of JSONL, and a picture of examples."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taskvec.evaluate import Evaluation, Summary
-from taskvec.files import replacing
+from taskvec.files import json_text, replacing, write_json
 from taskvec.report.figures import ranked_grid
 from taskvec.report.table import METRIC_LABELS
 from taskvec.tasks import Detail, Task
@@ -71,8 +70,7 @@ def write_evaluations(
                 record: dict[str, Any] = {"split": split, **names, "score": score}
                 if each.details is not None:
                     record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
-                lines.write(json.dumps(record) + "\n")
+                lines.write(json_text(record) + "\n")
     with replacing(picture_path) as temporary:
         temporary.write_bytes(picture)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(path, results)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from taskvec.files import difference, replacing
+from taskvec.files import check_regular, difference, replacing
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that JSON can hold
 
@@ -41,8 +41,7 @@ class Memory:
         """
         if not self.path.exists():
             return None
-        if not self.path.is_file():
-            raise damaged(self.path, "it is no regular file")
+        check_regular(self.path)
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = dict(file.metadata() or {})

@@ -1,6 +1,7 @@
 """The loop both stages share: progress for people, JSONL for machines, checkpoints to go on from."""
 
 import json
+import math
 import signal
 import threading
 import time
@@ -8,13 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from taskvec.files import replacing
+from taskvec.files import check_destination, json_text, read_text, write_text
+from taskvec.training import checkpoints
+from taskvec.training.checkpoints import DivergedError
 from taskvec.training.processes import Processes
 
 Numbers = Mapping[str, float]
@@ -59,43 +62,41 @@ def run_stage(
 
     Every random draw of a step must come from its number, so that an interrupted run ends as an uninterrupted one.
     ``NAME.jsonl`` gets the mean of what steps return every hundred steps and, every thousand, what ``validate`` gives.
-    A checkpoint is written every minute, at the end, and on Ctrl-C, which waits for the step to be complete. Of several
-    processes, the first one writes.
+    A checkpoint is written every minute, at the end, and on Ctrl-C or SIGTERM, which wait for the step to be complete.
+    Of several processes, the first one writes.
+
+    Raises DivergedError, with the last good checkpoint kept, as soon as a loss, a gradient or what would be saved
+    is not finite, and ValueError where the checkpoint or the log of the directory is damaged or of something else.
     """
     processes = run.processes
     run.directory.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = run.directory / f"{name}.checkpoint.pt", run.directory / f"{name}.jsonl"
-    first, seconds_before = 0, 0.0
-    try:
-        there = processes.first and checkpoint.exists()
-        saved = processes.firsts(torch.load(checkpoint, weights_only=True, map_location="cpu") if there else None)
-        if saved is not None:
-            for key, part in parts.items():
-                part.load_state_dict(saved[key])
-            first, seconds_before = saved["step"], saved["seconds"]
-    except Exception as error:
-        raise ValueError(f"{checkpoint} is damaged; remove it to begin the stage again: {error}") from error
+    checkpoint, log = stage_files(run.directory, name)
+    there = processes.first and checkpoint.exists()
+    saved = processes.firsts(checkpoints.read(checkpoint) if there else None)
+    first, seconds_before = (0, 0.0) if saved is None else _take_up(saved, parts, steps, checkpoint)
     if processes.first:
         _forget_after(log, first)
     started = saved_at = time.monotonic()
+    kept = first  # the step of the checkpoint that is there
 
     def seconds() -> float:
         return seconds_before + time.monotonic() - started
 
     def save(done: int) -> None:
-        if not processes.first:
-            return
-        with replacing(checkpoint) as path:
-            torch.save({"step": done, "seconds": seconds(), **{k: p.state_dict() for k, p in parts.items()}}, path)
+        states = {key: part.state_dict() for key, part in parts.items()}
+        checkpoints.check_finite(states)  # in every process, as they are the same in all
+        if processes.first:
+            checkpoints.write(checkpoint, {"step": done, "seconds": seconds(), "parts": states})
 
     def write(done: int, numbers: Numbers) -> str:
         if processes.first:
             with log.open("a") as lines:
-                lines.write(json.dumps({"step": done, "seconds": round(seconds(), 1), **numbers}) + "\n")
+                lines.write(json_text({"step": done, "seconds": round(seconds(), 1), **numbers}) + "\n")
         return "  ".join(f"{key} {value:.4g}" for key, value in numbers.items())
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     recent: list[Numbers] = []
+    stop = False
     with (
         _interrupt_between_steps() as interrupted,
         Progress(
@@ -104,43 +105,99 @@ def run_stage(
     ):
         bar = progress.add_task(name, total=steps, completed=first, status="")
         for done in range(first + 1, steps + 1):
-            recent.append(step(done - 1))
-            progress.update(bar, completed=done)
-            if done % LOG_EVERY == 0 or done == steps:
-                progress.update(bar, status=write(done, processes.mean(_means(recent))))
-                recent = []
-            if (done % VALIDATE_EVERY == 0 or done == steps) and processes.first:
-                progress.console.print(f"{name} {done}: {write(done, validate())}")
-            stop = processes.any(interrupted())
-            if time.monotonic() - saved_at > CHECKPOINT_SECONDS or done == steps or stop:
-                save(done)
-                saved_at = time.monotonic()
+            try:
+                recent.append(step(done - 1))
+                progress.update(bar, completed=done)
+                if done % LOG_EVERY == 0 or done == steps:
+                    progress.update(bar, status=write(done, _finite(processes.mean(_means(recent)))))
+                    recent = []
+                if (done % VALIDATE_EVERY == 0 or done == steps) and processes.first:
+                    progress.console.print(f"{name} {done}: {write(done, validate())}")
+                stop = processes.any(interrupted() is not None)
+                if time.monotonic() - saved_at > CHECKPOINT_SECONDS or done == steps or stop:
+                    save(done)
+                    saved_at, kept = time.monotonic(), done
+            except DivergedError as error:
+                there = (
+                    f"the checkpoint of step {kept}, {checkpoint}, is kept" if kept else "there is no checkpoint yet"
+                )
+                raise DivergedError(
+                    f"{name} diverged at step {done}: {error}; {there}. Lower the recipe's learning rates and name "
+                    "another directory"
+                ) from error
             if stop:
-                raise KeyboardInterrupt
+                break
+    _pass_on(interrupted(), stop=stop)
     processes.wait()  # until the first has saved
 
 
-@contextmanager
-def _interrupt_between_steps() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C inside the block only makes the function that it gives return True: half a step must never be saved."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen to signals
-        yield pressed.is_set
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+def stage_files(directory: Path, name: str) -> tuple[Path, Path]:
+    """Checkpoint and log of a stage; ValueError where one of them cannot be written."""
+    paths = directory / f"{name}.checkpoint.pt", directory / f"{name}.jsonl"
+    for path in paths:
+        check_destination(path)
+    return paths
+
+
+def _take_up(saved: checkpoints.Content, parts: dict[str, Stateful], steps: int, source: Path) -> tuple[int, float]:
+    """Give parts their states back; the steps that were done, and the seconds that they took."""
     try:
-        yield pressed.is_set
+        if not 0 < saved["step"] <= steps:
+            raise ValueError(f"it is of step {saved['step']}, expected 1 to {steps}")
+        for key, part in parts.items():
+            part.load_state_dict(saved["parts"][key])
+        return saved["step"], saved["seconds"]
+    except Exception as error:  # as torch's optimizers raise anything
+        raise ValueError(f"{source} is damaged; remove it to begin the stage again: {error}") from error
+
+
+def _finite(numbers: Numbers) -> Numbers:
+    """The same; DivergedError where one is not finite."""
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} is not finite")
+    return numbers
+
+
+def _pass_on(received: int | None, *, stop: bool) -> None:
+    """Let a signal do what whoever listens outside does at it, mostly a KeyboardInterrupt, as where it stopped us."""
+    if received is not None:
+        signal.raise_signal(received)
+    if stop:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupt_between_steps() -> Iterator[Callable[[], int | None]]:
+    """Ctrl-C or SIGTERM inside the block only makes the function that it gives return the signal: half a step must
+    never be saved.
+    """
+    received: list[int] = []
+
+    def listen(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # only the main thread may listen to signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, listen)
+    try:
+        yield lambda: received[0] if received else None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _forget_after(log: Path, step: int) -> None:
     """Drop what a killed run logged after its last checkpoint, and half a last line: those steps are done again."""
     if log.exists():
-        whole = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
-        with replacing(log) as path:
-            path.write_text("".join(kept))
+        whole = [line for line in read_text(log).splitlines(keepends=True) if line.endswith("}\n")]
+        try:
+            kept = [line for line in whole if json.loads(line)["step"] <= step]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{log} is damaged, expected records with a step; move it away to go on") from error
+        write_text(log, "".join(kept))
 
 
 def _means(records: list[Numbers]) -> Numbers:

@@ -20,6 +20,7 @@ from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
 from taskvec.prompts import draw_prompts
 from taskvec.tasks import TASKS
+from taskvec.training.checkpoints import clip_gradients
 from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
 
@@ -86,7 +87,7 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         loss.backward()
         processes.average_gradients(trained)
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        clip_gradients(trained)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()

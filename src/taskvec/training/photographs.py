@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 from taskvec.data.examples import DataSet, Examples
+from taskvec.files import read_text
 from taskvec.images import read_image, read_rgb
 
 NO_CLASS = 0
@@ -72,7 +73,7 @@ def _names(folder: Path) -> list[str]:
     if not (folder / "splits").is_dir():
         return sorted(path.stem for path in (folder / "JPEGImages").glob("*.jpg"))
     listed = {
-        split: {line.partition("__")[0] for path in (folder / "splits" / split).glob("*.txt") for line in _lines(path)}
+        split: {name for path in sorted((folder / "splits" / split).glob("*.txt")) for name in _listed(path)}
         for split in ("trn", "val")
     }
     shared = listed["trn"] & listed["val"]
@@ -81,8 +82,14 @@ def _names(folder: Path) -> list[str]:
     return sorted(listed["trn"])
 
 
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+def _listed(path: Path) -> list[str]:
+    """The names in a list; ValueError for one that is no file's name, and might lead out of the directory."""
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    names = [line.partition("__")[0] for line in lines]
+    for line, name in zip(lines, names, strict=True):
+        if name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise ValueError(f"{path}: {line!r}, expected NAME__CLASS with the name of a file in JPEGImages")
+    return names
 
 
 def _labels(folder: Path, name: str, size: tuple[int, int]) -> tuple[np.ndarray, list[tuple[str, int]]]:

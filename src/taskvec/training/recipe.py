@@ -13,18 +13,22 @@ from rich.console import Console
 from taskvec import environment
 from taskvec.data.examples import DataSet
 from taskvec.data.scenes import CLASSES, Scenes
-from taskvec.files import replacing
+from taskvec.files import check_destination, check_destination_directory, read_json, read_text, write_json
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
-from taskvec.models.pretrained import parse
+from taskvec.models.pretrained import CONFIG, WEIGHTS, parse
 from taskvec.tasks import IDENTITY
+from taskvec.training.checkpoints import DivergedError
 from taskvec.training.figures import Figures
-from taskvec.training.loop import Run
+from taskvec.training.loop import Run, stage_files
 from taskvec.training.mae import MaeRecipe, train_mae
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
 from taskvec.training.photographs import Crops, Together, WholePhotographs, read_photographs, split
 from taskvec.training.processes import Processes, joined
 from taskvec.training.sharpening import SharpeningRecipe, train_sharpening
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer
+
+STAGES = ("tokenizer", "sharpening", "mae")
+STORED = torch.float16  # of the model that comes out
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Recipe:
             raise ValueError(f"photographs is {self.photographs}, expected 0 or more crops")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}, expected 0 or more and less than 2^63")
-        for stage in ("tokenizer", "sharpening", "mae"):  # rates, weights and shares
+        for stage in STAGES:  # rates, weights and shares
             values = vars(getattr(self, stage)) if getattr(self, stage) else {}
             for name, value in values.items():
                 if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
@@ -62,8 +66,8 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Raises ValueError that names the file, the field and what was expected."""
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable recipe: {error}") from error
     return parse(Recipe, values, path)
 
@@ -79,7 +83,8 @@ def train(
 
     ``photographs`` is where a recipe that trains on photographs finds them (``training.photographs`` says how). Started
     by torchrun, all processes train together.
-    Raises ValueError where the directory holds the run of another recipe or of other photographs.
+    Raises ValueError where the directory holds the run of another recipe or of other photographs or something stands
+    where a file will be written, and DivergedError, with the last good checkpoint kept, where numbers are not finite.
     """
     with joined(torch.device(device)) as (processes, own_device):
         return _train(recipe, directory, console, own_device, photographs, processes)
@@ -97,6 +102,8 @@ def _train(
     batches = [recipe.tokenizer.batch // 4, recipe.mae.batch, *([recipe.sharpening.batch] if recipe.sharpening else [])]
     for batch in batches:
         processes.share(range(batch))
+    if processes.first:
+        _check_destinations(directory)
     trained, held_out = _read_data(recipe, photographs)
     if processes.first:
         _claim(directory, recipe, {"trained": trained.describe(), "held_out": held_out.describe()})
@@ -113,10 +120,23 @@ def _train(
     if recipe.sharpening is not None:
         train_sharpening(model.vqgan, recipe.sharpening, figures, tokenizer_held_out, run)
     train_mae(model, recipe.mae, figures, held_out, run)
+    largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
+    if largest > torch.finfo(STORED).max:
+        raise DivergedError(f"weights have grown up to {largest:.3g}, which {STORED} does not hold: lower the rates")
     if processes.first:
-        model.write(directory / "model", torch.float16)
+        model.write(directory / "model", STORED)
     processes.wait()  # until it is there
     return directory / "model"
+
+
+def _check_destinations(directory: Path) -> None:
+    """ValueError where something stands in the way of a file, before hours are spent."""
+    for place in (directory, directory / "model"):
+        check_destination_directory(place)
+    for path in (directory / "run.json", directory / "model" / CONFIG, directory / "model" / WEIGHTS):
+        check_destination(path)
+    for stage in STAGES:
+        stage_files(directory, stage)
 
 
 def _read_data(recipe: Recipe, photographs: Path | None) -> tuple[DataSet, DataSet]:
@@ -141,7 +161,7 @@ def _claim(directory: Path, recipe: Recipe, data: dict[str, object]) -> None:
     record = json.loads(json.dumps(asdict(recipe)))
     if path.exists():
         try:
-            facts = json.loads(path.read_text())
+            facts = read_json(path)
             earlier = dict(facts["recipe"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged: {error}; remove it to go on with the run") from error
@@ -154,6 +174,5 @@ def _claim(directory: Path, recipe: Recipe, data: dict[str, object]) -> None:
         if facts.get("data") != json.loads(json.dumps(data)):
             raise ValueError(f"{directory} holds a run on other photographs; name another directory")
         return
-    with replacing(path) as temporary:
-        facts = {"recipe": record, "data": data, "machine": environment.machine(), "versions": environment.versions()}
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    machine, versions = environment.machine(), environment.versions()
+    write_json(path, {"recipe": record, "data": data, "machine": machine, "versions": versions})

@@ -18,6 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from taskvec.environment import bfloat16_is_fast
 from taskvec.models.vqgan import FeatureMap, Vqgan, to_unit
+from taskvec.training.checkpoints import clip_gradients
 from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
 from taskvec.training.processes import Processes
@@ -138,7 +139,7 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, processes: Processes
     optimizer.zero_grad()
     loss.backward()
     processes.average_gradients(parameters)
-    nn.utils.clip_grad_norm_(parameters, 1.0)
+    clip_gradients(parameters)
     optimizer.step()
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from taskvec.environment import bfloat16_is_fast
 from taskvec.models.vqgan import Vqgan, to_unit
+from taskvec.training.checkpoints import clip_gradients
 from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
 
@@ -140,7 +141,7 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
         optimizer.zero_grad()
         loss.backward()
         processes.average_gradients(trained)
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        clip_gradients(trained)
         optimizer.step()
         return {"mse": float(difference.detach().square().mean()), **numbers}
 
