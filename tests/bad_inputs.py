@@ -285,8 +285,13 @@ CASES = [
     Case("a weight that is missing", _weights(lambda s: s.__delitem__("mask_token")), MODEL, "mask_token is missing"),
     Case("weights cut in half", _half("model/model.safetensors"), MODEL, "model.safetensors is not a safetensors file"),
     Case("no JSON as configuration", _write("model/config.json", "canvas"), MODEL, "config.json is not JSON"),
-    Case("vectors of another model", _other_model, f"{APPLY} --model model", "these task vectors belong to the model"),
-    Case("vectors with a wrong site", _damaged_vectors, APPLY, "names a site that the model does not have"),
+    Case(
+        "vectors of another model",
+        _other_model,
+        f"{APPLY} --model model",
+        "these task vectors are of the model tiny, not of model: pass --model tiny",
+    ),
+    Case("vectors that were edited", _damaged_vectors, APPLY, "config.json is damaged or was changed: its checksum is"),
     Case("vectors cut in half", _half("vectors/vectors.safetensors"), APPLY, "vectors.safetensors"),
     Case("an unwritable output", _unwritable, "apply vectors images --out locked/out", "cannot be written: "),
     Case(

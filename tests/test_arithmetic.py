@@ -5,9 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import records
 from taskvec.arithmetic import calculate, combine
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.provenance import Combination
 from taskvec.tasks import Metric
 from taskvec.vectors import TaskVectors
 
@@ -80,7 +82,7 @@ def root(small_model: MaeVqgan, small_means: Means, tmp_path: Path) -> Path:
             means,
             task=task,
             metric=metric,
-            found={"search": {"images": [task]}},
+            found=records.search(task),
         )
         vectors.save_pretrained(tmp_path / task)
     return tmp_path
@@ -101,12 +103,28 @@ def test_combined_vectors_know_where_they_come_from(
     assert loaded.fingerprint() == combined.fingerprint()
     assert (loaded.task, loaded.config.metric) == ("0.5 * inpainting + 1.5 * segmentation - inpainting", "iou")
     found = loaded.config.found
-    assert found["combined"] == expression
-    assert found["directories"] == {name: str(root / name) for name in ("inpainting", "segmentation")}
-    assert [(term["factor"], term["task"], term["found"]) for term in found["terms"]] == [
-        (factor, task, {"search": {"images": [task]}})
+    assert isinstance(found, Combination)
+    assert found.expression == expression
+    assert [(term.factor, term.task, term.found) for term in found.terms] == [
+        (factor, task, records.search(task))
         for factor, task in ((0.5, "inpainting"), (1.5, "segmentation"), (-1, "inpainting"))
     ]
+    assert str(root) not in (tmp_path / "combined" / "config.json").read_text()
+
+
+def test_a_metric_that_was_asked_for_stays_in_combinations_of_combinations(small_model: MaeVqgan, root: Path) -> None:
+    combine("inpainting", small_model, root, "iou").save_pretrained(root / "masks")
+    combine("segmentation", small_model, root, "mse").save_pretrained(root / "pictures")
+    for expression, metric in (
+        ("masks", "iou"),
+        ("2 * masks + inpainting", "iou"),
+        ("inpainting - masks", "mse"),
+        ("pictures", "mse"),
+        ("pictures + inpainting", "mse"),
+        ("pictures + segmentation", "iou"),
+    ):
+        combine(expression, small_model, root).save_pretrained(root / "again")
+        assert TaskVectors.load(root / "again", small_model).config.metric == metric, expression
 
 
 @pytest.mark.parametrize(
@@ -157,5 +175,5 @@ def test_what_does_not_add_up_is_one_sentence(
 
 
 def test_vectors_of_another_model_are_refused(golden_model: MaeVqgan, root: Path) -> None:
-    with pytest.raises(ValueError, match="belong to the model with fingerprint"):
+    with pytest.raises(ValueError, match="these task vectors are of another model with fingerprint"):
         combine("inpainting + segmentation", golden_model, root)

@@ -7,11 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import records
 from taskvec import evaluate
 from taskvec.canvas import ViewName
 from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts
+from taskvec.provenance import Combination, Former, Term
 from taskvec.tasks import IDENTITY, SEGMENTATION, task_named
 from taskvec.vectors import TaskVectors
 
@@ -76,13 +78,15 @@ def test_pairs_without_any_white_are_counted(small_model: MaeVqgan) -> None:
 
 def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVectors) -> None:
     prompts = draw_prompts(Scenes("test"), IDENTITY, 6, 15, seed=0)
-    record = {"data": "scenes", "images": prompts.query_images[:3]}
+    first, second, third = prompts.query_images[:3]
+    search = records.search(first, held_out=(records.drawn(second, third),))
     for found, count in (
-        ({"search": record}, 3),
-        ({"search": record, "held_out": record, "step": 3}, 3),
-        ({"combined": "a + b", "terms": [{"found": {}}, {"found": {"search": record}}]}, 3),
-        ({"search": {**record, "data": "folder", "root": "/photographs"}}, 0),
-        ({}, 0),
+        (search, 3),
+        (records.search(statistics=records.drawn(first)), 1),
+        (Combination("a + b", (Term(1, "a", "mse", "", None), Term(-1, "b", "iou", "", search))), 3),
+        (Former({"step": 1}, (second,)), 1),
+        (records.search(), 0),
+        (None, 0),
     ):
         assert evaluate.seen(replace(random_vectors.config, found=found), prompts) == count
 

@@ -14,6 +14,7 @@ from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, find_all
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
 from taskvec.prompts import draw_prompts
+from taskvec.provenance import Drawn
 from taskvec.search import CmaSettings, GreedySettings, Memory, ReinforceSettings, RelaxedSettings
 from taskvec.statistics import collect
 from taskvec.tasks import IDENTITY, LOW_LIGHT, SEGMENTATION, Task, image, mask
@@ -45,24 +46,24 @@ def test_the_same_settings_find_the_same_vectors(small_model: MaeVqgan) -> None:
     first, again = (find(small_model, Scenes("train"), "low_light", QUICK) for _ in range(2))
     assert first.config == again.config
     assert len(first.sites) > 0
-    assert len(first.config.found["history"]) == 6
+    assert len(first.search.history) == 6
 
 
 def test_a_search_by_gradient(small_model: MaeVqgan) -> None:
     settings = replace(QUICK, search=RelaxedSettings(steps=6, items=3, checkpoint_every=3))
-    found = find(small_model, Scenes("train"), "low_light", settings).config.found
-    assert found["method"] == "relaxed"
-    assert len(found["history"]) == 6
-    assert found["evaluations"] == 6 * 3 * 3
+    found = find(small_model, Scenes("train"), "low_light", settings).search
+    assert found.method == "relaxed"
+    assert len(found.history) == 6
+    assert found.evaluations == 6 * 3 * 3
 
 
 def test_the_tasks_own_metric_chooses_whatever_the_objective(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
     vectors = find(small_model, data, SEGMENTATION, QUICK)
     held_out = draw_prompts(partition(data, SHARES, PARTITION_SEED)[2], SEGMENTATION, 8, 15, QUICK.seed)
-    assert held_out.query_names == vectors.config.found["held_out"]["query"]
+    assert tuple(sorted(held_out.query_images)) == vectors.search.held_out[0].images
     scores = evaluate.scores(small_model, evaluate.run(small_model, "query_only", vectors.patch), held_out)
-    assert vectors.config.found["held_out_loss"] == pytest.approx(-scores.mean())
+    assert vectors.search.loss == pytest.approx(-scores.mean())
 
 
 def test_a_search_by_gradient_needs_one() -> None:
@@ -73,10 +74,12 @@ def test_a_search_by_gradient_needs_one() -> None:
 def test_prompts_items_and_held_out_are_disjoint_whatever_the_seeds(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
     statistics = collect(small_model, [statistics_prompts(small_model, data, SEGMENTATION, replace(QUICK, seed=7))])
-    found = find(small_model, data, SEGMENTATION, QUICK, statistics).config.found
-    prompts, searched, held_out = (set(found[name]["query"]) for name in ("statistics", "search", "held_out"))
-    prompts |= set(found["statistics"]["support"])
-    assert (len(searched), len(held_out), found["statistics"]["prompts"]) == (4, 8, 16)
+    found = find(small_model, data, SEGMENTATION, QUICK, statistics).search
+    assert isinstance(found.statistics, Drawn)
+    prompts, searched, held_out = (
+        set(drawn.images) for drawn in (found.statistics, found.search[0], found.held_out[0])
+    )
+    assert (len(searched), len(held_out), found.statistics.prompts) == (4, 8, 16)
     assert not prompts & searched
     assert not prompts & held_out
     assert not searched & held_out
@@ -104,7 +107,9 @@ def test_steps_are_reported(small_model: MaeVqgan) -> None:
 def test_statistics_of_another_model_are_refused(small_model: MaeVqgan) -> None:
     prompts = [statistics_prompts(small_model, Scenes("train"), LOW_LIGHT, QUICK)]
     statistics = replace(collect(small_model, prompts), model_fingerprint="0" * 16)
-    with pytest.raises(ValueError, match="the statistics belong to the model with fingerprint 0000000000000000"):
+    with pytest.raises(
+        ValueError, match="the statistics are of another model with fingerprint 0000000000000000, not of this one"
+    ):
         find(small_model, Scenes("train"), LOW_LIGHT, QUICK, statistics)
     with pytest.raises(ValueError, match="no statistics of segmentation"):
         find(small_model, Scenes("train"), SEGMENTATION, QUICK, collect(small_model, prompts))
@@ -128,8 +133,8 @@ def test_statistics_of_another_task_of_the_same_name_are_refused(small_model: Ma
 
 
 def test_small_data_is_used_once_and_smaller_refused(small_model: MaeVqgan) -> None:
-    found = find(small_model, Scenes("train", fold=0, count=30), SEGMENTATION, replace(QUICK, held_out=99)).config.found
-    assert len(found["held_out"]["query"]) == len(set(found["held_out"]["query"])) == 9
+    found = find(small_model, Scenes("train", fold=0, count=30), SEGMENTATION, replace(QUICK, held_out=99)).search
+    assert found.held_out[0].prompts == len(found.held_out[0].images) == 9
     with pytest.raises(ValueError, match="3 examples are too few: 0 fall to the statistics, 3 to the search and 0 to"):
         find(small_model, Scenes("train", fold=0, count=3), SEGMENTATION, QUICK)
 
@@ -144,7 +149,7 @@ def test_one_search_for_the_sites_of_several_tasks(small_model: MaeVqgan) -> Non
         "low_light",
         "mse",
     )
-    assert len(first.config.found["search"]["query"]) == 4  # two of each task
+    assert [drawn.prompts for drawn in first.search.search] == [2, 2]
     assert (first + second).sites == first.sites
 
 
@@ -152,13 +157,13 @@ def test_who_judges_a_search_for_several_tasks(tiny: MaeVqgan) -> None:
     """The official code chooses for several tasks by segmentation; a search for one task is judged by that task."""
     data, settings = Scenes("train", count=600), replace(QUICK, held_out=4, judged_by=("segmentation",))
     both = [SEGMENTATION, LOW_LIGHT]
-    found = find_all(tiny, data, both, settings)[0].config.found
-    alone = find_all(tiny, data, both, replace(settings, judged_by=()))[0].config.found
-    assert found["held_out_loss"] != alone["held_out_loss"]
+    found = find_all(tiny, data, both, settings)[0].search
+    alone = find_all(tiny, data, both, replace(settings, judged_by=()))[0].search
+    assert found.loss != alone.loss
     assert find(tiny, data, LOW_LIGHT, settings).task == "low_light"
     both = [LOW_LIGHT, IDENTITY]  # without segmentation, both choose
     found, alone = (find_all(tiny, data, both, replace(settings, judged_by=by)) for by in (("segmentation",), ()))
-    assert found[0].config.found["held_out_loss"] == alone[0].config.found["held_out_loss"]
+    assert found[0].search.loss == alone[0].search.loss
 
 
 def test_a_search_goes_on_only_as_the_same_search(small_model: MaeVqgan, tmp_path: Path) -> None:
@@ -182,7 +187,7 @@ def test_a_search_goes_on_only_as_the_same_search(small_model: MaeVqgan, tmp_pat
     whole = find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics)
     again = find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, memory=memory)
     assert torch.equal(again.found.mask, whole.found.mask)
-    assert again.record["history"] == whole.record["history"]
+    assert again.record.history == whole.record.history
 
 
 @pytest.mark.parametrize("search", [CmaSettings(), GreedySettings(layers=2, trials=4, sweeps=1)])
@@ -192,7 +197,7 @@ def test_other_searches(small_model: MaeVqgan, search: CmaSettings | GreedySetti
     tasks = [SEGMENTATION, LOW_LIGHT]
     for vectors in (find_all(small_model, data, tasks, settings), find_all(small_model, data, tasks, settings)):
         assert 0 < len(vectors[0].sites) < vectors[0].config.of
-        assert vectors[0].config.found["held_out"] is None  # they have nothing to choose
+        assert vectors[0].search.held_out == ()  # they have nothing to choose
     if isinstance(search, GreedySettings):
         with pytest.raises(ValueError, match="ranks layers by taskness, which takes the statistics of several tasks"):
             find(small_model, data, SEGMENTATION, settings)

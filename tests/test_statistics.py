@@ -11,6 +11,7 @@ from taskvec import statistics as module
 from taskvec.heads import recording
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts
+from taskvec.provenance import Drawn
 from taskvec.statistics import Moments, Statistics, collect
 
 
@@ -37,9 +38,10 @@ def test_collected_statistics_are_those_of_the_head_outputs(
             small_model(prompts.canvases(small_model.geometry), view)
         own = statistics.tasks[prompts.task.name]
         assert own.count == 6
-        assert own.prompts["support"] == prompts.support_names
-        assert own.prompts["query"] == prompts.query_names
-        assert own.prompts.items() >= {"data": "scenes", "split": "test", "draw_seed": 0}.items()
+        assert isinstance(own.prompts, Drawn)
+        assert own.prompts.images == tuple(sorted({*prompts.support_images, *prompts.query_images}))
+        assert own.prompts.data.items() >= {"data": "scenes", "split": "test"}.items()
+        assert (own.prompts.draw_seed, own.prompts.prompts) == (0, 6)
         for stack, layers in recorded.items():
             z = torch.stack(layers, 1).transpose(2, 3)
             seen = view.tokens(stack)

@@ -63,7 +63,7 @@ def test_statistics_are_never_merged_or_overwritten_silently(workspace: Path, ca
 def test_a_search_leaves_vectors_a_log_and_json(workspace: Path, tiny: MaeVqgan) -> None:
     vectors = TaskVectors.load(workspace / "vectors", tiny)
     log = [json.loads(line) for line in (workspace / "vectors" / "search.jsonl").read_text().splitlines()]
-    assert log == vectors.config.found["history"]
+    assert log == list(vectors.search.history)
     assert len(log) == 4
     written = json.loads((workspace / "search.json").read_text())
     assert written["task"] == "low_light"
@@ -129,7 +129,8 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
     assert scores["task_vectors"]["mean"] < 0.5 * scores["query_only"]["mean"]
     assert sorted(path.name for path in out.iterdir()) == sorted(FOUND)
     config = json.loads((out / "config.json").read_text())
-    parts = [set(config["found"][name]["query"]) for name in ("statistics", "search", "held_out")]
+    found = config["found"]
+    parts = [set(drawn["images"]) for drawn in (found["statistics"], *found["search"], *found["held_out"])]
     assert [len(part) for part in parts] == [4, 2, 2]
     assert len(set.union(*parts)) == 8
 

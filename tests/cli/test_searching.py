@@ -107,7 +107,7 @@ def test_the_papers_baselines(statistics: str, tmp_path: Path, method: str, opti
     search = ["search", "--method", method, *options, "--task", "low_light", "--statistics", statistics]
     assert main([*search, "--items", "1", "--objective", "token", "--out", str(tmp_path / method)]) == 0
     vectors = TaskVectors.load(tmp_path / method, tiny)
-    assert vectors.config.found["method"] == method
+    assert vectors.search.method == method
     if method == "cma":
         assert len(vectors.sites) == round(0.1 * vectors.config.of)
 

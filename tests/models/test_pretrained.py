@@ -97,7 +97,9 @@ def test_other_files_are_refused(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty is not a model: there is no config.json"):
         load_model(tmp_path / "empty")
-    with pytest.raises(ValueError, match="huge is no model: expected tiny, small or a directory"):
+    with pytest.raises(
+        ValueError, match="huge is no model: expected one of tiny, small, a directory that holds one, or hub:OWNER/NAME"
+    ):
         load_model("huge")
 
 
