@@ -1,4 +1,5 @@
 import asyncio
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
@@ -379,11 +380,37 @@ def test_means_of_another_model_are_refused(small_model: MaeVqgan, small_means: 
     patch = Patch(sites, sites.mask([0])[None], small_means.map(lambda mean: mean[:1]))
     assert torch.equal(other(canvases, "query_only", patch), small_model(canvases, "query_only", patch))
     other = MaeVqgan(small_model.config)
-    with pytest.raises(
-        ValueError,
-        match=f"are of the model with fingerprint {small_means.model}, not of this one with {other.fingerprint()}",
-    ):
+    of_both = f"of the model with fingerprint {small_means.model}, not of this one with {other.fingerprint()}"
+    with pytest.raises(ValueError, match=of_both):
         other(canvases, "query_only", patch)
+    other.load_state_dict(small_model.state_dict())  # the same object is the same model now
+    assert torch.equal(other(canvases, "query_only", patch), small_model(canvases, "query_only", patch))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.01)
+    with pytest.raises(ValueError, match="the means of the patch are of the model with fingerprint"):
+        other(canvases, "query_only", patch)
+
+
+def test_the_fingerprint_is_asked_for_once(
+    small_model: MaeVqgan, small_means: Means, canvases: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take as long as many passes do."""
+    model, asked = deepcopy(small_model).requires_grad_(), []
+    sites, fingerprint = model.sites("head"), MaeVqgan.fingerprint
+    monkeypatch.setattr(MaeVqgan, "fingerprint", lambda self: asked.append(1) or fingerprint(self))
+    for site in range(3):
+        model(canvases, "query_only", Patch(sites, sites.mask([site])[None], small_means.map(lambda mean: mean[:1])))
+    assert len(asked) == 1
+
+
+def test_means_and_patches_can_be_sent_to_other_processes(
+    small_model: MaeVqgan, small_means: Means, canvases: Tensor
+) -> None:
+    patch = _single_patches(small_model, small_means)[0]
+    expected = small_model(canvases, "query_only", patch)
+    for other in (deepcopy(patch), pickle.loads(pickle.dumps(patch))):  # noqa: S301 (our own)
+        assert torch.equal(small_model(canvases, "query_only", other), expected)
 
 
 @pytest.mark.parametrize("inference", [True, False])

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -77,6 +78,7 @@ class Patchable(HasHeads, Protocol):
 
 # the blocks that are open where this is read: every thread and every asynchronous task sees its own
 _open_blocks: ContextVar[frozenset[object]] = ContextVar("open_blocks", default=frozenset())
+_fingerprints: WeakKeyDictionary[Patchable, tuple[list[tuple[int, int]], str]] = WeakKeyDictionary()
 _hooking = Lock()  # torch numbers hooks without one: two threads can get one number, and lose one of the hooks
 
 
@@ -189,8 +191,7 @@ class Patch:
         tokens or rows are not those of the view and the patch; RuntimeError where the block ends without a patched
         layer having run.
         """
-        fingerprint = model.fingerprint()
-        if self.means.model != fingerprint:
+        if self.means.model != (fingerprint := _fingerprint(model)):
             raise ValueError(
                 f"the means of the patch are of the model with fingerprint {self.means.model}, not of this one with "
                 f"{fingerprint}"
@@ -241,6 +242,20 @@ class Patch:
                     f"the patch selects a position that the run does not have: {stack}, layer {layer}, head {head}, "
                     f"{place} is not in the {view}: choose sites of that view"
                 )
+
+
+def _fingerprint(model: Patchable) -> str:
+    """The model's fingerprint, asked for anew when the weights next to the heads are others.
+
+    Every pass under a patch needs it, and to look at all weights would take a tenth of a small model's pass.
+    """
+    modules = (module for projections in model.projections().values() for module in projections.modules)
+    weights = [weight for module in modules for weight in module.parameters(recurse=False)]
+    state = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
+    known = _fingerprints.get(model)
+    if known is None or known[0] != state:
+        known = _fingerprints[model] = (state, model.fingerprint())
+    return known[1]
 
 
 def _spread(masks: Tensor, index: Int[Tensor, "*positions"]) -> Shaped[Tensor, "rows *positions"]:
