@@ -608,3 +608,68 @@ def test_the_installed_command(tmp_path: Path) -> None:
     usage = subprocess.run([command, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
     for name in ("train", "collect", "search", "find", "evaluate", "combine", "apply", "demo", "convert", "info"):
         assert name in usage
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["find", "--data", "scenes", "--task", "identity", "--overwrite"], "examples.png/"),
+        (["find", "--data", "scenes", "--task", "identity", "--overwrite"], "vectors.safetensors/"),
+        (["demo"], "vectors"),
+        (["demo"], "overview.png/"),
+        (["demo"], "vectors/identity"),
+        (["experiment", "table-3"], "cells"),
+        (["experiment", "table-3"], "figures"),
+        (["experiment", "table-3"], "tables"),
+        (["search", "--task", "identity"], "search.safetensors/"),
+        (["search", "--task", "identity", "--task", "low_light"], "low_light"),
+        (["train", "RECIPE"], "model"),
+    ],
+)
+def test_what_stands_in_the_way_is_told_before_the_work(
+    command: list[str],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """A file where a directory will be, or the other way round (with a slash)."""
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    if name.endswith("/"):
+        path.mkdir()
+    else:
+        path.touch()
+    work = lambda *_, **__: pytest.fail("work was done")  # noqa: E731
+    for place in ("finding.collect", "judging.collect", "cli.searching.collect", "cli.experimenting.run"):
+        monkeypatch.setattr(f"taskvec.{place}", work, raising=False)
+    monkeypatch.setattr("taskvec.training.recipe._read_data", work)
+    recipe = str(Path(__file__).parents[2] / "recipes" / "tiny.toml")
+    arguments = [recipe if word == "RECIPE" else word for word in command]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    kinds = ("directory", "file") if name.endswith("/") else ("file", "directory")
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"taskvec: {tmp_path}/out/{name.rstrip('/')} is a {kinds[0]}, expected a {kinds[1]}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "PIPE", "--out", "out"],
+        ["apply", "VECTORS", "PIPE.png", "--out", "out"],
+        ["search", "--task", "low_light", "--statistics", "PIPE", "--out", "out"],
+        ["convert", "--mae", "PIPE", "--out", "out"],
+    ],
+)
+def test_pipes_are_not_waited_for(
+    arguments: list[str],
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PIPE", "PIPE.png"):
+        os.mkfifo(name)
+    assert main([str(workspace / "vectors") if word == "VECTORS" else word for word in arguments]) == 1
+    assert re.search(r"PIPE(\.png)? is a (device or a )?pipe, expected", capsys.readouterr().err)

@@ -243,6 +243,10 @@ def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
         ("layers = 1", "layers = 0", r"a stack has 0 layers and 2 heads"),
         ("codes = 16", "codes = -1", r"sizes must all be positive"),
         ("local = true", "local = false", r"recipes make models with a local tokenizer"),
+        ("scenes = 96", "scenes = 99999999999999", r"scenes is 99999999999999, expected less than 2\^31"),
+        ("steps = 6\nbatch = 4", "steps = 6\nbatch = 4294967296", r"mae.batch is 4294967296, expected less than 2\^31"),
+        ("seed = 3", "seed = 1979-05-27", r"miniature.toml: seed: input should be a valid integer"),
+        ("seed = 3", "seed = " + 5000 * "[", r"miniature.toml is not a readable recipe: "),
         ("scenes = 96", "scenes = 12", r"scenes is 12, expected at least two of each of the 12 classes"),
         ("[mae]", "[mae]\nrandom_masks = 7.0", r"are shares, expected between 0 and 1"),
         ("autoencoder_steps = 3", "autoencoder_steps = 6", r"autoencoder_steps is 6, expected 1 or more and fewer"),
@@ -252,3 +256,16 @@ def test_wrong_recipes_are_refused(old: str, new: str, message: str, recipe: Pat
     recipe.write_text(recipe.read_text().replace(old, new))
     with pytest.raises(ValueError, match=message):
         read_recipe(recipe)
+
+
+def test_a_pipe_is_no_recipe(tmp_path: Path) -> None:
+    """It would be waited for."""
+    os.mkfifo(tmp_path / "recipe.toml")
+    with pytest.raises(ValueError, match=r"recipe.toml is a pipe, expected a file"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_a_model_of_no_memory_is_one_sentence(recipe: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("codes = 16", "codes = 9223372036854775807"))
+    with pytest.raises(ValueError, match=r"the recipe describes a model that cannot be made"):
+        train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))

@@ -56,11 +56,17 @@ class Recipe:
             raise ValueError(f"photographs is {self.photographs}, expected 0 or more crops")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}, expected 0 or more and less than 2^63")
+        counts = {"scenes": self.scenes, "photographs": self.photographs}
         for stage in STAGES:  # rates, weights and shares
             values = vars(getattr(self, stage)) if getattr(self, stage) else {}
             for name, value in values.items():
+                if isinstance(value, int):
+                    counts[f"{stage}.{name}"] = value
                 if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
                     raise ValueError(f"{stage}.{name} is {value}, expected a finite number of at least 0")
+        for name, count in counts.items():
+            if count >= 2**31:
+                raise ValueError(f"{name} is {count}, expected less than 2^31")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -109,7 +115,10 @@ def _train(
         _claim(directory, recipe, {"trained": trained.describe(), "held_out": held_out.describe()})
     run = Run(directory, recipe.seed, console, processes)
     torch.manual_seed(recipe.seed)
-    model = MaeVqgan(recipe.model).to(device)
+    try:
+        model = MaeVqgan(recipe.model).to(device)
+    except (RuntimeError, OverflowError, TypeError) as error:  # sizes that no memory has
+        raise ValueError(f"the recipe describes a model that cannot be made: {error}") from error
     size = recipe.model.image_size
     if recipe.photographs:
         figures = Figures(trained, len(trained), size, PHOTOGRAPH_TASKS, "natural")
