@@ -11,6 +11,7 @@ VERDICTS = [
     Verdict("C1", "One <b> holds.", "0.1", "0.123\n\nsegmentation +0.5", "Rule one.", "holds", "Why one."),
     Verdict("C2", "Two.", "0.2", "0.234", "Rule two.", "does not hold", "Why two."),
     Verdict("C3", "Three.", "0.3", "0.345\n\n" + "gain\n" * 9, "Rule three.", "does not hold", "Why three."),
+    Verdict("C5", "Five.", "0.5", "0.5", "Rule five.", "cannot be told", "Why five."),
     Verdict("C4", "Four.", "0.4", "", "Rule four.", "cannot be tested here", "Why four."),
 ]
 
@@ -55,13 +56,15 @@ def test_every_verdict_is_told_in_words(html: str):
     assert badges == [
         ("holds", "✓", "1 holds"),
         ("does-not-hold", "✕", "2 do not hold"),
-        ("cannot-be-tested-here", "?", "1 cannot be tested here"),
+        ("cannot-be-told", "?", "1 cannot be told"),
+        ("cannot-be-tested-here", "–", "1 cannot be tested here"),
         *2
         * [
             ("holds", "✓", "holds"),
             ("does-not-hold", "✕", "does not hold"),
             ("does-not-hold", "✕", "does not hold"),
-            ("cannot-be-tested-here", "?", "cannot be tested here"),
+            ("cannot-be-told", "?", "cannot be told"),
+            ("cannot-be-tested-here", "–", "cannot be tested here"),
         ],
     ]
     for verdict in VERDICTS:
