@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from taskvec.data.examples import numbered
 from taskvec.tasks import Metric
 
 FEWEST = 5  # independent groups below which nothing is said of a mean but the mean
@@ -74,7 +75,7 @@ def nested_interval(
     every = np.concatenate(scores)
     runs = np.repeat(np.arange(len(scores)), [len(run) for run in scores])
     names = range(len(every)) if groups is None else [name for run in groups for name in run]
-    numbers = _numbered(names)
+    numbers = numbered(names)
     if len(numbers) != len(every):
         raise ValueError(f"{len(every)} scores are in {len(numbers)} groups: each score needs one")
     shares = 1 / (len(scores) * np.array([len(run) for run in scores]))[runs]
@@ -84,7 +85,7 @@ def nested_interval(
     reach = of_groups.reach
     if len(scores) > 1:
         of_runs = _Spread.of(residuals, shares, runs)
-        of_both = _Spread.of(residuals, shares, _numbered(list(zip(runs.tolist(), numbers.tolist(), strict=True))))
+        of_both = _Spread.of(residuals, shares, numbered(list(zip(runs.tolist(), numbers.tolist(), strict=True))))
         shared = max(0.0, 1 - of_both.variance / of_groups.variance) if of_groups.variance else 0.0
         reach = max(reach, float(np.hypot(of_runs.reach, np.sqrt(shared) * reach)))
     return Interval(mean, mean - reach, mean + reach, len(np.unique(numbers)), len(scores))
@@ -167,9 +168,3 @@ def verdict(difference: Interval, allowed: float) -> Verdict:
     if difference.low > -allowed or (difference.low == difference.high == 0):
         return "not worse"
     return "worse" if difference.high < 0 else "undecided"
-
-
-def _numbered(groups: Sequence[Hashable]) -> Int[np.ndarray, " n"]:
-    """Groups as numbers from 0 on."""
-    known = {name: number for number, name in enumerate(dict.fromkeys(groups))}
-    return np.array([known[name] for name in groups])
