@@ -4,8 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 import records
 from taskvec import evaluate
@@ -18,36 +16,6 @@ from taskvec.tasks import IDENTITY, SEGMENTATION, task_named
 from taskvec.vectors import TaskVectors
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=50))
-def test_an_interval_holds_its_mean(values: list[float]) -> None:
-    result = evaluate.interval(np.array(values))
-    assert result.low - 1e-9 <= result.mean <= result.high + 1e-9
-    assert result.mean == pytest.approx(np.mean(values))
-
-
-def test_an_interval_is_as_wide_as_the_normal_one_for_many_values(random: np.random.Generator) -> None:
-    values = random.normal(size=1000)
-    result = evaluate.interval(values)
-    assert result.high - result.low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.1)
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
-def test_queries_that_do_not_repeat_change_nothing(values: list[float]) -> None:
-    plain, named = (
-        evaluate.interval(np.array(values), names) for names in (None, [str(i) for i in range(len(values))])
-    )
-    assert (plain.mean, plain.low, plain.high) == pytest.approx((named.mean, named.low, named.high))
-
-
-def test_repeating_every_pair_makes_nothing_surer(random: np.random.Generator) -> None:
-    values = random.normal(size=40)
-    names = [str(index) for index in range(40)]
-    once, often = evaluate.interval(values, names), evaluate.interval(np.tile(values, 9), names * 9)
-    assert (once.low, once.high) == pytest.approx((often.low, often.high))
-    blind = evaluate.interval(np.tile(values, 9))
-    assert blind.high - blind.low < 0.5 * (once.high - once.low)
-
-
 def test_a_summary_of_several_splits(small_model: MaeVqgan) -> None:
     method = evaluate.run(small_model, "query_only")
     splits = [draw_prompts(Scenes("test", fold), IDENTITY, 5, 15, seed=fold) for fold in (0, 1)]
@@ -58,12 +26,16 @@ def test_a_summary_of_several_splits(small_model: MaeVqgan) -> None:
     scores = np.concatenate([one.scores for one in each])
     assert summary.mean == pytest.approx(scores.mean())
     assert summary.std == pytest.approx(scores.std(ddof=1))
-    assert summary.std_of_splits == pytest.approx(abs(each[0].scores.mean() - each[1].scores.mean()) / np.sqrt(2))
-    assert (summary.pairs, summary.images) == (10, 10)
+    assert summary.std_of_splits == pytest.approx(abs(each[0].scores.mean() - each[1].scores.mean()) / 2)
+    assert (summary.pairs, summary.images, summary.groups) == (10, 10, 10)
     assert summary.pairs_per_second == pytest.approx(10 / sum(one.seconds for one in each))
     single = evaluate.summarise(each[:1])
     assert single.std_of_splits is None
     assert single.low <= single.mean <= single.high
+    assert summary.high - summary.low > single.high - single.low  # a second search says how far searches are apart
+    patient = [replace(evaluation, prompts=replace(evaluation.prompts, query_groups=["a"] * 5)) for evaluation in each]
+    assert (evaluate.summarise(patient).groups, evaluate.summarise(patient).too_few) == (1, True)
+    assert (patient[0].interval.low, patient[0].interval.high) == (0, np.inf)  # all that an error can be
 
 
 def test_pairs_without_any_white_are_counted(small_model: MaeVqgan) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from taskvec.intervals import Interval, gain, interval, margin, nested_interval, verdict
+from taskvec.intervals import Interval, bounded, gain, interval, margin, nested_interval, verdict
 
 REPEATS = 4000
 
@@ -61,14 +61,44 @@ def test_intervals_cover_what_they_say(draw, images: int) -> None:
     assert covered <= 0.97
 
 
-def test_an_interval_over_runs_covers_the_mean_of_new_searches() -> None:
+@pytest.mark.parametrize("sizes", [[1] * 5 + [5, 5, 10, 10, 20], [1] * 30 + [20] * 3, [2, 3, 4, 5, 6], [1, 1, 1, 1, 8]])
+def test_a_patient_of_many_images_does_not_make_them_more_patients(sizes: list[int]) -> None:
     random = np.random.default_rng(0)
-    covered = []
+    names = np.repeat(np.arange(len(sizes)), sizes)
+    found = [interval(random.normal(0, 1, len(sizes))[names], names.tolist()) for _ in range(REPEATS)]
+    assert np.mean([each.low <= 0 <= each.high for each in found]) >= 0.92
+
+
+@pytest.mark.parametrize("runs", [2, 3, 4, 10])
+@pytest.mark.parametrize("between", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_interval_over_runs_covers_the_mean_of_new_searches(runs: int, between: float, shared: bool) -> None:
+    """Folds of other images each, or seeds judged on the same ones, with and without anything between searches."""
+    random = np.random.default_rng(runs)
+    images = 50
+    names = [list(range(images)) if shared else list(range(run * images, (run + 1) * images)) for run in range(runs)]
+    covered, found = [], Interval(0, 0, 0, 0)
     for _ in range(1000):
-        runs = [random.normal(0.5, 0.05) + random.normal(0, 0.1, 40) for _ in range(4)]
-        found = nested_interval(runs)
+        of_image = random.normal(0.5, 0.1, (1 if shared else runs, images))
+        of_run = random.normal(0, between, (runs, 1)) if between else np.zeros((runs, 1))
+        scores = of_image + of_run + random.normal(0, 0.05, (runs, images))
+        found = nested_interval(list(scores), names)
         covered.append(found.low <= 0.5 <= found.high)
-    assert 0.93 <= np.mean(covered) <= 0.99
+    assert np.mean(covered) >= 0.93
+    assert (found.groups, found.runs) == (images if shared else runs * images, runs)
+
+
+def test_runs_have_equal_weights_and_differ_by_students_t() -> None:
+    runs = [np.array([0.2, 0.21, 0.19]), np.full(9, 0.4) + np.arange(-4, 5) / 100, np.full(5, 0.9)]
+    expected = stats.t.interval(0.95, 2, 0.5, stats.sem([0.2, 0.4, 0.9]))
+    found = nested_interval(runs)
+    np.testing.assert_allclose([found.mean, found.low, found.high], [0.5, *expected])
+
+
+def test_nothing_shown_is_outside_of_the_metrics_range() -> None:
+    wide = Interval(0.5, -0.1, 1.2, 5)
+    assert bounded(wide, "iou") == Interval(0.5, 0, 1, 5)
+    assert bounded(wide, "mse") == Interval(0.5, 0, 1.2, 5)
 
 
 @pytest.mark.parametrize("pairs", [2, 4, 5, 20, 100])

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelled import labelled
 from taskvec.canvas import CanvasGeometry
 from taskvec.data.examples import Part
 from taskvec.data.scenes import Scenes
@@ -89,3 +90,36 @@ def test_taking_some_prompts_keeps_their_order() -> None:
     some = prompts.take(np.array([4, 1]))
     assert some.query_names == [prompts.query_names[4], prompts.query_names[1]]
     np.testing.assert_array_equal(some.support_output, prompts.support_output[[4, 1]])
+
+
+def test_support_and_query_are_of_two_patients_where_a_class_has_two() -> None:
+    patients = ["a", "b", "a", "b", "a", "c", "d", "d", "d"]
+    data = labelled([0] * 6 + [1] * 3, patients)
+    assert pairs_of(data) == 3 * 3 + 2 * 4 + 1 * 5 + 3 * 2
+    for sampling in SAMPLINGS:
+        prompts = draw_prompts(data, SEGMENTATION, 60, 8, 0, sampling=sampling)
+        pairs = list(zip(prompts.support_indices.tolist(), prompts.query_indices.tolist(), strict=True))
+        of_class = [(patients[s], patients[q]) for s, q in pairs if q < 6]
+        assert all(support != query for support, query in of_class)
+        assert all(s != q and s >= 6 for s, q in pairs if q >= 6)  # one patient alone: another image
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 4), min_size=3, max_size=9), st.integers(0, 99))
+def test_the_pairs_of_two_patients_are_all_drawn(patients: list[int], seed: int) -> None:
+    data = labelled([0] * len(patients), patients)
+    prompts = draw_prompts(data, SEGMENTATION, len(patients) * 20, 8, seed)
+    assert len(set(zip(prompts.support_names, prompts.query_names, strict=True))) == pairs_of(data)
+
+
+def test_a_query_alone_in_its_class_needs_no_pair_where_none_is_shown() -> None:
+    data = labelled([0, 1, 1, 2])
+    assert set(draw_prompts(data, SEGMENTATION, 12, 8, 0).query_indices) == {1, 2}
+    prompts = draw_prompts(data, SEGMENTATION, 12, 8, 0, query_only=True)
+    assert set(prompts.query_indices) == {0, 1, 2, 3}
+    assert (prompts.query_indices != prompts.support_indices).all()
+    assert prompts.origin["classes_of_one"] == 0
+    single = draw_prompts(labelled([0]), SEGMENTATION, 2, 8, 0, query_only=True)
+    assert single.query_indices.tolist() == single.support_indices.tolist() == [0, 0]
+    with pytest.raises(ValueError, match="there are 3 examples of 3 classes"):
+        draw_prompts(labelled([0, 1, 2]), SEGMENTATION, 2, 8, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from taskvec import metrics
 from taskvec.canvas import VIEWS, View, ViewName
 from taskvec.heads import Patch
+from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.prompts import Prompts
 from taskvec.provenance import images_of
@@ -22,37 +23,8 @@ Pixels = UInt8[Tensor, "n size size 3"]
 Method = Callable[[UInt8[Tensor, "n canvas canvas 3"]], Pixels]
 
 BATCH = 64
-_BOOTSTRAP_CELLS = 20_000_000  # drawn at once: what fits a few hundred megabytes
 # before a directory, name the methods of the task vectors in it, by the view in which they are patched
 VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def interval(
-    scores: Float[np.ndarray, " n"], images: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap of the mean. Where ``images`` repeat, an image is resampled with all the pairs it is in."""
-    sums, counts = scores, np.ones(len(scores))
-    if images is not None:
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
-        cluster = np.array([numbers[name] for name in images])
-        sums, counts = np.bincount(cluster, scores), np.bincount(cluster)
-    random = np.random.default_rng(seed)
-    at_once = max(1, _BOOTSTRAP_CELLS // len(sums))
-    means = []
-    for first in range(0, resamples, at_once):
-        drawn = random.integers(0, len(sums), (min(at_once, resamples - first), len(sums)))
-        means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return Interval(float(scores.mean()), float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -70,7 +42,8 @@ class Evaluation:
 
     @property
     def interval(self) -> Interval:
-        return interval(self.scores, self.prompts.query_images)
+        """The mean and its 95 % interval over groups of queries, within the range of the metric."""
+        return bounded(interval(self.scores, self.prompts.query_groups), self.prompts.task.metric)
 
     @property
     def both_empty(self) -> int:
@@ -85,10 +58,11 @@ class Evaluation:
 class Summary:
     """Several evaluations together, each of one split.
 
-    ``low`` and ``high`` are a 95 % bootstrap interval over the queries' images, of which there are ``images``. ``std``
-    is over pairs, ``std_of_splits`` over the means of the splits, None for a single one (both with ddof 1).
-    ``both_empty`` counts pairs whose IoU is 1 because neither answer nor truth has a white pixel. ``detail`` is the
-    task's second error, None for a task without.
+    ``low`` and ``high`` are a 95 % interval over ``groups`` of queries, such as patients, that are independent of each
+    other (`taskvec.intervals`), within the metric's range; of several splits, the spread between them is in it. ``std``
+    is over pairs (ddof 1); ``std_of_splits`` over the means of the splits, None for a single one, with ddof 0, as in
+    the paper. ``both_empty`` counts pairs whose IoU is 1 because neither answer nor truth has a white pixel. ``detail``
+    is the task's second error, None for a task without.
     """
 
     mean: float
@@ -98,47 +72,50 @@ class Summary:
     std_of_splits: float | None
     pairs: int
     images: int
+    groups: int
     both_empty: int
     detail: Interval | None
     seconds: float
     pairs_per_second: float
 
+    @property
+    def too_few(self) -> bool:
+        """Whether there are so few groups that no conclusion should be drawn."""
+        return self.groups < FEWEST
+
 
 def summarise(evaluations: Sequence[Evaluation]) -> Summary:
-    """All pairs of these evaluations as one."""
-    scores = np.concatenate([each.scores for each in evaluations])
-    images = [name for each in evaluations for name in each.prompts.query_images]
+    """All pairs of these evaluations as one, in which every split counts the same."""
+    scores = [each.scores for each in evaluations]
+    metric = evaluations[0].prompts.task.metric
+    whole = bounded(nested_interval(scores, [each.prompts.query_groups for each in evaluations]), metric)
+    every = np.concatenate(scores)
     seconds = sum(each.seconds for each in evaluations)
-    whole = interval(scores, images)
     return Summary(
         mean=whole.mean,
         low=whole.low,
         high=whole.high,
-        std=_std(scores),
-        std_of_splits=_std(np.array([each.scores.mean() for each in evaluations])),
-        pairs=len(scores),
-        images=len(set(images)),
+        std=float(every.std(ddof=1)) if len(every) > 1 else None,
+        std_of_splits=float(np.std([split.mean() for split in scores])) if len(scores) > 1 else None,
+        pairs=len(every),
+        images=len({name for each in evaluations for name in each.prompts.query_images}),
+        groups=whole.groups,
         both_empty=sum(each.both_empty for each in evaluations),
         detail=_detail(evaluations),
         seconds=seconds,
-        pairs_per_second=len(scores) / seconds,
+        pairs_per_second=len(every) / seconds,
     )
 
 
 def _detail(evaluations: Sequence[Evaluation]) -> Interval | None:
-    """The second error of the pairs that have one."""
-    named = [
-        (error, name)
-        for each in evaluations
-        if each.details is not None
-        for error, name in zip(each.details, each.prompts.query_images, strict=True)
-        if np.isfinite(error)
-    ]
-    return interval(np.array([error for error, _ in named]), [name for _, name in named]) if named else None
-
-
-def _std(values: Float[np.ndarray, " n"]) -> float | None:
-    return float(values.std(ddof=1)) if len(values) > 1 else None
+    """The second error of the pairs that have one, which is an error whatever the metric is."""
+    errors, groups = [], []
+    for each in evaluations:
+        known = np.isfinite(each.details) if each.details is not None else np.zeros(len(each.scores), bool)
+        if each.details is not None and known.any():
+            errors.append(each.details[known])
+            groups.append([each.prompts.query_groups[row] for row in np.flatnonzero(known)])
+    return bounded(nested_interval(errors, groups), "mse") if errors else None
 
 
 def run(model: MaeVqgan, view: ViewName | View, patch: Patch | None = None, area: DecodeArea | None = None) -> Method:

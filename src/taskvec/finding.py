@@ -110,13 +110,22 @@ def method_of(settings: FindSettings) -> str:
 
 
 def parts_of(data: DataSet) -> list[Part]:
-    """What the means, the search and the choice among its results see; ValueError where nothing is left for one."""
+    """What the means, the search and the choice among its results see, which share no group (patient, video, image).
+
+    Raises ValueError where nothing is left for one of them, or no pair for the means.
+    """
     parts = partition(data, SHARES, PARTITION_SEED)
     sizes = [len(part) for part in parts]
     if not all(sizes):
+        groups = len(set(data.groups_of(np.arange(len(data)))))
         raise ValueError(
-            f"{len(data)} examples are too few: {sizes[0]} fall to the statistics, {sizes[1]} to the search and "
-            f"{sizes[2]} to the choice among its results"
+            f"{len(data)} examples in {groups} groups are too few: {sizes[0]} fall to the statistics, {sizes[1]} to "
+            f"the search and {sizes[2]} to the choice among its results, expected one group for each at least"
+        )
+    if not pairs_of(parts[0]):
+        raise ValueError(
+            f"{len(data)} examples are too few: of the {sizes[0]} that fall to the statistics no two are of one class, "
+            "expected a class of four or more"
         )
     return parts
 
@@ -131,9 +140,11 @@ def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: Fin
     return drawn.take(_one_shot_losses(model, drawn, settings.area).argsort(stable=True)[: settings.prompts].numpy())
 
 
-def _draw(model: MaeVqgan, data: DataSet, task: Task, count: int, settings: FindSettings) -> Prompts:
-    options = {"sampling": settings.sampling, "same_hole": settings.same_hole}
-    return draw_prompts(data, task, count, model.config.image_size, settings.seed, **options)  # pyright: ignore[reportArgumentType]
+def _draw(
+    model: MaeVqgan, data: DataSet, task: Task, count: int, settings: FindSettings, *, query_only: bool = False
+) -> Prompts:
+    options: dict[str, Any] = {"sampling": settings.sampling, "same_hole": settings.same_hole, "query_only": query_only}
+    return draw_prompts(data, task, count, model.config.image_size, settings.seed, **options)
 
 
 @torch.inference_mode()
@@ -224,7 +235,7 @@ def _objective(
     kind: ObjectiveKind,
 ) -> Objective:
     each = min(max(1, items // len(tasks)), len(part))
-    prompts = [_draw(model, part, task, each, settings) for task in tasks]
+    prompts = [_draw(model, part, task, each, settings, query_only=True) for task in tasks]
     sites = model.sites(settings.granularity, settings.stacks)
     means = statistics.means([task.name for task in tasks])
     return Objective(model, sites, means, prompts, kind, area=settings.area, bfloat16=settings.bfloat16)

@@ -1,23 +1,26 @@
 """Means with intervals that cover what they say, and what follows from the difference of two methods.
 
 Scores of one image, or of one patient or video, hang together. What is independent is the *group*, and every formula
-here is over groups; where nothing is said of them, every score is one of its own.
+here is over groups; where nothing is said of them, every score is one of its own. ``docs/statistics.md`` has what these
+intervals cover in simulation, and the verdicts that follow from them.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from taskvec.data.examples import numbered
 from taskvec.tasks import Metric
 
 FEWEST = 5  # independent groups below which nothing is said of a mean but the mean
 CONFIDENCE = 0.95
 IOU_MARGIN = 0.02  # two methods whose IoU differs by less do equally well
 ERROR_MARGIN = 0.05  # the same for errors, as a share of that of the method which is compared with
+RANGES: dict[Metric, tuple[float, float]] = {"iou": (0.0, 1.0), "mse": (0.0, np.inf)}
 
 Verdict = Literal["better", "not worse", "worse", "undecided", "too few"]
 
@@ -27,12 +30,14 @@ class Interval:
     """A mean and its 95 % interval by Student's t over ``groups`` independent groups of scores.
 
     Without a second group, ``low`` and ``high`` are minus and plus infinity: one number says nothing of its spread.
+    ``runs`` are the searches, folds or seeds whose spread is in it; of one run it speaks of that run alone.
     """
 
     mean: float
     low: float
     high: float
     groups: int
+    runs: int = 1
 
     @property
     def too_few(self) -> bool:
@@ -43,24 +48,12 @@ class Interval:
 def interval(scores: Float[np.ndarray, " n"], groups: Sequence[Hashable] | None = None) -> Interval:
     """The mean of scores, each with the same weight, and its interval over the groups that they are in.
 
-    With m_g scores of sum s_g in group g, the mean is the ratio of two sums, sum s_g / sum m_g, whose variance is that
-    of the residuals s_g - mean * m_g (Cochran, Sampling Techniques, section 6.3); for groups of equal size that is
-    Student's t over their means. Raises ValueError where there is no score, or one that is not finite.
+    The variance is the jackknife's that leaves out a group at a time, and Student's t has one degree of freedom less
+    than there are groups; for groups of unequal size, than the effective number of groups, 1 / sum of squared shares of
+    all scores (Kish, Survey Sampling, section 11.7). Of groups of equal size that is Student's t over their means.
+    Raises ValueError where there is no score, or one that is not finite.
     """
-    if len(scores) == 0:
-        raise ValueError("there are no scores, whose mean was asked for")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite numbers")
-    numbers = _numbered(range(len(scores)) if groups is None else groups)
-    sums, counts = np.bincount(numbers, scores), np.bincount(numbers)
-    mean = float(scores.mean())
-    independent = len(sums)
-    if independent < 2:
-        return Interval(mean, -np.inf, np.inf, independent)
-    residuals = (sums - mean * counts) / counts.mean()
-    error = np.sqrt(residuals.var(ddof=1) / independent)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, independent - 1) * error)
-    return Interval(mean, mean - reach, mean + reach, independent)
+    return nested_interval([scores], None if groups is None else [groups])
 
 
 def nested_interval(
@@ -68,18 +61,67 @@ def nested_interval(
 ) -> Interval:
     """The mean over runs, folds or seeds that each have scores of their own, with the spread between them.
 
-    Student's t over the means of the runs, which holds what searches and images add to it alike; never narrower than
-    what images alone make it, as a few runs may agree by chance. ``groups`` of that interval are those of all runs
-    together: a photograph of two folds is one. Raises as ``interval`` does.
+    Every run has the same weight, and within it every score. What lies between runs has the degrees of freedom of runs.
+    Groups that several runs share, a photograph of two seeds, do not differ between runs: what they add is the variance
+    of groups less that of groups within runs (two-way clustering: Cameron, Gelbach and Miller, Journal of Business &
+    Economic Statistics 29, 2011). Never narrower than what groups alone make it, as a few runs may agree by chance.
+    ``groups`` of the result are those of all runs together. Raises as ``interval`` does.
     """
+    if not len(scores) or not all(len(run) for run in scores):
+        raise ValueError("there are no scores, whose mean was asked for")
+    for run in scores:
+        if not np.isfinite(run).all():
+            raise ValueError(f"{int((~np.isfinite(run)).sum())} of {len(run)} scores are not finite numbers")
     every = np.concatenate(scores)
-    names = None if groups is None else [name for run in groups for name in run]
-    within = interval(every, names)
-    if len(scores) < 2:
-        return within
-    between = interval(np.array([run.mean() for run in scores]))
-    reach = max(between.high - between.mean, within.high - within.mean)
-    return Interval(between.mean, between.mean - reach, between.mean + reach, within.groups)
+    runs = np.repeat(np.arange(len(scores)), [len(run) for run in scores])
+    names = range(len(every)) if groups is None else [name for run in groups for name in run]
+    numbers = numbered(names)
+    if len(numbers) != len(every):
+        raise ValueError(f"{len(every)} scores are in {len(numbers)} groups: each score needs one")
+    shares = 1 / (len(scores) * np.array([len(run) for run in scores]))[runs]
+    mean = float(np.mean([run.mean() for run in scores]))
+    residuals = shares * (every - mean)
+    of_groups = _Spread.of(residuals, shares, numbers)
+    reach = of_groups.reach
+    if len(scores) > 1:
+        of_runs = _Spread.of(residuals, shares, runs)
+        of_both = _Spread.of(residuals, shares, numbered(list(zip(runs.tolist(), numbers.tolist(), strict=True))))
+        shared = max(0.0, 1 - of_both.variance / of_groups.variance) if of_groups.variance else 0.0
+        reach = max(reach, float(np.hypot(of_runs.reach, np.sqrt(shared) * reach)))
+    return Interval(mean, mean - reach, mean + reach, len(np.unique(numbers)), len(scores))
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """The jackknife's variance of a mean that leaves out a cluster at a time, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+    @classmethod
+    def of(
+        cls, residuals: Float[np.ndarray, " n"], shares: Float[np.ndarray, " n"], numbers: Int[np.ndarray, " n"]
+    ) -> "_Spread":
+        """``residuals`` and ``shares`` are those of every score in the mean, ``numbers`` those of their clusters."""
+        weights = np.bincount(numbers, shares)
+        clusters = len(weights)
+        if clusters < 2:
+            return cls(np.inf, 0.0)
+        left_out = np.bincount(numbers, residuals) / (1 - weights)
+        return cls(float((clusters - 1) / clusters * (left_out**2).sum()), float(1 / (weights**2).sum() - 1))
+
+    @property
+    def reach(self) -> float:
+        """Half the width of the interval."""
+        if self.variance in (0, np.inf):
+            return self.variance
+        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom) * np.sqrt(self.variance))
+
+
+def bounded(found: Interval, metric: Metric) -> Interval:
+    """The interval without what no score can be: for people to read, not to compute with."""
+    low, high = RANGES[metric]
+    return replace(found, low=max(found.low, low), high=min(found.high, high))
 
 
 def gain(
@@ -109,6 +151,9 @@ def margin(metric: Metric, reference: float) -> float:
     return IOU_MARGIN if metric == "iou" else ERROR_MARGIN * reference
 
 
+MARGINS = f"{IOU_MARGIN:g} IoU, or {ERROR_MARGIN:.0%} of the error of the method compared with"
+
+
 def verdict(difference: Interval, allowed: float) -> Verdict:
     """What follows from a gain, at 2.5 % of error to either side.
 
@@ -123,9 +168,3 @@ def verdict(difference: Interval, allowed: float) -> Verdict:
     if difference.low > -allowed or (difference.low == difference.high == 0):
         return "not worse"
     return "worse" if difference.high < 0 else "undecided"
-
-
-def _numbered(groups: Sequence[Hashable]) -> Int[np.ndarray, " n"]:
-    """Groups as numbers from 0 on."""
-    known = {name: number for number, name in enumerate(dict.fromkeys(groups))}
-    return np.array([known[name] for name in groups])

@@ -9,9 +9,10 @@ import numpy as np
 
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
-from taskvec.evaluate import Interval, Method, interval
+from taskvec.evaluate import Method
 from taskvec.finding import FindSettings, find, method_of, statistics_prompts
 from taskvec.heads import Patch
+from taskvec.intervals import Interval, bounded, interval
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
@@ -131,4 +132,4 @@ def _random_sites(
         mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
         method = evaluate.run(model, "query_only", Patch(sites, mask[None], means))
         draws.append(evaluate.scores(model, method, prompts))
-    return interval(np.mean(draws, 0), prompts.query_images)
+    return bounded(interval(np.mean(draws, 0), prompts.query_groups), prompts.task.metric)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from labelled import Labelled, labelled
 from taskvec.data.examples import partition, task_for, tasks_of
 from taskvec.data.folder import Folder
 from taskvec.data.pictures import Pictures
@@ -22,6 +23,40 @@ def test_parts_are_disjoint_complete_and_hold_their_share_of_every_class(count: 
         classes = np.bincount(part.class_of(np.arange(len(part))), minlength=12)
         whole = np.bincount(data.class_of(np.arange(count)), minlength=12)
         assert np.abs(classes - share * whole).max() <= 1
+        assert abs(len(part) - share * count) <= 3
+
+
+def sizes(data: Labelled) -> list[int]:
+    return [len(part) for part in partition(data, (0.5, 0.2, 0.3), 0)]
+
+
+def test_many_small_classes_starve_no_part() -> None:
+    assert sizes(labelled([example // 3 for example in range(60)])) == [30, 12, 18]
+    assert sizes(labelled(range(20))) == [10, 4, 6]
+    assert sizes(labelled([example // 2 for example in range(40)])) == [20, 8, 12]
+
+
+def test_the_parts_of_large_classes_do_not_move() -> None:
+    parts = partition(Scenes("validation"), (0.5, 0.2, 0.3), 0)
+    assert [part.members[:5].tolist() for part in parts] == [[1, 2, 3, 5, 7], [6, 8, 16, 21, 34], [0, 4, 19, 20, 26]]
+    assert [len(part) for part in parts] == [24576, 9828, 14748]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12)), min_size=4, max_size=80), st.integers(0, 99))
+def test_no_group_is_in_two_parts_and_none_is_empty(examples: list[tuple[int, int]], seed: int) -> None:
+    labels, patients = zip(*examples, strict=True)
+    parts = partition(labelled(labels, patients), (0.5, 0.2, 0.3), seed)
+    members = [set(part.groups_of(np.arange(len(part)))) for part in parts]
+    assert sum(len(part) for part in parts) == len(examples)
+    assert sum(map(len, members)) == len(set.union(*members)) == len(set(patients))
+    assert all(members) or len(set(patients)) < 3
+
+
+@given(st.integers(10, 60), st.integers(2, 9), st.integers(0, 99))
+def test_groups_of_several_images_divide_as_the_shares_do(patients: int, images: int, seed: int) -> None:
+    data = labelled([0] * (patients * images), np.repeat(np.arange(patients), images).tolist())
+    for share, part in zip((0.5, 0.2, 0.3), partition(data, (0.5, 0.2, 0.3), seed), strict=True):
+        assert abs(len(part) / images - share * patients) <= 1
 
 
 def test_a_part_loads_the_examples_of_the_whole() -> None:

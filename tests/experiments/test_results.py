@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from taskvec.evaluate import interval
-from taskvec.experiments.results import Column, Group, Row, Scores, Table, Value
+from taskvec.experiments.paper import TABLE_3, TABLE_6
+from taskvec.experiments.results import Column, Group, Row, Scores, Table, Value, contrast
+from taskvec.intervals import interval
 from taskvec.tasks import Metric
 
 
@@ -17,8 +19,8 @@ def scores(metric: Metric, **groups: list[float]) -> Scores:
 
 def test_a_value_is_over_all_pairs_and_its_spread_over_groups():
     value = scores("iou", a=[0.1, 0.3], b=[0.5, 0.7, 0.9]).value()
-    assert value.mean == pytest.approx(0.5)
-    assert value.spread == pytest.approx(np.std([0.2, 0.7], ddof=1))
+    assert value.mean == pytest.approx(0.45)  # groups count alike
+    assert value.spread == pytest.approx(np.std([0.2, 0.7]))
     assert value.count == 5
     assert value.low < value.mean < value.high
 
@@ -30,14 +32,37 @@ def test_one_group_has_no_spread():
     assert str(replace(value, spread=0.0284)) == "0.200 ± 0.028"
 
 
-def test_images_of_several_groups_are_resampled_together():
-    image = ["x", "y"]
-    together = Scores("iou", {"a": Group(np.array([0.0, 1.0]), image), "b": Group(np.array([0.0, 1.0]), image)})
-    apart = scores("iou", a=[0.0, 1.0], b=[0.0, 1.0])
-    assert (together.value().low, together.value().high) == (0, 1)  # two images
-    assert apart.value().high - apart.value().low <= 1
-    expected = interval(np.array([0.0, 1.0, 0.0, 1.0]), image * 2)
-    assert (together.value().low, together.value().high) == (expected.low, expected.high)
+def test_the_papers_spread_is_that_of_its_four_splits():
+    """Of Table 3's cells, those that its splits in Table 6 give are the standard deviation with ddof 0."""
+    known = {0: 0, 1: 0}
+    for method in TABLE_3.keys() & TABLE_6.keys():
+        for task, printed in enumerate(TABLE_3[method]):
+            splits = [float(number) for number in TABLE_6[method][4 * task : 4 * task + 4]]
+            mean, spread = (float(number) for number in printed.split(" ± "))
+            if len(splits) == 4 and abs(np.mean(splits) - mean) < 6e-4 * max(1, mean):
+                for ddof in known:
+                    known[ddof] += bool(abs(np.std(splits, ddof=ddof) - spread) < 6e-4)
+    assert known == {0: 38, 1: 0}
+
+
+def test_images_of_several_groups_hang_together():
+    random = np.random.default_rng(0)
+    names, same = [str(image) for image in range(30)], random.random(30)
+    together, apart = (
+        Scores("iou", {name: Group(same, [each + name * own for each in names]) for name in "ab"}).value()
+        for own in (False, True)
+    )
+    whole = interval(same)
+    assert (together.low, together.high) == pytest.approx((whole.low, whole.high))
+    assert apart.high - apart.low < together.high - together.low
+
+
+def test_a_value_stays_within_the_metrics_range_and_spreads_over_new_searches():
+    value = scores("iou", a=[0.1, 0.3], b=[0.5, 0.7, 0.9]).value()
+    assert (value.low, value.high) == (0, 1)
+    apart = scores("mse", a=[0.1] * 20, b=[0.2] * 20, c=[0.3] * 20).value()
+    reach = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
+    assert (apart.low, apart.high) == (max(0, 0.2 - reach), pytest.approx(0.2 + reach))
 
 
 @pytest.mark.parametrize(("metric", "sign"), [("iou", 1), ("mse", -1)])
@@ -49,6 +74,8 @@ def test_a_gain_is_positive_where_scores_are_better(metric: Metric, sign: int):
     # what makes a pair hard cancels: every difference is the same
     assert (gain.low, gain.high) == pytest.approx((sign, sign))
     assert theirs.gain_over(ours).mean == pytest.approx(-sign)
+    thrice = contrast((1.0, ours), (2.0, theirs))
+    assert thrice.mean == pytest.approx(3 * hard.mean() + 1)
 
 
 def test_only_the_same_prompts_can_be_compared():

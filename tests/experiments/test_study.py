@@ -21,7 +21,7 @@ def test_scores_are_those_of_the_method_on_the_groups_prompts(study: Study) -> N
         study.model, evaluate.run(study.model, "one_shot", area=study.protocol.settings.area), prompts
     )
     np.testing.assert_array_equal(scores.groups["seed 1"].scores, own)
-    assert scores.groups["seed 1"].images == prompts.query_images
+    assert scores.groups["seed 1"].query_groups == prompts.query_groups
 
 
 @pytest.mark.parametrize("method", PATCHINGS)

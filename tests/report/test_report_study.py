@@ -11,6 +11,7 @@ VERDICTS = [
     Verdict("C1", "One <b> holds.", "0.1", "0.123\n\nsegmentation +0.5", "Rule one.", "holds", "Why one."),
     Verdict("C2", "Two.", "0.2", "0.234", "Rule two.", "does not hold", "Why two."),
     Verdict("C3", "Three.", "0.3", "0.345\n\n" + "gain\n" * 9, "Rule three.", "does not hold", "Why three."),
+    Verdict("C5", "Five.", "0.5", "0.5", "Rule five.", "cannot be told", "Why five."),
     Verdict("C4", "Four.", "0.4", "", "Rule four.", "cannot be tested here", "Why four."),
 ]
 
@@ -44,8 +45,8 @@ def test_it_loads_nothing_from_outside(html: str):
 
 def test_the_contents_lead_to_every_section_in_order(html: str):
     targets = re.findall(r'<a href="#([^"]+)"', html)
-    assert targets == ["C1", "C2", "C3", "C4", "run", "claims", "section-1", "section-2"]
-    places = [html.index(f'id="{target}"') for target in targets[4:]]
+    assert targets == ["C1", "C2", "C3", "C5", "C4", "run", "claims", "section-1", "section-2"]
+    places = [html.index(f'id="{target}"') for target in targets[5:]]
     assert places == sorted(places)
     assert all(html.count(f'id="{target}"') == 1 for target in targets)
 
@@ -55,13 +56,15 @@ def test_every_verdict_is_told_in_words(html: str):
     assert badges == [
         ("holds", "✓", "1 holds"),
         ("does-not-hold", "✕", "2 do not hold"),
-        ("cannot-be-tested-here", "?", "1 cannot be tested here"),
+        ("cannot-be-told", "?", "1 cannot be told"),
+        ("cannot-be-tested-here", "\N{EN DASH}", "1 cannot be tested here"),
         *2
         * [
             ("holds", "✓", "holds"),
             ("does-not-hold", "✕", "does not hold"),
             ("does-not-hold", "✕", "does not hold"),
-            ("cannot-be-tested-here", "?", "cannot be tested here"),
+            ("cannot-be-told", "?", "cannot be told"),
+            ("cannot-be-tested-here", "\N{EN DASH}", "cannot be tested here"),
         ],
     ]
     for verdict in VERDICTS:
@@ -69,7 +72,7 @@ def test_every_verdict_is_told_in_words(html: str):
         assert verdict.rule in html
         assert verdict.explanation in html
     assert html.count("One &lt;b&gt; holds.") == 2
-    assert html.count("<h4>Here</h4>") == 3  # nothing of what was not tested
+    assert html.count("<h4>Here</h4>") == 4  # nothing of what was not tested
 
 
 def test_only_long_details_are_folded(html: str):

@@ -37,7 +37,9 @@ def evaluate_command(
     split: Annotated[
         str | None, typer.Option(help="A fold of scenes or Pascal-5i, 0 to 3, or all four; without, all classes.")
     ] = None,
-    part: Annotated[str, typer.Option(help="test, train, or what else there is: validation of scenes, all.")] = "test",
+    part: Annotated[
+        str, typer.Option(help="test, train, or what else there is: validation and final of scenes, all.")
+    ] = "test",
     layout: options.Layout = None,
     skip_missing: options.SkipMissing = False,
     metric: options.Metric = None,

@@ -24,7 +24,7 @@ from taskvec.cli.terminal import (
     show,
     write_json,
 )
-from taskvec.data import DATA_SETS
+from taskvec.data import DATA_SETS, judging_split
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings
@@ -91,7 +91,7 @@ def find_command(
         outcome, _ = find_and_judge(
             network,
             examples,
-            load(data, "test", **given),
+            load(data, judging_split(data), **given),
             [chosen],
             settings,
             queries,
@@ -181,7 +181,7 @@ def demo_command(
     network = load_model(model, options.device_named(device))
     chosen = data or ("folder" if root else "scenes" if model == "tiny" else "pictures")
     given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing}
-    test = load(chosen, "test", **given, seed=seed if chosen == "scenes" else None)
+    test = load(chosen, judging_split(chosen), **given, seed=seed if chosen == "scenes" else None)
     if chosen in ("scenes", "pictures"):
         train = load("scenes", "validation", fold=split, seed=seed)  # which no model was trained on either
     else:

@@ -33,4 +33,9 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
     return kind(split=split, **options)  # pyright: ignore[reportArgumentType]
 
 
-__all__ = ["DATA_SETS", "DataSet", "Folder", "Pascal", "Pictures", "Scenes", "load_data"]
+def judging_split(name: str) -> str:
+    """The split of a data set on which results are judged: of scenes the one that nothing is ever chosen on."""
+    return "final" if name == "scenes" else "test"
+
+
+__all__ = ["DATA_SETS", "DataSet", "Folder", "Pascal", "Pictures", "Scenes", "judging_split", "load_data"]

@@ -1,6 +1,6 @@
 """What every data set gives: images, with the mask of one object or an output of their own, at the size asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from taskvec.files import digest, read_bytes
 from taskvec.tasks import SEGMENTATION, TASKS, Task, task_named
 
 T = TypeVar("T")
+FEW = 10  # examples that a class gives to its smallest part; with fewer, how a share is rounded matters
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,51 @@ class Part:
 
 
 def partition(data: DataSet, shares: tuple[float, ...], seed: int) -> list[Part]:
-    """Random parts of these shares (which sum to 1), each with its share of every class; no group is in two of them."""
+    """Random parts of these shares (which sum to 1), each with its share of every class; no group is in two of them.
+
+    A class that its shares do not divide gives what is left to the parts that are the furthest behind, so that many
+    small classes starve none. No part is empty where there are as many groups as parts.
+    """
     random = np.random.default_rng(seed)
     every = np.arange(len(data))
     classes = data.class_of(every)
-    groups = np.unique(data.groups_of(every), return_inverse=True)[1]
+    groups = numbered(data.groups_of(every))
     part_of_group = np.full(len(every), -1)
+    owed = np.zeros(len(shares))  # what small classes before have not given to each part
     for one_class in np.unique(classes):
         members = np.flatnonzero(classes == one_class)
         members = random.permutation(members[part_of_group[groups[members]] < 0])  # others followed another class
-        ends = np.round(np.cumsum(shares) * len(members)).astype(int)
-        for part, piece in enumerate(np.split(members, ends[:-1])):
-            part_of_group[groups[piece]] = part
+        if len(members) * min(shares) >= FEW:
+            ends = np.round(np.cumsum(shares) * len(members)).astype(int)
+        else:
+            exact = np.array(shares) * len(members)
+            sizes = np.floor(exact + 1e-9).astype(int)
+            owed += exact - sizes
+            behind = np.argsort(-owed, kind="stable")[: len(members) - sizes.sum()]
+            sizes[behind] += 1
+            owed[behind] -= 1
+            ends = np.cumsum(sizes)
+        own, first, counts = np.unique(groups[members], return_index=True, return_counts=True)
+        order = first.argsort()
+        middles = np.cumsum(counts[order]) - counts[order] / 2
+        part_of_group[own[order]] = np.searchsorted(ends[:-1], middles, side="right")
+    _feed(part_of_group, np.bincount(groups, minlength=len(every)), len(shares))
     return [Part(data, np.flatnonzero(part_of_group[groups] == part)) for part in range(len(shares))]
+
+
+def _feed(part_of_group: Int[np.ndarray, " groups"], sizes: Int[np.ndarray, " groups"], parts: int) -> None:
+    """Give every empty part the smallest group of the part that has the most of them, where that leaves it one."""
+    for part in range(parts):
+        counts = np.bincount(part_of_group[part_of_group >= 0], minlength=parts)
+        if counts[part] == 0 and counts.max() > 1:
+            groups = np.flatnonzero(part_of_group == counts.argmax())
+            part_of_group[groups[sizes[groups].argmin()]] = part
+
+
+def numbered(names: Sequence[Hashable]) -> Int[np.ndarray, " n"]:
+    """Names as numbers from 0 on, in the order in which they come first."""
+    known = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([known[name] for name in names], np.int64)
 
 
 def read_each(read: Callable[[int], T], indices: Int[np.ndarray, " n"]) -> list[T]:

@@ -27,7 +27,7 @@ CLASSES = (
     "bar",
     "drop",
 )
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "final")  # the number of a split is in its random stream: add at the end
 FOLDS = 4
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -42,6 +42,8 @@ PerScene = Float[np.ndarray, " n"]
 class Scenes:
     """The scenes of one split: scene ``i`` is a function of (split, seed, fold, i) alone, drawn when it is asked for.
 
+    Models are trained on ``train``, task vectors found on ``validation``, and what is developed is tried on ``test``.
+    Published results are on ``final``, on which nothing is ever chosen: no settings, checkpoints or margins.
     ``fold`` 0..3 keeps the three classes of that fold; None keeps all twelve. Classes alternate with the index, so each
     is equally frequent. Raises ValueError for an unknown split or fold.
     """
@@ -75,7 +77,7 @@ class Scenes:
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return [
             f"{self.split}/{self.seed}/{index}_{CLASSES[c]}"
-            for index, c in zip(indices, self.class_of(indices), strict=True)
+            for index, c in zip(np.asarray(indices).tolist(), self.class_of(indices).tolist(), strict=True)
         ]
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:

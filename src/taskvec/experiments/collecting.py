@@ -24,13 +24,15 @@ def collect_evidence(study: Study) -> Evidence:
     if segments:
         scores |= {(method, "segmentation"): study.scores(method, "segmentation") for method in TABLE_5}
         scores |= {(method, COMPOSED): each for method, each in composed_scores(study).items()}
+    stacks = (study.model.config.encoder, study.model.config.decoder)
     return Evidence(
         scores=scores,
         xrays=xray_scores(study),
         clustering=correlations(study),
         gigaflops={"this model": gigaflops(study.model), "published": _published()},
-        starts={place: -score for place, score in start_scores(study).items()} if segments else {},
-        layers=study.model.config.encoder.layers + study.model.config.decoder.layers,
+        starts=start_scores(study) if segments else {},
+        layers=sum(stack.layers for stack in stacks),
+        heads=sum(stack.layers * stack.heads for stack in stacks),
     )
 
 

@@ -44,15 +44,16 @@ class Evidence:
     """``scores`` by method and task (of METHODS; tasks of `taskvec.tasks.TASKS` and COMPOSED).
 
     ``xrays`` likewise, on x-rays, empty where there are none. ``clustering`` are the rank correlations of heads'
-    taskness with silhouette and Davies-Bouldin scores. ``gigaflops`` is what ``taskvec info`` counts of the model and,
-    under ``published``, of the published architecture. ``starts`` are the best losses of greedy random search's
-    random starts by (layers k, share p) at segmentation: minus the IoU. ``layers`` are those of both stacks that k of
-    them are chosen from.
+    taskness with silhouette and Davies-Bouldin scores, over ``heads`` heads. ``gigaflops`` is what ``taskvec info``
+    counts of the model and, under ``published``, of the published architecture. ``starts`` are the scores of greedy
+    random search's best random start by (layers k, share p) at segmentation, on the items that are searched on.
+    ``layers`` are those of both stacks that k of them are chosen from.
     """
 
     scores: dict[tuple[str, str], Scores]
     xrays: dict[tuple[str, str], Scores] = field(default_factory=dict)
     clustering: tuple[float, float] | None = None
     gigaflops: dict[str, dict[str, float]] = field(default_factory=dict)
-    starts: dict[tuple[int, float], float] = field(default_factory=dict)
+    starts: dict[tuple[int, float], Scores] = field(default_factory=dict)
     layers: int | None = None
+    heads: int | None = None

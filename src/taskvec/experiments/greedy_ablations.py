@@ -1,13 +1,16 @@
 """Tables 10 and 11 and Figure 14: where greedy random search may patch, in which groups, and how it starts."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.experiments.layout import group_table
 from taskvec.experiments.methods import PATCHINGS, find_settings, layers_of
-from taskvec.experiments.results import Picture, Table
+from taskvec.experiments.results import Group, Picture, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.finding import search_objective
 from taskvec.report.panels import grid_figure
@@ -37,8 +40,8 @@ def _segmentation(study: Study, name: str, title: str, note: str, methods: tuple
     return [group_table(study, name, title, note, methods, SEGMENTATION)]
 
 
-def start_scores(study: Study) -> dict[tuple[int, float], float]:
-    """Figure 14's numbers, of the first group: the best random start's IoU on the search items, by layers and share."""
+def start_scores(study: Study) -> dict[tuple[int, float], Scores]:
+    """Figure 14's numbers, of the first group: the best random start's IoU on each search item, by layers, share."""
     protocol, group = study.protocol, study.protocol.groups[0]
     base = find_settings(PATCHINGS["greedy"], protocol, study.model, group.seed)
     grid = {}
@@ -47,23 +50,28 @@ def start_scores(study: Study) -> dict[tuple[int, float], float]:
             search = replace(protocol.greedy, layers=layers, share=share, seed=group.seed)
             settings = replace(base, search=search)
 
-            def compute(settings=settings, search=search) -> float:
+            def compute(settings=settings, search=search) -> dict[str, Any]:
                 statistics = study.statistics(group)
                 objective = search_objective(
                     study.model, group.train, [study.task("segmentation")], settings, statistics
                 )
                 order = layers_by_taskness(objective.sites, taskness(statistics))
-                return -starts(objective, order, len(objective.sites), objective.items, search, None)[1]
+                mask = starts(objective, order, len(objective.sites), objective.items, search, None)[0]
+                losses = objective(mask.expand(objective.items, -1), torch.arange(objective.items))
+                return {"scores": (-losses).tolist(), "query_groups": objective.prompts[0].query_groups}
 
-            key = {"cell": "starts", "settings": settings}
-            grid[layers, share] = study.cell(f"starts in {layers} layers at {share}", key, group, compute)
+            key = {"cell": "scores of starts", "settings": settings}
+            kept = study.cell(f"starts in {layers} layers at {share}", key, group, compute)
+            grid[layers, share] = Scores("iou", {group.name: Group(np.array(kept["scores"]), kept["query_groups"])})
     return grid
 
 
 def figure_14(study: Study) -> list[Picture]:
     if "segmentation" not in study.task_names:
         return []
-    figure: Figure = grid_figure(start_scores(study), "layers k", "share p", "best start's IoU")
+    figure: Figure = grid_figure(
+        {place: each.mean for place, each in start_scores(study).items()}, "layers k", "share p", "best start's IoU"
+    )
     note = (
         "Segmentation IoU on the search items of the best of the random starts, in the first group. The paper's best "
         "is k = 17 of 32 layers, p = 0.3."

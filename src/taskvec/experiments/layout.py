@@ -76,6 +76,8 @@ def spread_note(study: Study) -> str:
     groups = study.protocol.groups
     pairs = study.protocol.pairs
     if len(groups) == 1:
-        return f"One group of up to {pairs} pairs; 95 % bootstrap intervals."
+        return f"One search of each method, up to {pairs} pairs; 95 % intervals over images."
     kind = "seeds" if groups[0].name.startswith("seed") else "splits and seeds" if "," in groups[0].name else "splits"
-    return f"Means ± standard deviation over {len(groups)} {kind} of up to {pairs} pairs each."
+    return (
+        f"Means ± standard deviation (ddof 0, as in the paper) over {len(groups)} {kind} of up to {pairs} pairs each."
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from taskvec.data import DataSet, load_data
+from taskvec.data import DataSet, judging_split, load_data
 from taskvec.data.examples import tasks_of
 from taskvec.data.pascal import FOLDS
 from taskvec.finding import FindSettings
@@ -53,9 +53,10 @@ PAPER_LAYERS = 17 / 32  # of all layers, that greedy random search searches
 
 
 def scenes_groups(seeds: Sequence[int]) -> tuple[Group, ...]:
-    """Drawn scenes that no model was trained on, others for every seed."""
+    """Drawn scenes that no model was trained on, others for every seed, judged on those that nothing is chosen on."""
+    judging = judging_split("scenes")
     return tuple(
-        Group(f"seed {s}", load_data("scenes", "validation", seed=s), load_data("scenes", "test", seed=s), s)
+        Group(f"seed {s}", load_data("scenes", "validation", seed=s), load_data("scenes", judging, seed=s), s)
         for s in seeds
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from taskvec.evaluate import Interval, interval
+from taskvec.intervals import Interval, bounded, nested_interval
 from taskvec.tasks import Metric
 
 Better = Literal["higher", "lower"]
@@ -17,9 +17,10 @@ BETTER: dict[Metric, Better] = {"iou": "higher", "mse": "lower"}
 
 @dataclass(frozen=True)
 class Value:
-    """A mean with its 95 % bootstrap interval over query images.
+    """A mean with its 95 % interval, in which is what the groups, which are splits or seeds, and images add to it.
 
-    ``spread`` is the standard deviation (ddof 1) of the means of the groups, which are splits or seeds; None for one.
+    ``spread`` is the standard deviation of the groups' means as the paper's is, over those that there are (ddof 0);
+    None for one. The interval is about others, too, and therefore wider.
     """
 
     mean: float
@@ -37,10 +38,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Group:
-    """One split or seed: the score of every prompt and the image of its query."""
+    """One split or seed: the score of every prompt, and what its query hangs together with (``query_groups``)."""
 
     scores: Float[np.ndarray, " n"]
-    images: Sequence[str]
+    query_groups: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,6 @@ class Scores:
     def better(self) -> Better:
         return BETTER[self.metric]
 
-    @property
-    def images(self) -> list[str]:
-        """The image of each pair's query; an image of two splits or seeds counts once."""
-        return [image for group in self.groups.values() for image in group.images]
-
     def only(self, group: str) -> "Scores":
         """Those of one group."""
         return Scores(self.metric, {group: self.groups[group]})
@@ -68,29 +64,44 @@ class Scores:
         """The scores of all groups."""
         return np.concatenate([group.scores for group in self.groups.values()])
 
+    @property
+    def mean(self) -> float:
+        """Of the groups' means."""
+        return float(np.mean([group.scores.mean() for group in self.groups.values()]))
+
     def value(self) -> Value:
-        """All pairs of all groups as one number."""
-        every = self.every
-        whole = interval(every, self.images)
-        means = [float(group.scores.mean()) for group in self.groups.values()]
-        spread = float(np.std(means, ddof=1)) if len(means) > 1 else None
-        return Value(whole.mean, whole.low, whole.high, spread, len(every))
+        """All pairs of all groups as one number, its interval within the metric's range."""
+        means = [group.scores.mean() for group in self.groups.values()]
+        spread = float(np.std(means)) if len(means) > 1 else None
+        whole = bounded(contrast((1.0, self)), self.metric)
+        return Value(whole.mean, whole.low, whole.high, spread, len(self.every))
 
     def gain_over(self, other: "Scores") -> Interval:
         """How much better these scores are than the other's, positive where they are, with its 95 % interval.
 
-        Pairs of a prompt are compared, so that what makes a prompt hard for both cancels. Raises ValueError where the
-        two do not have the same groups of the same prompts.
+        Pairs of a prompt are compared, so that what makes a prompt hard for both cancels; what one search and another
+        differ in does not. Raises ValueError where the two do not have the same groups of the same prompts.
         """
-        if self.metric != other.metric or self.groups.keys() != other.groups.keys():
-            raise ValueError("only scores of the same metric and groups can be compared")
         sign = 1.0 if self.better == "higher" else -1.0
-        differences = []
-        for name, group in self.groups.items():
-            if list(group.images) != list(other.groups[name].images):
+        return contrast((sign, self), (-sign, other))
+
+
+def contrast(*terms: tuple[float, Scores]) -> Interval:
+    """A weighted sum of scores of the same prompts, prompt by prompt: its mean and 95 % interval, over groups and
+    images.
+
+    Raises ValueError where scores are not of the same metric and groups, or of other prompts.
+    """
+    first = terms[0][1]
+    sums = {name: np.zeros(len(group.scores)) for name, group in first.groups.items()}
+    for weight, scores in terms:
+        if scores.metric != first.metric or scores.groups.keys() != first.groups.keys():
+            raise ValueError("only scores of the same metric and groups can be compared")
+        for name, group in scores.groups.items():
+            if list(group.query_groups) != list(first.groups[name].query_groups):
                 raise ValueError(f"the scores of {name} are of different prompts")
-            differences.append(sign * (group.scores - other.groups[name].scores))
-        return interval(np.concatenate(differences), self.images)
+            sums[name] += weight * group.scores
+    return nested_interval(list(sums.values()), [group.query_groups for group in first.groups.values()])
 
 
 @dataclass(frozen=True)
@@ -156,13 +167,14 @@ class Picture:
     figure: Figure = field(repr=False, compare=False)
 
 
-Judgement = Literal["holds", "does not hold", "cannot be tested here"]
+Judgement = Literal["holds", "does not hold", "cannot be told", "cannot be tested here"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Whether a claim of the paper holds: its numbers, ours, and the rule by which the judgement follows from ours.
 
+    What was measured may decide nothing ("cannot be told"), or nothing was measured ("cannot be tested here").
     ``paper`` and ``ours`` may have several lines; what follows an empty line is detail.
     """
 

@@ -165,7 +165,7 @@ class Study:
         judged = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
         cell = {"cell": "scores", **key, **judged, **self._origin(group)}
         values = self.store.get(f"{what} at {task.name}, {group.name}", cell, compute)
-        return results.Group(np.array(values), prompts.query_images)
+        return results.Group(np.array(values), prompts.query_groups)
 
     def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluate.Method:
         """How a method answers: of METHODS, those with a search have it done first."""

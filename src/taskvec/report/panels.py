@@ -73,6 +73,8 @@ def curves_figure(
 ) -> Figure:
     """A panel for each curve (x, y of every group): its mean as a line, each group as dots, on a logarithmic x-axis.
 
+    The band is the standard deviation of the groups (ddof 0).
+
     ``vertical`` names the y-axis of each panel. ``references`` are horizontal lines of a panel, by their names.
     """
     figure = Figure((3.3 * len(curves), 3.1), layout="constrained")
@@ -81,7 +83,7 @@ def curves_figure(
             axes.plot(x, group, linestyle="none", marker=".", color=BLUE, alpha=0.45, markersize=6)
         axes.plot(x, y.mean(0), color=BLUE, marker="o", markersize=4, label="task vectors, mean")
         if len(y) > 1:
-            spread = y.std(0, ddof=1)
+            spread = y.std(0)
             axes.fill_between(x, y.mean(0) - spread, y.mean(0) + spread, color=BLUE, alpha=0.15, linewidth=0)
         lines = (references or {}).get(title, {})
         for (name, level), style in zip(lines.items(), ("--", ":", "-."), strict=False):

@@ -7,13 +7,15 @@ from typing import Any
 
 from taskvec.experiments.results import Judgement, Picture, Table, Verdict
 from taskvec.files import replacing
+from taskvec.intervals import FEWEST, MARGINS
 from taskvec.report.exports import heading, is_numeric, to_png
 from taskvec.report.rendering import data_uri, environment, facts
 
 MARKS: dict[Judgement, str] = {
     "holds": "\N{CHECK MARK}",
     "does not hold": "\N{MULTIPLICATION X}",
-    "cannot be tested here": "?",
+    "cannot be told": "?",
+    "cannot be tested here": "\N{EN DASH}",
 }
 
 
@@ -38,6 +40,8 @@ def write_study(
         verdicts=[(verdict, *verdict.ours.partition("\n\n")[::2]) for verdict in verdicts],
         counts={judgement: counts[judgement] for judgement in MARKS if counts[judgement]},
         marks=MARKS,
+        margins=MARGINS,
+        fewest=FEWEST,
         sections=sections,
         is_numeric=is_numeric,
     )
