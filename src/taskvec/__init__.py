@@ -9,7 +9,7 @@ vectors.save_pretrained("vectors/segmentation")
 
 from taskvec.analysis import taskness
 from taskvec.data import load_data
-from taskvec.finding import FindSettings, find, find_all
+from taskvec.finding import FindSettings, SearchInterrupted, find, find_all
 from taskvec.heads import Patch
 from taskvec.models import load_model
 from taskvec.presets import PRESETS
@@ -28,6 +28,7 @@ __all__ = [
     "Patch",
     "ReinforceSettings",
     "RelaxedSettings",
+    "SearchInterrupted",
     "Statistics",
     "TaskVectors",
     "collect",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,6 @@ def find_and_judge(
     does every search's result.
     """
     started = time.monotonic()
-    settings = replace(settings, bfloat16=settings.bfloat16 or environment.bfloat16_is_fast(model.device))
     # first of all: a file that cannot be read shall not cost a search
     size, count = model.config.image_size, min(queries, pairs_of(test))
     judged = [draw_prompts(test, task, count, size, settings.seed) for task in tasks]

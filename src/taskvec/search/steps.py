@@ -20,7 +20,7 @@ class StepSettings:
     """``steps`` of Adam from ``initial_logit`` at every site, and the choice of a set at checkpoints.
 
     ``final`` and ``halving`` are as in ``found.Choice``; ``candidates`` is how many masks a checkpoint samples beside
-    the most probable one where ``final`` is ``best``.
+    the most probable one where ``final`` is ``best``. ``seed`` None is that of ``FindSettings``, or 0 alone.
     """
 
     steps: int
@@ -30,7 +30,7 @@ class StepSettings:
     final: Final
     candidates: int
     halving: bool
-    seed: int
+    seed: int | None
 
     def __post_init__(self) -> None:
         if self.final not in FINALS:
@@ -63,7 +63,7 @@ def search(
     goes on from it, and ends as it would have without a stop, to the last bit. Raises ValueError where the state
     belongs to another search. The file goes when the search is over.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed or 0)
     logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], settings.learning_rate)
     choice = Choice(validate, settings.final, settings.candidates, settings.halving, generator)
