@@ -33,7 +33,7 @@ from taskvec.progress import COLUMNS, SEARCH_COLUMNS
 from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
-from taskvec.report.table import TABLE_WIDTH, results_json, results_table
+from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
 from taskvec.tasks import TASKS
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
@@ -236,5 +236,7 @@ def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds:
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)
-    Console(width=max(TABLE_WIDTH, console.width)).print(results_table(outcome))
+    terminal = Console(width=max(TABLE_WIDTH, console.width), highlight=False)
+    terminal.print(results_table(outcome))
+    terminal.print(verdicts_text(outcome))
     print(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
