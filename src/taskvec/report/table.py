@@ -10,7 +10,7 @@ from rich.text import Text
 
 from taskvec.intervals import Interval
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
-from taskvec.report.verdicts import METRIC_LABELS, RELATIONS, Relation
+from taskvec.report.verdicts import METRIC_LABELS, RELATIONS, Relation, number
 from taskvec.tasks import Metric
 
 METHOD_LABELS = {
@@ -24,11 +24,6 @@ METHOD_LABELS = {
 BETTER: dict[Metric, str] = {"iou": "higher is better", "mse": "lower is better"}
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
 TABLE_WIDTH = 104  # columns
-
-
-def number(value: float) -> str:
-    """A score with three decimals."""
-    return f"{value:.3f}"
 
 
 def span(interval: Interval) -> str:

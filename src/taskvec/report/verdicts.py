@@ -42,6 +42,11 @@ MORE_PAIRS = f"Bring more pairs: a fifth of a directory is kept aside to judge b
 MORE_QUERIES = "Judge by more queries: more pairs, or a higher --queries where that is what limits them."
 
 
+def number(value: float) -> str:
+    """A score with three decimals, fewer of large ones: no more than five characters up to 999."""
+    return f"{value:.{3 if value < 9.9995 else 2 if value < 99.995 else 1}f}"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One method against another on the same queries.
@@ -112,74 +117,110 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
         judged = "query was" if independent == 1 else "queries were"
         headline = f"Too few queries to tell: {independent} independent {judged} judged, it takes {FEWEST} or more."
         return Judgement("too few", headline, _ahead(metric, scores), (MORE_PAIRS, MORE_QUERIES), versus)
-    mean = {method: f"{values.mean():.3f}" for method, values in scores.items()}
+    mean = {method: number(float(values.mean())) for method, values in scores.items()}
     one_shot = compare(metric, scores["one_shot"], scores["query_only"], groups).relation
-    example_fails = one_shot in AT_MOST_AS_GOOD
+    case = _Case(
+        metric,
+        {other: comparison.relation for other, comparison in versus.items()},
+        mean,
+        f"{METRIC_LABELS[metric]} {mean['task_vectors']}",
+        one_shot,
+    )
+    kind, headline, advice = case.nothing_learnt() or case.copying() or case.cannot_tell() or case.beside_an_example()
     notes = []
-    if example_fails:
-        notes.append(
-            f"An example in the prompt ({mean['one_shot']}) does not help this model either: "
-            f"the query alone has {mean['query_only']}."
-        )
+    if case.relation["copy_input"] in AT_MOST_AS_GOOD and kind != "copying":
+        notes.append(f"{_sentence(case.does_as_well('copy_input'))}.")
+    if one_shot != "better":
+        how = "does not help" if one_shot in AT_MOST_AS_GOOD else "is not shown to help"
+        either = " either" if kind == "nothing learnt" else ""
+        alone = f"the query alone has {mean['query_only']}"
+        notes.append(f"An example in the prompt ({mean['one_shot']}) {how} this model{either}: {alone}.")
     if compare(metric, scores["copy_input"], scores["ceiling"], groups).relation == "better":
         notes.append(
             f"The ceiling ({mean['ceiling']}) is what the model's tokenizer makes of the true output, so no answer of "
             f"the model can be expected to be better; the input is nearer to the output ({mean['copy_input']})."
         )
-    relation = {other: comparison.relation for other, comparison in versus.items()}
-    own = f"{METRIC_LABELS[metric]} {mean['task_vectors']}"
-    kind, headline, advice = _nothing_learnt(metric, relation, mean, own, example_fails=example_fails) or _learnt(
-        metric, relation, mean, own
-    )
     return Judgement(kind, headline, tuple(notes), tuple(advice), versus)
 
 
 Said = tuple[Kind, str, Sequence[str]]  # kind, headline, advice
-Relations = Mapping[str, Relation]
-Means = Mapping[str, str]  # by method, as they are shown
+NO_VECTORS = ("query_only", "random")  # what task vectors must beat if they hold anything of the task
+BESIDE: dict[Relation, str] = {"better": "better than", "as good": "as well as", "not worse": "as well as"}
+AT_LEAST: dict[Relation, str] = {"worse": "better than", "as good": "as well as", "not better": "at least as well as"}
 
 
-def _nothing_learnt(metric: Metric, relation: Relations, mean: Means, own: str, *, example_fails: bool) -> Said | None:
-    """Where task vectors are not better than no vectors, or than vectors at random sites; None where they are."""
-    others = ("query_only", "random")
-    for other in others:
-        if relation[other] in AT_MOST_AS_GOOD:
-            headline = f"Nothing was learnt: {_does_as_well(other, relation, mean, own)}."
-            return "nothing learnt", headline, [LOOK, OTHER_MODEL if example_fails else SEARCH_MORE, *MASKS[metric]]
-    for other in others:
-        if relation[other] != "better":
-            than = f"task vectors ({own}) are not shown to be better than {NAMES[other]} ({mean[other]})"
-            return "cannot tell", f"It cannot be told whether anything was learnt: {than}.", [MORE_QUERIES, LOOK]
-    return None
+@dataclass(frozen=True)
+class _Case:
+    """What task vectors are beside each of BASELINES, all means and their ``own`` as they are shown, and what an
+    example in the prompt is beside none. Each method tells what is to be said, None where it does not apply.
+    """
+
+    metric: Metric
+    relation: Mapping[str, Relation]
+    mean: Mapping[str, str]
+    own: str
+    example: Relation
+
+    def nothing_learnt(self) -> Said | None:
+        """Task vectors are no better than none, or than some at random sites."""
+        for other in NO_VECTORS:
+            if self.relation[other] in AT_MOST_AS_GOOD:
+                more = SEARCH_MORE if self.example == "better" else OTHER_MODEL
+                headline = f"Nothing was learnt: {self.does_as_well(other)}."
+                return "nothing learnt", headline, [LOOK, more, *MASKS[self.metric]]
+        return None
+
+    def copying(self) -> Said | None:
+        """The task can be done as well without a model."""
+        if self.relation["copy_input"] not in AT_MOST_AS_GOOD:
+            return None
+        learnt = all(self.relation[other] == "better" for other in NO_VECTORS)
+        beside = BESIDE.get(self.relation["one_shot"])
+        though = f", though these do {beside} {self._prompting}" if learnt and beside else ""
+        return "copying", f"{_sentence(self.does_as_well('copy_input'))}{though}.", [COPYING, *MASKS[self.metric]]
+
+    def cannot_tell(self) -> Said | None:
+        """There is no evidence that task vectors are better than none, nor that they are not."""
+        for other in NO_VECTORS:
+            if self.relation[other] != "better":
+                than = f"task vectors ({self.own}) are not shown to be better than {self._named(other)}"
+                more = [] if self.example == "better" else [OTHER_MODEL]
+                headline = f"It cannot be told whether anything was learnt: {than}."
+                return "cannot tell", headline, [MORE_QUERIES, LOOK, *more]
+        return None
+
+    def beside_an_example(self) -> Said:
+        """How task vectors that have learnt something stand to prompting."""
+        beside = BESIDE.get(self.relation["one_shot"])
+        if beside:
+            kind = "better" if self.relation["one_shot"] == "better" else "as well"
+            return kind, f"Task vectors ({self.own}) do {beside} {self._prompting}.", []
+        helps = f"Task vectors help ({self.own}, the query alone {self.mean['query_only']})"
+        if self.relation["one_shot"] == "worse":
+            return "less well", f"{helps}, but less than {self._prompting}.", [SEARCH_MORE]
+        return "undecided", f"{helps}; whether as much as {self._prompting} cannot be told.", [MORE_QUERIES]
+
+    def does_as_well(self, other: str) -> str:
+        """Of a relation of AT_MOST_AS_GOOD, how much better the other does."""
+        return f"{self._named(other)} does {AT_LEAST[self.relation[other]]} task vectors ({self.own})"
+
+    @property
+    def _prompting(self) -> str:
+        return self._named("one_shot")
+
+    def _named(self, method: str) -> str:
+        return f"{NAMES[method]} ({self.mean[method]})"
 
 
-def _learnt(metric: Metric, relation: Relations, mean: Means, own: str) -> Said:
-    """How task vectors that have learnt something stand to copying and to an example."""
-    beside = {"better": "better than", "as good": "as well as", "not worse": "as well as"}.get(relation["one_shot"])
-    example = f"an example in the prompt ({mean['one_shot']})"
-    if relation["copy_input"] in AT_MOST_AS_GOOD:
-        headline = _does_as_well("copy_input", relation, mean, own)
-        though = f", though these do {beside} {example}" if beside else ""
-        return "copying", f"{headline[0].upper()}{headline[1:]}{though}.", [COPYING, *MASKS[metric]]
-    if beside:
-        kind = "better" if relation["one_shot"] == "better" else "as well"
-        return kind, f"Task vectors ({own}) do {beside} {example}.", []
-    helps = f"Task vectors help ({own}, the query alone {mean['query_only']})"
-    if relation["one_shot"] == "worse":
-        return "less well", f"{helps}, but less than {example}.", [SEARCH_MORE]
-    return "undecided", f"{helps}; whether as much as {example} cannot be told.", [MORE_QUERIES]
-
-
-def _does_as_well(other: str, relation: Relations, mean: Means, own: str) -> str:
-    """Of a relation of AT_MOST_AS_GOOD, how much better the other does."""
-    how = {"worse": "better than", "as good": "as well as", "not better": "at least as well as"}[relation[other]]
-    return f"{NAMES[other]} ({mean[other]}) does {how} task vectors ({own})"
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _ahead(metric: Metric, scores: Scores) -> tuple[str, ...]:
     """What has the best mean of too few queries, where it is not task vectors."""
     means = {method: float(scores[method].mean()) for method in ("task_vectors", *BASELINES)}
     best = (max if metric == "iou" else min)(means, key=lambda method: means[method])
-    if best == "task_vectors" or means[best] == means["task_vectors"]:
+    own = means["task_vectors"]
+    if means[best] == own:
         return ()
-    return (f"Among these few, {NAMES[best]} is ahead: {means[best]:.3f}, task vectors {means['task_vectors']:.3f}.",)
+    return (f"Among these few, {NAMES[best]} is ahead: {number(means[best])}, task vectors {number(own)}.",)
