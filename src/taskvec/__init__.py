@@ -3,8 +3,8 @@
 model = taskvec.load_model("tiny")
 data = taskvec.load_data("scenes", split="train")
 vectors = taskvec.find(model, data, task="segmentation")
-mask = vectors(image)
 vectors.save_pretrained("vectors/segmentation")
+mask = vectors(image)
 """
 
 from taskvec.analysis import taskness
