@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from taskvec import environment, evaluate, load_data, load_model
+from taskvec import evaluate, load_data, load_model
 from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.data.pascal import FOLDS
 from taskvec.evaluate import Evaluation, interval
@@ -35,11 +35,11 @@ Cells = dict[str, dict[str, Any]]
 class Bench:
     """A model, the cells measured so far, and the task vectors found on the way."""
 
-    def __init__(self, model: MaeVqgan, out: Path, pairs: int, seed: int, roots: list[Path | None]):
+    def __init__(self, model: MaeVqgan, out: Path, pairs: int, seed: int, roots: list[Path | None], *, bfloat16: bool):
         self._model, self._out, self._pairs, self._seed = model, out, pairs, seed
         self._key = {"model": model.fingerprint(), "pairs_wanted": pairs, "seed": seed}
         self._key |= {"roots": [None if root is None else str(root.resolve()) for root in roots]}
-        self._settings = replace(PRESETS["best"], seed=seed, bfloat16=environment.bfloat16_is_fast(model.device))
+        self._settings = replace(PRESETS["best"], seed=seed, bfloat16=bfloat16)
         self._key |= {"settings": json.loads(json.dumps(asdict(self._settings)))}
         lines = out.read_text().splitlines(keepends=True) if out.exists() else []
         records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line
@@ -118,9 +118,12 @@ def main() -> None:
     parser.add_argument("--xrays", type=Path)
     parser.add_argument("--pairs", type=int, default=1000, help="in each split")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bfloat16", action="store_true", help="compute searches in this precision")
     parser.add_argument("--out", type=Path, default=Path("real-images.jsonl"))
     options = parser.parse_args()
-    bench = Bench(load_model(options.model), options.out, options.pairs, options.seed, [options.pascal, options.xrays])
+    roots = [options.pascal, options.xrays]
+    model = load_model(options.model)
+    bench = Bench(model, options.out, options.pairs, options.seed, roots, bfloat16=options.bfloat16)
     for fold in range(FOLDS):
         train, test = (load_data("pascal", part, root=options.pascal, fold=fold) for part in ("train", "test"))
         for task in TASKS.values():

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from taskvec import collect, environment, evaluate, load_data, load_model
+from taskvec import collect, evaluate, load_data, load_model
 from taskvec.data.examples import partition
 from taskvec.finding import PARTITION_SEED, SHARES, statistics_prompts
 from taskvec.heads import Patch
@@ -69,18 +69,17 @@ COLOURS = dict(
 )
 
 
-def run(model: MaeVqgan, task: Task, name: str, seed: int) -> list[dict[str, Any]]:
+def run(model: MaeVqgan, task: Task, name: str, seed: int, *, bfloat16: bool) -> list[dict[str, Any]]:
     """A record of every checkpoint of one search."""
     items, kind, settings = SEARCHES[name]
     data, size = load_data("scenes", "validation"), model.config.image_size
     parts = partition(data, SHARES, PARTITION_SEED)
     means = collect(model, [statistics_prompts(model, data, task, BEST)]).means([task.name])
     sites = model.sites()
-    fast = environment.bfloat16_is_fast(model.device)
     searched = draw_prompts(parts[1], task, items, size, 0)
-    objective = Objective(model, sites, means, [searched], kind, bfloat16=fast)  # pyright: ignore[reportArgumentType]
+    objective = Objective(model, sites, means, [searched], kind, bfloat16=bfloat16)  # pyright: ignore[reportArgumentType]
     held_out = draw_prompts(parts[2], task, BEST.held_out, size, 0)
-    judge = Objective(model, sites, means, [held_out], "pixel", bfloat16=fast)
+    judge = Objective(model, sites, means, [held_out], "pixel", bfloat16=bfloat16)
     queries = draw_prompts(load_data("scenes", "test"), task, TEST_QUERIES, size, 0)
     if isinstance(settings, RelaxedSettings):
         each = COST_OF_A_GRADIENT * settings.items
@@ -106,7 +105,7 @@ def run(model: MaeVqgan, task: Task, name: str, seed: int) -> list[dict[str, Any
         patch = Patch(sites, best[0][1][None], means)
         scores = evaluate.scores(model, evaluate.run(model, "query_only", patch), queries)
         fact = {"model": model.fingerprint(), "task": task.name, "search": name, "seed": seed}
-        fact |= {"settings": settings_of(name)}
+        fact |= {"settings": settings_of(name, bfloat16=bfloat16)}
         fact |= {"step": record["step"], "score": float(scores.mean())}
         fact |= {"evaluations": record["step"] * each + counted[0], "seconds": now - started - away[0]}
         records.append(fact | {"held_out_loss": best[0][0]})
@@ -122,9 +121,10 @@ def run(model: MaeVqgan, task: Task, name: str, seed: int) -> list[dict[str, Any
     return records
 
 
-def settings_of(name: str) -> str:
-    """All that a search is, so that one of other settings is not taken for it."""
-    return repr((SEARCHES[name], BEST.prompts, BEST.held_out))
+def settings_of(name: str, *, bfloat16: bool) -> str:
+    """All that a search is but its seed, so that one of other settings is not taken for it."""
+    items, kind, settings = SEARCHES[name]
+    return repr(((items, kind, replace(settings, seed=0)), BEST.prompts, BEST.held_out)) + bfloat16 * " bfloat16"
 
 
 class Point(NamedTuple):
@@ -219,6 +219,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=["low_light", "segmentation"])
     parser.add_argument("--searches", nargs="+", choices=list(SEARCHES), default=list(SEARCHES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--bfloat16", action="store_true", help="compute searches in this precision")
     parser.add_argument("--out", type=Path, default=Path("search-curves"))
     options = parser.parse_args()
     model = load_model(options.model)
@@ -226,13 +227,14 @@ def main() -> None:
     lines = log.read_text().splitlines(keepends=True) if log.exists() else []
     records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line
     fingerprint = model.fingerprint()
-    records = [r for r in records if (r["model"], r["settings"]) == (fingerprint, settings_of(r["search"]))]
+    wanted = {name: settings_of(name, bfloat16=options.bfloat16) for name in SEARCHES}
+    records = [r for r in records if (r["model"], r["settings"]) == (fingerprint, wanted[r["search"]])]
     done = {(record["task"], record["search"], record["seed"]) for record in records}
     for seed in options.seeds:
         for task in options.tasks:
             for name in options.searches:
                 if (task, name, seed) not in done:
-                    records += (found := run(model, TASKS[task], name, seed))
+                    records += (found := run(model, TASKS[task], name, seed, bfloat16=options.bfloat16))
                     with log.open("a") as file:
                         file.write("".join(json.dumps(record) + "\n" for record in found))
     table(records)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ from torch import Tensor
 from taskvec import evaluate
 from taskvec.data.examples import partition
 from taskvec.data.scenes import Scenes
-from taskvec.finding import PARTITION_SEED, SHARES, FindSettings, find, find_all, find_sites, statistics_prompts
+from taskvec.finding import (
+    PARTITION_SEED,
+    SHARES,
+    FindSettings,
+    SearchInterrupted,
+    find,
+    find_all,
+    find_sites,
+    statistics_prompts,
+)
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
 from taskvec.prompts import draw_prompts
@@ -28,18 +38,51 @@ QUICK = FindSettings(
 )
 
 
-def test_the_defaults_are_the_papers() -> None:
-    settings = FindSettings()
-    assert (settings.prompts, settings.items, settings.objective, settings.granularity) == (
-        100,
-        10,
-        "pixel",
-        "quadrant",
+def test_one_seed_seeds_everything(small_model: MaeVqgan) -> None:
+    data = Scenes("train", count=600)
+    first, again, other, fixed = (
+        find(small_model, data, "low_light", settings, progress=False).config.found
+        for settings in (
+            replace(QUICK, seed=7),
+            replace(QUICK, seed=7),
+            replace(QUICK, seed=8),
+            replace(QUICK, seed=7, search=replace(QUICK.search, seed=8)),
+        )
     )
-    search = settings.search
-    assert isinstance(search, ReinforceSettings)
-    assert (search.steps, search.masks_per_item, search.learning_rate, search.initial_logit) == (600, 32, 0.1, -1)
-    assert (search.checkpoint_every, search.baseline) == (50, "batch")
+    assert [found["settings"]["search"]["seed"] for found in (first, other, fixed)] == [7, 8, 8]
+    assert first == again
+    assert first["search"]["query"] != other["search"]["query"]
+    assert first["search"] == fixed["search"]
+    assert first["history"] != fixed["history"]  # masks are drawn by the search's own seed, on the same items
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_is_shown_unless_it_is_not_wanted(
+    small_model: MaeVqgan, capsys: pytest.CaptureFixture, shown: bool
+) -> None:
+    find(small_model, Scenes("train"), "low_light", QUICK, progress=shown)
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert ("low_light" in printed.err, "6/6" in printed.err) == (shown, shown)
+
+
+def test_ctrl_c_raises_with_the_best_so_far(small_model: MaeVqgan, tmp_path: Path) -> None:
+    data, memory = Scenes("train", count=600), Memory(tmp_path / "state")
+
+    def interrupt(at: int, record: dict[str, Any]) -> None:
+        if record["step"] == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(SearchInterrupted, match=r"after step 4: the best task vectors so far are \.vectors") as stopped:
+        find(small_model, data, LOW_LIGHT, QUICK, on_step=partial(interrupt, 4), memory=memory)
+    assert isinstance(stopped.value, KeyboardInterrupt)
+    (vectors,) = stopped.value.vectors
+    assert vectors.search.interrupted
+    assert vectors.search.step == 3
+    assert find(small_model, data, LOW_LIGHT, QUICK, memory=memory).search.interrupted is False
+    with pytest.raises(KeyboardInterrupt) as early:  # before the first checkpoint there is no best
+        find(small_model, data, LOW_LIGHT, QUICK, on_step=partial(interrupt, 2))
+    assert not isinstance(early.value, SearchInterrupted)
 
 
 def test_the_same_settings_find_the_same_vectors(small_model: MaeVqgan) -> None:
@@ -68,7 +111,7 @@ def test_the_tasks_own_metric_chooses_whatever_the_objective(small_model: MaeVqg
 
 def test_a_search_by_gradient_needs_one() -> None:
     with pytest.raises(ValueError, match="the relaxed search needs a gradient: the objective is pixel, expected token"):
-        FindSettings(search=RelaxedSettings())
+        FindSettings(objective="pixel")
 
 
 def test_prompts_items_and_held_out_are_disjoint_whatever_the_seeds(small_model: MaeVqgan) -> None:
@@ -198,9 +241,17 @@ def test_other_searches(small_model: MaeVqgan, search: CmaSettings | GreedySetti
     for vectors in (find_all(small_model, data, tasks, settings), find_all(small_model, data, tasks, settings)):
         assert 0 < len(vectors[0].sites) < vectors[0].config.of
         assert vectors[0].search.held_out == ()  # they have nothing to choose
-    if isinstance(search, GreedySettings):
-        with pytest.raises(ValueError, match="ranks layers by taskness, which takes the statistics of several tasks"):
-            find(small_model, data, SEGMENTATION, settings)
+
+
+def test_greedy_ranks_layers_by_all_that_the_data_serve(small_model: MaeVqgan) -> None:
+    data, search = Scenes("train", count=600), GreedySettings(trials=4, sweeps=1)
+    settings = replace(QUICK, objective="pixel", search=search)
+    found = find(small_model, data, SEGMENTATION, settings).search
+    # two of the four layers, 17 of 32 of them; a sweep has a record of each beside that of the random sets
+    assert len(found.history) == 1 + 2
+    alone = collect(small_model, [statistics_prompts(small_model, data, SEGMENTATION, settings)])
+    with pytest.raises(ValueError, match="ranks layers by taskness, which takes the statistics of several tasks"):
+        find(small_model, data, SEGMENTATION, settings, alone)
 
 
 def test_the_pool_keeps_the_prompts_that_prompting_does_best(small_model: MaeVqgan) -> None:

@@ -23,7 +23,7 @@ def test_results(out: Path) -> None:
     results = json.loads((out / "results.json").read_text())
     assert results["tasks"].keys() == TASKS.keys()
     for name, task in results["tasks"].items():
-        assert task.keys() == {"metric", "sites", "of", *METHODS}
+        assert task.keys() == {"metric", "sites", "of", *METHODS, "judgement", "task_vectors_against"}
         assert task["metric"] == ("iou" if name == "segmentation" else "mse")
         assert 0 < task["sites"] < task["of"] == 120
         for method in METHODS:
@@ -33,12 +33,16 @@ def test_results(out: Path) -> None:
 
 @pytest.mark.parametrize("task", [name for name in TASKS if name != "identity"])
 def test_task_vectors_beat_no_vectors_and_random_sites(task: str, out: Path) -> None:
-    result = json.loads((out / "results.json").read_text())["tasks"][task]
-    for other in ("query_only", "random"):
-        if result["metric"] == "iou":
-            assert result["task_vectors"]["low"] > result[other]["high"]
-        else:
-            assert result["task_vectors"]["high"] < result[other]["low"]
+    against = json.loads((out / "results.json").read_text())["tasks"][task]["task_vectors_against"]
+    assert [against[other]["relation"] for other in ("query_only", "random", "copy_input")] == ["better"] * 3
+    assert against["query_only"]["gain"]["groups"] == 64
+
+
+def test_identity_is_better_copied(out: Path) -> None:
+    judgement = json.loads((out / "results.json").read_text())["tasks"]["identity"]["judgement"]
+    assert judgement["kind"] == "copying"
+    assert judgement["headline"].startswith("Copying the input (0.000) does better than task vectors (MSE 0.")
+    assert any(note.startswith("The ceiling (0.") for note in judgement["notes"])
 
 
 def test_one_shot_needs_its_example_and_comes_near_the_ceiling(out: Path) -> None:

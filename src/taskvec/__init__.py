@@ -3,8 +3,8 @@
 model = taskvec.load_model("tiny")
 data = taskvec.load_data("scenes", split="train")
 vectors = taskvec.find(model, data, task="segmentation")
-mask = vectors(image)
 vectors.save_pretrained("vectors/segmentation")
+mask = vectors(image)
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taskvec.analysis import taskness
     from taskvec.data import load_data
-    from taskvec.finding import FindSettings, find, find_all
+    from taskvec.finding import FindSettings, SearchInterrupted, find, find_all
     from taskvec.heads import Means, Patch
     from taskvec.models import load_model
     from taskvec.presets import PRESETS
@@ -33,6 +33,7 @@ __all__ = [
     "Patch",
     "ReinforceSettings",
     "RelaxedSettings",
+    "SearchInterrupted",
     "Statistics",
     "TaskVectors",
     "collect",
@@ -54,6 +55,7 @@ _HOMES = {
     "Patch": "heads",
     "ReinforceSettings": "search",
     "RelaxedSettings": "search",
+    "SearchInterrupted": "finding",
     "Statistics": "statistics",
     "TaskVectors": "vectors",
     "collect": "statistics",

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from taskvec import digests, environment, metrics
 from taskvec.analysis import layers_by_taskness, taskness
-from taskvec.data.examples import DataSet, Part, partition, task_for
+from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
+from taskvec.progress import search_progress, show_step
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
 from taskvec.provenance import Drawn, Former, Search
 from taskvec.search import (
@@ -51,8 +52,11 @@ YARDSTICK = (32, 0.3)  # random masks, and the share of sites in each, that tell
 
 @dataclass(frozen=True)
 class FindSettings:
-    """How task vectors are found; the defaults are the paper's (Sections 8.1 and 8.2), with 100 held-out items, but for
-    the final set, which is the best that was seen (preset ``paper`` takes a sample, as the paper does).
+    """How task vectors are found. The defaults are preset ``best``, a search by gradient of some seconds; preset
+    ``paper`` is the paper's protocol (Sections 8.1 and 8.2), and ``taskvec.presets.with_method`` has other searches.
+
+    ``seed`` seeds everything: what is drawn and the search, unless that has a seed of its own. ``bfloat16`` computes
+    the search's passes in that type, which some processors do faster; it is never chosen by the machine.
 
     ``prompts`` are behind each mean; where ``pool`` is more, as many pairs are drawn and those that one-shot prompting
     does best are kept. ``items`` are searched on, ``held_out`` choose among candidates, by the task's own metric
@@ -64,13 +68,13 @@ class FindSettings:
     ``taskvec.search.FiniteLosses``.
     """
 
-    prompts: int = 100
-    items: int = 10
+    prompts: int = 200
+    items: int = 40
     held_out: int = 100
-    objective: ObjectiveKind = "pixel"
+    objective: ObjectiveKind = "token"
     granularity: Granularity = "quadrant"
     stacks: tuple[str, ...] = ("encoder", "decoder")
-    search: SearchSettings = ReinforceSettings()
+    search: SearchSettings = RelaxedSettings(halving=True)
     seed: int = 0
     bfloat16: bool = False
     area: DecodeArea | None = None
@@ -93,6 +97,21 @@ class FindSettings:
     def ranks_layers(self) -> bool:
         """Whether the search needs the statistics of other tasks, too."""
         return isinstance(self.search, GreedySettings)
+
+    @property
+    def seeded_search(self) -> SearchSettings:
+        """The search's settings with the seed that it has: its own, or that of everything."""
+        if isinstance(self.search, CmaSettings) or self.search.seed is not None:
+            return self.search
+        return replace(self.search, seed=self.seed)
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of ``find`` or ``find_all``: ``vectors`` are the best so far, one a task, ready for use."""
+
+    def __init__(self, vectors: Sequence[TaskVectors], step: int):
+        super().__init__(f"interrupted after step {step}: the best task vectors so far are .vectors of this exception")
+        self.vectors = list(vectors)
 
 
 @dataclass(frozen=True)
@@ -181,6 +200,7 @@ def find_sites(
     for task in tasks:
         _check_origin(statistics.tasks[task.name].prompts, data, task, [search_part, held_out_part])
     evaluate = _objective(model, search_part, tasks, settings, statistics, settings.items, settings.objective)
+    settings = replace(settings, search=settings.seeded_search)
     sites, search, held_out = evaluate.sites, settings.search, []
     task_of_item = evaluate.tasks if len(tasks) > 1 else None
     size = (len(sites), evaluate.items)
@@ -249,12 +269,17 @@ def find(
     statistics: Statistics | None = None,
     on_step: Callable[[dict[str, Any]], None] = lambda record: None,
     memory: Memory | None = None,
+    *,
+    progress: bool = True,
 ) -> TaskVectors:
     """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
-    ``memory`` and what is raised are as in ``find_sites``.
+    ``settings`` are by default those of preset ``best``, as of the command. ``progress`` shows bars of the statistics
+    and of the search on standard error, or in a notebook. Ctrl-C raises SearchInterrupted, which has the best task
+    vectors so far, once there are any, and is a KeyboardInterrupt; a ``memory`` keeps the state then, too. ``memory``
+    and what else is raised are as in ``find_sites``.
     """
-    return find_all(model, data, [task_for(data, task)], settings, statistics, on_step, memory)[0]
+    return find_all(model, data, [task_for(data, task)], settings, statistics, on_step, memory, progress=progress)[0]
 
 
 def find_all(
@@ -265,14 +290,49 @@ def find_all(
     statistics: Statistics | None = None,
     on_step: Callable[[dict[str, Any]], None] = lambda record: None,
     memory: Memory | None = None,
+    *,
+    progress: bool = True,
 ) -> list[TaskVectors]:
-    """Multi-task: one search for the sites of all tasks, and the task vectors of each, which therefore add up."""
+    """Multi-task: one search for the sites of all tasks, and the task vectors of each, which therefore add up.
+
+    ``settings``, ``progress``, Ctrl-C and errors are as in ``find``.
+    """
     settings = settings or FindSettings()
     chosen = [task_for(data, task) for task in tasks]
-    if statistics is None:
-        statistics = collect(model, [statistics_prompts(model, data, task, settings) for task in chosen])
-    found = find_sites(model, data, chosen, settings, statistics, on_step, memory)
-    return [select(model, found, statistics, task) for task in chosen]
+    with search_progress(shown=progress) as shown:
+        if statistics is None:
+            bar = shown.add_task("statistics", total=settings.prompts, status="")
+
+            def each_batch(task: str, done: int) -> None:
+                shown.update(bar, completed=done, status=task)
+
+            statistics = collect_for(model, data, chosen, settings, each_batch)
+            shown.remove_task(bar)
+        bar = shown.add_task(" + ".join(task.name for task in chosen), total=None, status="")
+        show = show_step(shown, bar, getattr(settings.search, "steps", None))
+
+        def each_step(record: dict[str, Any]) -> None:
+            show(record)
+            on_step(record)
+
+        found = find_sites(model, data, chosen, settings, statistics, each_step, memory)
+    vectors = [select(model, found, statistics, task) for task in chosen]
+    if found.found.interrupted:
+        raise SearchInterrupted(vectors, len(found.found.history))
+    return vectors
+
+
+def collect_for(
+    model: MaeVqgan,
+    data: DataSet,
+    tasks: Sequence[Task],
+    settings: FindSettings,
+    on_batch: Callable[[str, int], None] = lambda task, count: None,
+) -> Statistics:
+    """The statistics that a search for these tasks takes: those of all that the data serve where it ranks layers."""
+    others = tasks_of(data) if settings.ranks_layers else []
+    known = {task.name: task for task in [*others, *tasks]}.values()
+    return collect(model, (statistics_prompts(model, data, task, settings) for task in known), on_batch)
 
 
 def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:
@@ -289,7 +349,7 @@ def _layers(sites: Sites, statistics: Statistics, search: GreedySettings) -> lis
         raise ValueError("the greedy search ranks layers by taskness, which takes the statistics of several tasks")
     layers = layers_by_taskness(sites, taskness(statistics))
     if search.order == "random":
-        order = torch.randperm(len(layers), generator=torch.Generator().manual_seed(search.seed))
+        order = torch.randperm(len(layers), generator=torch.Generator().manual_seed(search.seed or 0))
         return [layers[index] for index in order]
     return layers
 

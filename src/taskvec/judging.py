@@ -2,22 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
 from taskvec.evaluate import Method
-from taskvec.finding import FindSettings, find, method_of, statistics_prompts
+from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, method_of
 from taskvec.heads import Patch
-from taskvec.intervals import Interval, bounded, interval
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.report.outcomes import Outcome, TaskOutcome
-from taskvec.statistics import Statistics, collect
+from taskvec.statistics import Statistics
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
@@ -45,19 +45,24 @@ def find_and_judge(
     does every search's result.
     """
     started = time.monotonic()
-    settings = replace(settings, bfloat16=settings.bfloat16 or environment.bfloat16_is_fast(model.device))
     # first of all: a file that cannot be read shall not cost a search
     size, count = model.config.image_size, min(queries, pairs_of(test))
     judged = [draw_prompts(test, task, count, size, settings.seed) for task in tasks]
-    statistics = collect(model, [statistics_prompts(model, train, task, settings) for task in tasks])
+    statistics = collect_for(model, train, tasks, settings)
     shared = (time.monotonic() - started) / len(tasks)
     outcomes, vectors = [], []
     for task, prompts in zip(tasks, judged, strict=True):
         begun = time.monotonic()
-        found = find(model, train, task, settings, statistics, lambda record, task=task: on_step(task.name, record))
+
+        def each_step(record: dict[str, Any], task: Task = task) -> None:
+            on_step(task.name, record)
+
+        try:
+            found = find(model, train, task, settings, statistics, each_step, progress=False)
+        except SearchInterrupted as stop:
+            on_found(stop.vectors[0])
+            raise
         on_found(found)
-        if found.search.interrupted:
-            raise KeyboardInterrupt
         seconds = shared + time.monotonic() - begun
         outcomes.append(_judge(model, found, prompts, statistics, settings, seconds))
         vectors.append(found)
@@ -95,13 +100,16 @@ def _judge(
     }
     task = prompts.task
     evaluated = {name: evaluate.evaluate(model, method, prompts) for name, method in methods.items()}
-    scores = {name: each.interval for name, each in evaluated.items()}
+    scores = {name: each.scores for name, each in evaluated.items()}
     scores["random"] = _random_sites(model, len(vectors.sites), prompts, statistics, settings)
     shown = slice(EXAMPLES_SHOWN)
     return TaskOutcome(
         task=task.name,
         metric=task.metric,
         scores=scores,
+        groups=prompts.query_groups,
+        supports=prompts.support_names,
+        queries=prompts.query_names,
         sites=vectors.sites,
         of=vectors.config.of,
         examples={
@@ -111,10 +119,6 @@ def _judge(
             "truth": prompts.query_output[shown],
             **{name: evaluated[name].answers[shown] for name in ("one_shot", "query_only", "task_vectors")},
         },
-        pairs=[
-            {"support": support, "query": query, **{name: float(each.scores[row]) for name, each in evaluated.items()}}
-            for row, (support, query) in enumerate(zip(prompts.support_names, prompts.query_names, strict=True))
-        ],
         history=list(vectors.search.history),
         seconds=seconds,
     )
@@ -122,8 +126,8 @@ def _judge(
 
 def _random_sites(
     model: MaeVqgan, count: int, prompts: Prompts, statistics: Statistics, settings: FindSettings
-) -> Interval:
-    """As many sites at random as were found. A query's score is its mean over draws: the interval is over queries."""
+) -> Float[np.ndarray, " pairs"]:
+    """Scores of as many sites at random as were found, the mean over draws."""
     sites = model.sites(settings.granularity, settings.stacks)
     means = statistics.means([prompts.task.name])
     random = np.random.default_rng(settings.seed)
@@ -132,4 +136,4 @@ def _random_sites(
         mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
         method = evaluate.run(model, "query_only", Patch(sites, mask[None], means))
         draws.append(evaluate.scores(model, method, prompts))
-    return bounded(interval(np.mean(draws, 0), prompts.query_groups), prompts.task.metric)
+    return np.mean(draws, 0)

@@ -121,6 +121,20 @@ def test_a_preset_is_where_settings_start(statistics: str, tmp_path: Path) -> No
     assert (settings["search"]["steps"], settings["held_out"]) == (2, 2)
 
 
+def test_the_baselines_are_the_papers_whatever_the_preset(statistics: str, tmp_path: Path) -> None:
+    """``--preset best --method cma`` is no CMA on tokens, and one seed seeds the search as well."""
+    options = ["--task", "low_light", "--statistics", statistics, "--preset", "best"]
+    methods = {"cma": [], "greedy": ["--trials", "2"]}
+    for method, quick in methods.items():
+        out = tmp_path / method
+        assert main(["search", *options, "--method", method, *quick, "--seed", "7", "--out", str(out)]) == 0
+        found = json.loads((out / "config.json").read_text())["found"]
+        assert (found["settings"]["objective"], found["settings"]["items"]) == ("pixel", 10)
+        assert found["settings"]["search"].get("seed", 7) == found["settings"]["seed"] == 7
+        if method == "greedy":  # 17 of 32 of the ten layers of tiny, in every sweep
+            assert (len(found["history"]) - 1) % 5 == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

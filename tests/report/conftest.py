@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from taskvec.evaluate import Interval
 from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
 from taskvec.sites import Site
 from taskvec.tasks import Metric
@@ -22,13 +21,16 @@ HISTORY = [
 
 
 def make_task(name: str, metric: Metric, means: list[float]) -> TaskOutcome:
-    """Two examples of 8 pixels; the image of column c in row r is all 20 c + 10 r."""
+    """Two examples of 8 pixels, the image of column c in row r all 20 c + 10 r; 123 scores about each mean."""
     examples = {
         column: np.stack([np.full((8, 8, 3), 20 * index + 10 * row, np.uint8) for row in range(2)])
         for index, column in enumerate(EXAMPLES)
     }
-    scores = {method: Interval(mean, mean - 0.011, mean + 0.012) for method, mean in zip(METHODS, means, strict=True)}
-    return TaskOutcome(name, metric, scores, SITES, 24, examples, HISTORY, [], 75.0)
+    noise = np.random.default_rng(0).standard_normal((len(means), 123))
+    noise = 0.06 * (noise - noise.mean(1, keepdims=True))
+    scores = {method: mean + noise[row] for row, (method, mean) in enumerate(zip(METHODS, means, strict=True))}
+    names = [f"query {row}" for row in range(123)]
+    return TaskOutcome(name, metric, scores, names, names[::-1], names, SITES, 24, examples, HISTORY, 75.0)
 
 
 @pytest.fixture

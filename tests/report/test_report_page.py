@@ -24,14 +24,14 @@ def test_it_loads_nothing_from_outside(html: str):
 
 def test_links_lead_to_sections(html: str):
     targets = re.findall(r'href="#([^"]+)"', html)
-    assert len(targets) == 2
+    assert len(targets) == 4  # from the verdicts and from the table
     assert all(html.count(f'id="{target}"') == 1 for target in targets)
 
 
 def test_it_has_every_number(html: str, outcome: Outcome):
     for task in outcome.tasks:
         for method in METHODS:
-            score = task.scores[method]
+            score = task.intervals[method]
             assert f"{score.mean:.3f}" in html
             assert f"{score.low:.3f}\N{EN DASH}{score.high:.3f}" in html
     assert html.count("3<small>of 24</small>") == 2
@@ -40,9 +40,31 @@ def test_it_has_every_number(html: str, outcome: Outcome):
         assert fact in html
 
 
-def test_the_better_of_one_shot_and_task_vectors_is_bold(html: str):
+def test_the_best_mean_is_bold_and_the_ceiling_never(html: str):
     assert re.findall(r"<strong>(0\.\d+)</strong>", html) == ["0.533", "0.311"]
-    assert "<strong>1 of 2</strong> tasks" in html
+
+
+def test_the_verdicts_are_those_of_the_terminal(html: str, outcome: Outcome):
+    """Every task's sentence on top and in its section, with what it follows from."""
+    assert "As well as" not in html
+    for task in outcome.tasks:
+        assert html.count(task.judgement.headline) == 2
+        for comparison in task.judgement.comparisons.values():
+            gain = comparison.gain
+            assert f"{gain.mean:+.3f}</td>" in html
+            assert f"{gain.low:+.3f} to {gain.high:+.3f}" in html
+        assert all(advice in html for advice in task.judgement.advice)
+    assert "95 % intervals (Student&#39;s t over 123 images)" in html
+    assert "bootstrap" not in html
+
+
+def test_too_few_queries_are_no_comparison(outcome: Outcome, tmp_path: Path):
+    task = replace(outcome.tasks[0], groups=["a"] * 60 + ["b"] * 63)
+    write_report(replace(outcome, tasks=[task], pairs=123, queries=12), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("Too few queries to tell: 2 independent queries were judged, it takes 5 or more.") == 2
+    assert "123 pairs of 12 queries" in page
+    assert "Student&#39;s t over 2 groups of images" in page
 
 
 def test_names_are_escaped(html: str):

@@ -35,7 +35,7 @@ class Pairwise:
 @pytest.mark.parametrize("seed", range(8))
 def test_where_sites_do_not_interact_the_optimum_is_found(seed: int) -> None:
     toy = Pairwise(3, seed, pairs=0.0)
-    found = greedy(toy, LAYERS, 12, 3, GreedySettings(trials=2, seed=seed))
+    found = greedy(toy, LAYERS, 12, 3, GreedySettings(layers=4, trials=2, seed=seed))
     everything = torch.tensor(list(product([False, True], repeat=12)))[1:]
     best = everything[toy.mean(everything).argmin()]
     assert torch.equal(found.mask, best)
@@ -101,7 +101,7 @@ def test_the_start_is_the_best_of_the_trials() -> None:
 
 def test_tasks_weigh_the_same_whatever_their_scale() -> None:
     tasks, toy = torch.tensor([0, 0, 1, 1, 1]), Pairwise(5, 3)
-    settings = GreedySettings(trials=20)
+    settings = GreedySettings(layers=4, trials=20)
     plain = greedy(toy, LAYERS, 12, 5, settings, tasks)
     toy.scale[tasks == 1] = 1000
     scaled = greedy(toy, LAYERS, 12, 5, settings, tasks)
@@ -112,7 +112,7 @@ def test_tasks_weigh_the_same_whatever_their_scale() -> None:
 
 def test_losses_are_standardised_by_the_trials() -> None:
     tasks, toy = torch.tensor([0, 0, 1, 1, 1]), Pairwise(5, 3)
-    found = greedy(toy, LAYERS, 12, 5, GreedySettings(trials=20), tasks)
+    found = greedy(toy, LAYERS, 12, 5, GreedySettings(layers=4, trials=20), tasks)
     trials = torch.stack([toy(mask.expand(5, -1), torch.arange(5)) for mask in toy.seen[0].view(20, 5, 12)[:, 0]])
     final = toy(found.mask.expand(5, -1), torch.arange(5))
     expected = []
@@ -146,3 +146,10 @@ def test_an_interrupted_search_keeps_what_it_has() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"needs at least|expected 0 to 1"):
         GreedySettings(**wrong)
+
+
+@pytest.mark.parametrize(("there", "searched"), [(32, 17), (10, 5), (4, 2), (1, 1)])
+def test_the_paper_searches_as_large_a_share_of_any_models_layers(there: int, searched: int) -> None:
+    layers = list(torch.arange(there).split(1))
+    assert [int(layer) for layer in GreedySettings().searched(layers)] == list(range(searched))
+    assert len(GreedySettings(layers=3).searched(layers)) == min(3, there)

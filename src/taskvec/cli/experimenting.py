@@ -49,6 +49,7 @@ def experiment_command(
         typer.Option(min=1, help=f"Seeds of scenes or a folder, {SEEDS} (1 with --quick); of each Pascal-5i split, 1."),
     ] = None,
     xrays: Annotated[Path | None, typer.Option(help="A directory of x-rays, for figure-6.")] = None,
+    bfloat16: options.Bfloat16 = False,
     quick: Annotated[bool, typer.Option("--quick", help="A coarse version of everything, in minutes.")] = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -66,7 +67,6 @@ def experiment_command(
     network = load_model(model, options.device_named(device))
     started = time.monotonic()
     groups = _groups(data, seeds, seed, quick=quick, root=root, layout=layout, skip_missing=skip_missing)
-    bfloat16 = environment.bfloat16_is_fast(network.device)
     chosen = protocol(preset, groups, pairs, bfloat16=bfloat16, quick=quick, xrays=images)
     greedy = replace(chosen.greedy, layers=layers_of(PAPER_LAYERS, network))
     facts: dict[str, Any] = {

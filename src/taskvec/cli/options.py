@@ -73,6 +73,10 @@ Task = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+Bfloat16 = Annotated[
+    bool,
+    typer.Option("--bfloat16", help="Search in this precision: faster on processors and GPUs that have it; recorded."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Json = Annotated[Path | None, typer.Option("--json", callback=file, help="Also write the result as JSON to this file.")]
 

@@ -9,10 +9,11 @@ from rich.progress import Progress
 from taskvec import environment
 from taskvec import evaluate as evaluation
 from taskvec.cli import options
-from taskvec.cli.terminal import COLUMNS, app, choose_task, console, load, say
+from taskvec.cli.terminal import app, choose_task, console, load, say
 from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
 from taskvec.models import load_model
+from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
 from taskvec.report.evaluations import as_line, companions, write_evaluations
 from taskvec.vectors import read_config

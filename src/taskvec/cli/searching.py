@@ -10,8 +10,6 @@ from rich.progress import Progress
 from taskvec.cli import options
 from taskvec.cli.signals import INTERRUPTED
 from taskvec.cli.terminal import (
-    COLUMNS,
-    SEARCH_COLUMNS,
     SEARCH_LOG,
     SEARCH_STATE,
     app,
@@ -24,10 +22,11 @@ from taskvec.cli.terminal import (
 )
 from taskvec.data.examples import tasks_of
 from taskvec.describe import holds_vectors
-from taskvec.finding import SEARCHES, FindSettings, find_sites, select, statistics_prompts
+from taskvec.finding import SEARCHES, FindSettings, collect_for, find_sites, select, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
-from taskvec.presets import PRESETS, preset_named
+from taskvec.presets import PRESETS, preset_named, with_method
+from taskvec.progress import COLUMNS, SEARCH_COLUMNS
 from taskvec.search import FINALS, NON_FINITE, Memory
 from taskvec.search.reinforce import BASELINES
 from taskvec.sites import GRANULARITIES
@@ -102,7 +101,7 @@ def search_command(
     preset: Annotated[
         str | None,
         typer.Option(
-            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper but for --final, best of relaxed."
+            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper, or best with --method relaxed."
         ),
     ] = None,
     prompts: Annotated[
@@ -110,13 +109,16 @@ def search_command(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help=f"One of {', '.join(SEARCHES)}; reinforce, or the preset's. relaxed is by gradient."),
+        typer.Option(
+            help=f"One of {', '.join(SEARCHES)}; the preset's if not given. Any other brings its own objective and "
+            "number of items: relaxed, which is by gradient, those of best, the others the paper's."
+        ),
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Queries to search on, of all tasks together.")] = None,
     held_out: Annotated[
         int | None, typer.Option(min=1, help="Queries that choose among checkpoints, of all tasks together.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="600, or 40 of relaxed.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="600 in the paper, or 40 of relaxed.")] = None,
     masks: Annotated[
         int | None, typer.Option(min=2, help="Masks that reinforce samples for every item in a step; 32.")
     ] = None,
@@ -134,15 +136,18 @@ def search_command(
         int | None, typer.Option(min=0, help="Sampled masks scored at a checkpoint; 1, or 15 of relaxed.")
     ] = None,
     final: Annotated[
-        str | None, typer.Option(help=f"How reinforce and relaxed choose the final sites: {', '.join(FINALS)}; best.")
+        str | None,
+        typer.Option(
+            help=f"How reinforce and relaxed choose the final sites: {', '.join(FINALS)}; best, or sample in the paper."
+        ),
     ] = None,
     share: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Of sites: those that cma patches, those that greedy starts from."),
     ] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers that greedy searches, 17.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Layers that greedy searches; 17 of 32 of them.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Random starts of greedy, 100.")] = None,
-    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster on processors that have it.")] = False,
+    bfloat16: options.Bfloat16 = False,
     non_finite: Annotated[
         str | None, typer.Option(help=f"Losses that are NaN or infinite: {' or '.join(NON_FINITE)}; refuse.")
     ] = None,
@@ -151,9 +156,10 @@ def search_command(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """Find the task vectors of a task, or of several at the same sites. Ctrl-C keeps the best so far.
+    """Find the task vectors of a task, or of several at the same sites: by default the paper's search, of some minutes.
 
-    Interrupted searches by reinforce and relaxed go on when the same command is given again with --overwrite.
+    `--preset best` is that of `find`, of seconds. Ctrl-C keeps the best so far. Interrupted searches by reinforce and
+    relaxed go on when the same command is given again with --overwrite.
     """
     settings = _settings(
         preset,
@@ -168,7 +174,6 @@ def search_command(
             "share": share,
             "layers": layers,
             "trials": trials,
-            "seed": seed,
         },
         {
             "prompts": prompts,
@@ -196,9 +201,7 @@ def search_command(
         collected = Statistics.load(statistics)  # which says itself how its prompts were drawn
         settings = replace(settings, prompts=next(iter(collected.tasks.values())).count, pool=0)
     else:
-        others = tasks_of(examples) if settings.ranks_layers else []
-        known = {each.name: each for each in [*others, *tasks]}.values()
-        collected = collect(network, [statistics_prompts(network, examples, each, settings) for each in known])
+        collected = collect_for(network, examples, tasks, settings)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
         on_step = search_log(progress, bar, out / SEARCH_LOG, getattr(settings.search, "steps", None))
@@ -236,14 +239,12 @@ def _settings(
     """A preset's settings with the options that were given; ValueError for one that the search does not have."""
     if method is not None and method not in SEARCHES:
         raise ValueError(f"--method {method}: there is no such search, expected {', '.join(SEARCHES)}")
-    usual = PRESETS["best"] if method == "relaxed" else FindSettings()
-    base = usual if preset is None else preset_named(preset)
-    kind = type(base.search) if method is None else SEARCHES[method]
-    start = base.search if kind is type(base.search) else kind()
-    known = [field.name for field in fields(kind)]
+    base = preset_named(preset or ("best" if method == "relaxed" else "paper"))
+    base = base if method is None else with_method(base, method)
+    known = [field.name for field in fields(base.search)]
     given = {name: value for name, value in search.items() if value is not None}
     for name in [name for name in given if name not in known]:
         option = {"masks_per_item": "masks"}.get(name, name)
         raise ValueError(f"--{option.replace('_', '-')}: the search {method or 'of the preset'} has no such setting")
     chosen = {name: value for name, value in rest.items() if value is not None}
-    return replace(base, search=replace(start, **given), **chosen)  # pyright: ignore[reportArgumentType]
+    return replace(base, search=replace(base.search, **given), **chosen)  # pyright: ignore[reportArgumentType]

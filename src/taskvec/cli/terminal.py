@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 from rich.segment import Segment
 
 from taskvec import environment, files
 from taskvec.data import DataSet, load_data
 from taskvec.data.examples import task_for
 from taskvec.files import escaped
+from taskvec.progress import show_step
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
@@ -56,8 +57,6 @@ def show(renderable: RenderableType, width: int) -> None:
 
 
 SEARCH_LOG, SEARCH_STATE = "search.jsonl", "search.safetensors"
-COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
 
 
 @app.callback(invoke_without_command=True)
@@ -104,15 +103,14 @@ def write_json(path: Path | None, result: object) -> None:
 
 
 def search_log(progress: Progress, bar: TaskID, log: Path, steps: int | None) -> Callable[[dict[str, Any]], None]:
-    """Shows a search's records as a bar with loss, number of sites and time left, and writes them to LOG.partial.
+    """Shows a search's records as ``show_step`` does, and writes them to LOG.partial.
 
-    The name is for a search that is not over: an earlier log stays until ``keep`` replaces it. ``steps`` is how many
-    there will be, None where the search itself finds its end.
+    The name is for a search that is not over: an earlier log stays until ``keep`` replaces it.
     """
+    show = show_step(progress, bar, steps)
 
     def on_step(record: dict[str, Any]) -> None:
-        status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
-        progress.update(bar, total=steps, completed=record["step"], status=status)
+        show(record)
         log.parent.mkdir(parents=True, exist_ok=True)
         with _partial(log).open("w" if record["step"] == 1 else "a") as lines:
             lines.write(files.json_text(record) + "\n")

@@ -11,8 +11,6 @@ from rich.progress import Progress
 from taskvec import apply as application
 from taskvec.cli import options
 from taskvec.cli.terminal import (
-    COLUMNS,
-    SEARCH_COLUMNS,
     SEARCH_LOG,
     app,
     choose_task,
@@ -30,18 +28,18 @@ from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
-from taskvec.presets import PRESETS
+from taskvec.presets import PRESETS, preset_named
+from taskvec.progress import COLUMNS, SEARCH_COLUMNS
 from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
-from taskvec.report.table import TABLE_WIDTH, results_json, results_table
-from taskvec.search import RelaxedSettings
+from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
 from taskvec.tasks import TASKS
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
 from taskvec.vectors import TaskVectors
 
-STEPS = RelaxedSettings().steps
+DEFAULT_PRESET = "best"
 JUDGEMENT = ("report.html", "examples.png", "results.json", "pairs.jsonl")  # beside the task vectors
 VECTORS = (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
 OVERVIEW = "overview.png"  # by which a demonstration is known
@@ -64,19 +62,23 @@ def find_command(
     queries: Annotated[
         int, typer.Option(min=2, help="Pairs to judge by, of examples kept aside, or all that there are.")
     ] = QUERIES,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = STEPS,
+    preset: Annotated[
+        str, typer.Option(help=f"How they are found: {', '.join(PRESETS)}. taskvec.find takes the same by default.")
+    ] = DEFAULT_PRESET,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the search; the preset's if not given.")] = None,
+    bfloat16: options.Bfloat16 = False,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """The whole job for one task: statistics, a quick search, scores on examples kept aside, pictures.
+    """The whole job for one task: statistics, a search, scores on examples kept aside, a verdict, pictures.
 
-    Ctrl-C keeps the best sites so far, once there are any.
-
-    A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search, and the
-    paper's own, see `taskvec search`.
+    The search is that of `--preset best`, some seconds with tiny. Ctrl-C keeps the best sites so far, once there are
+    any. A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search see
+    `taskvec search`.
     """
+    settings = _settings(preset, steps, seed, bfloat16=bfloat16)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
     options.check_destinations(out, (*VECTORS, *JUDGEMENT))
@@ -85,9 +87,9 @@ def find_command(
     given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing, "metric": metric}
     examples = load(data, "train", **given)
     chosen = choose_task(examples, task, metric)
-    settings = _quick(steps, seed)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        on_step = search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG, steps)
+        bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
+        on_step = search_log(progress, bar, out / SEARCH_LOG, total)
         outcome, _ = find_and_judge(
             network,
             examples,
@@ -162,12 +164,13 @@ def demo_command(
     layout: options.Layout = None,
     skip_missing: options.SkipMissing = False,
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task, or all that there are.")] = QUERIES,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of every search.")] = STEPS,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of every search; 40 if not given.")] = None,
+    bfloat16: options.Bfloat16 = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """Every task that the data serve: statistics, search, evaluation, report. A minute or two on two cores with tiny.
+    """Every task that the data serve: statistics, search (preset best), evaluation, report. A minute or two with tiny.
 
     On scenes that no model was trained on; with `--root`, on your own photographs, ten or more, of which a fifth is
     kept aside to judge by (segmentation needs masks, as Pascal-5i has them). The data set pictures is six photographs
@@ -177,7 +180,7 @@ def demo_command(
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
-    settings = _quick(steps, seed)
+    settings = _settings(DEFAULT_PRESET, steps, seed, bfloat16=bfloat16)
     network = load_model(model, options.device_named(device))
     chosen = data or ("folder" if root else "scenes" if model == "tiny" else "pictures")
     given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing}
@@ -190,8 +193,9 @@ def demo_command(
     for task in tasks:
         options.check_destinations(out / "vectors" / task.name, VECTORS, ("",))
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        bars = {task.name: progress.add_task(task.name, total=steps, status="") for task in tasks}
-        logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG, steps) for name in bars}
+        total = _steps_of(settings)
+        bars = {task.name: progress.add_task(task.name, total=total, status="") for task in tasks}
+        logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG, total) for name in bars}
         outcome, vectors = find_and_judge(
             network, train, test, tasks, settings, queries, lambda name, record: logs[name](record)
         )
@@ -217,8 +221,17 @@ def _refuse_what_is_no_demo(out: Path) -> None:
             raise ValueError(f"{path} is not of an earlier demonstration: name another place")
 
 
-def _quick(steps: int, seed: int) -> FindSettings:
-    return replace(PRESETS["best"], seed=seed, search=RelaxedSettings(seed=seed, steps=steps, halving=True))
+def _settings(preset: str, steps: int | None, seed: int, *, bfloat16: bool) -> FindSettings:
+    """A preset's with the options that were given."""
+    settings = replace(preset_named(preset), seed=seed, bfloat16=bfloat16)
+    if steps is None:
+        return settings
+    return replace(settings, search=replace(settings.search, steps=steps))  # pyright: ignore[reportCallIssue]
+
+
+def _steps_of(settings: FindSettings) -> int | None:
+    """How many steps a search will take; None where it finds its own end."""
+    return getattr(settings.search, "steps", None)
 
 
 def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds: float) -> None:
@@ -228,4 +241,5 @@ def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds:
     write_json(out / "results.json", results)
     write_json(json_file, results)
     show(results_table(outcome), TABLE_WIDTH)
+    show(verdicts_text(outcome), TABLE_WIDTH)
     say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")

@@ -283,7 +283,7 @@ def score_chart(outcome: TaskOutcome) -> str:
     figure = Figure((3.4, 2.1), layout="constrained")
     axes = figure.subplots()
     for row, method in enumerate(METHODS):
-        score, colour = outcome.scores[method], METHOD_COLOURS.get(method, MUTED)
+        score, colour = outcome.intervals[method], METHOD_COLOURS.get(method, MUTED)
         axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot([score.mean], [row], color=colour, marker="o", markersize=6.5, clip_on=False, zorder=3)
     axes.set_yticks(range(len(METHODS)), [METHOD_LABELS[method] for method in METHODS])

@@ -1,9 +1,14 @@
 """What a report is made of: everything measured about a task, with pictures of some of its queries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from taskvec.evaluate import Interval
+import numpy as np
+from jaxtyping import Float
+
+from taskvec.intervals import Interval, interval
+from taskvec.report.verdicts import Judgement, judge
 from taskvec.sites import Site
 from taskvec.tasks import Images, Metric
 
@@ -24,20 +29,43 @@ EXAMPLES = ("support_input", "support_output", "query_input", "one_shot", "query
 class TaskOutcome:
     """One task: its scores by method (keys of METHODS), pictures, search and sites.
 
-    ``examples`` has uint8 [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step,
-    loss, sites, at checkpoints held_out_loss and chosen_sites). ``seconds`` is the time of statistics and search.
-    ``pairs`` has names of support and query and the score of each method that was run once, for every pair.
+    ``scores`` are of every pair, [pairs] each, of random sites the mean over draws; ``supports`` and ``queries`` name
+    the pairs' examples, ``groups`` tell which pairs hang together by their queries. ``examples`` has uint8
+    [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step, loss, sites, at
+    checkpoints held_out_loss and chosen_sites). ``seconds`` is the time of statistics and search.
     """
 
     task: str
     metric: Metric
-    scores: dict[str, Interval]
+    scores: dict[str, Float[np.ndarray, " pairs"]]
+    groups: list[str]
+    supports: list[str]
+    queries: list[str]
     sites: tuple[Site, ...]
     of: int
     examples: dict[str, Images]
     history: list[dict[str, Any]]
-    pairs: list[dict[str, Any]]
     seconds: float
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Mean and interval of every method, of an interval the part that a score can be in."""
+        highest = 1.0 if self.metric == "iou" else np.inf
+        found = {method: interval(self.scores[method], self.groups) for method in METHODS}
+        return {m: replace(each, low=max(0.0, each.low), high=min(highest, each.high)) for m, each in found.items()}
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """What is to be said of it."""
+        return judge(self.metric, self.scores, self.groups)
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        """A record of every pair: names of support and query, and the score of each method."""
+        return [
+            {"support": support, "query": query, **{method: float(self.scores[method][row]) for method in METHODS}}
+            for row, (support, query) in enumerate(zip(self.supports, self.queries, strict=True))
+        ]
 
 
 @dataclass(frozen=True)
@@ -64,4 +92,12 @@ class Outcome:
         """What scores are means over: 200 queries, or 132 pairs of 12 queries."""
         return (
             f"{self.queries} queries" if self.pairs == self.queries else f"{self.pairs} pairs of {self.queries} queries"
+        )
+
+    @property
+    def explained(self) -> str:
+        """How the intervals come about."""
+        groups = len(set(self.tasks[0].groups))
+        return (
+            f"95 % intervals (Student's t over {groups} {'images' if groups == self.queries else 'groups of images'})"
         )

@@ -7,7 +7,8 @@ from taskvec.files import replacing
 from taskvec.report import figures
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
 from taskvec.report.rendering import data_uri, duration, environment, facts
-from taskvec.report.table import BETTER, METHOD_LABELS, METRIC_LABELS, matches_one_shot, number, span, winners
+from taskvec.report.table import BETTER, METHOD_LABELS, RELATION_LABELS, number, span, winners
+from taskvec.report.verdicts import METRIC_LABELS
 
 ILLUSTRATED = "segmentation"  # the task whose outputs are understood at a glance
 
@@ -21,7 +22,9 @@ def write_report(outcome: Outcome, path: Path) -> None:
 
 def _render(outcome: Outcome) -> str:
     templates = environment()
-    templates.filters.update(number=number, span=span, duration=duration, thousands="{:,}".format)
+    templates.filters.update(
+        number=number, span=span, signed="{:+.3f}".format, duration=duration, thousands="{:,}".format
+    )
     illustrated = next((task for task in outcome.tasks if task.task == ILLUSTRATED), outcome.tasks[0])
     return templates.get_template("report.html.j2").render(
         outcome=outcome,
@@ -29,7 +32,7 @@ def _render(outcome: Outcome) -> str:
         labels=METHOD_LABELS,
         metric_labels=METRIC_LABELS,
         better=BETTER,
-        matched=sum(matches_one_shot(task) for task in outcome.tasks),
+        relations=RELATION_LABELS,
         idea=data_uri(figures.idea(illustrated)),
         illustrated=illustrated,
         sections=[_section(outcome, task) for task in outcome.tasks],

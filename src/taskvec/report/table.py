@@ -1,5 +1,6 @@
 """The results as a table for the terminal and as data, and the words and number formats that every output shares."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -7,8 +8,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from taskvec.evaluate import Interval
+from taskvec.intervals import Interval
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
+from taskvec.report.verdicts import METRIC_LABELS, RELATIONS, Relation, number
 from taskvec.tasks import Metric
 
 METHOD_LABELS = {
@@ -19,41 +21,32 @@ METHOD_LABELS = {
     "copy_input": "copy input",
     "ceiling": "ceiling",
 }
-METRIC_LABELS: dict[Metric, str] = {"iou": "IoU", "mse": "MSE"}
 BETTER: dict[Metric, str] = {"iou": "higher is better", "mse": "lower is better"}
-CONTENDERS = ("one_shot", "task_vectors")
+RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
 TABLE_WIDTH = 104  # columns
 
 
-def number(value: float) -> str:
-    """A score with three decimals."""
-    return f"{value:.3f}"
-
-
 def span(interval: Interval) -> str:
-    """The ends of an interval, such as 0.393-0.431 with an en dash."""
+    """The ends of an interval, such as 0.393-0.431 with an en dash; words where there is none."""
+    if math.isinf(interval.low) or math.isinf(interval.high):
+        return "no interval"
     return f"{number(interval.low)}\N{EN DASH}{number(interval.high)}"
 
 
 def winners(task: TaskOutcome) -> frozenset[str]:
-    """Which of one-shot prompting and task vectors has the better mean; both where they are equal."""
-    means = {method: task.scores[method].mean for method in CONTENDERS}
+    """The methods with the best mean of all but the ceiling, which is no method; several where they are equal."""
+    means = {method: task.intervals[method].mean for method in METHODS if method != "ceiling"}
     best = max(means.values()) if task.metric == "iou" else min(means.values())
     return frozenset(method for method, mean in means.items() if mean == best)
 
 
-def matches_one_shot(task: TaskOutcome) -> bool:
-    """Whether task vectors' mean is inside one-shot prompting's interval or beyond its better end."""
-    vectors, one_shot = task.scores["task_vectors"].mean, task.scores["one_shot"]
-    return vectors >= one_shot.low if task.metric == "iou" else vectors <= one_shot.high
-
-
 def results_table(outcome: Outcome) -> Table:
-    """A row for every task, TABLE_WIDTH columns wide: means over 95 % intervals, bold as ``winners`` says."""
+    """A row for every task, TABLE_WIDTH columns wide: means, intervals, what task vectors are beside each method."""
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption=f"means over {outcome.counted}, below them 95 % intervals",
+        caption=f"Means over {outcome.counted}, the best in bold; {outcome.explained};\n"
+        "what task vectors are beside each method, by the differences query by query.",
         caption_justify="left",
     )
     table.add_column("task", overflow="fold", min_width=12)
@@ -61,20 +54,41 @@ def results_table(outcome: Outcome) -> Table:
         table.add_column(METHOD_LABELS[method], justify="right", width=11)
     table.add_column("sites", justify="right")
     for task in outcome.tasks:
-        better = winners(task)
-        scores = [_cell(task.scores[method], method in better) for method in METHODS]
+        scores = [_cell(task, method) for method in METHODS]
         arrow = "\N{UPWARDS ARROW}" if task.metric == "iou" else "\N{DOWNWARDS ARROW}"
         name = Text.assemble(f"{task.task}\n", (f"{METRIC_LABELS[task.metric]} {arrow}", "dim"))
         table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}", "dim")))
     return table
 
 
-def _cell(interval: Interval, best: bool) -> Text:
-    return Text.assemble((number(interval.mean), "bold" if best else ""), "\n", (span(interval), "dim"))
+def _cell(task: TaskOutcome, method: str) -> Text:
+    score, best = task.intervals[method], method in winners(task)
+    text = Text.assemble((number(score.mean), "bold" if best else ""), "\n", (span(score), "dim"))
+    if method in task.judgement.comparisons:
+        text.append(f"\n{RELATION_LABELS[task.judgement.comparisons[method].relation]}")
+    return text
+
+
+def verdicts_text(outcome: Outcome) -> Text:
+    """What is to be said of every task, and what to try next, for the terminal."""
+    lines = Text()
+    for task in outcome.tasks:
+        judgement = task.judgement
+        lines.append(f"{task.task}: ", "bold").append(f"{judgement.headline}\n")
+        for note in judgement.notes:
+            lines.append(f"  {note}\n")
+        for advice in judgement.advice:
+            lines.append(f"  - {advice}\n")
+    lines.rstrip()
+    return lines
 
 
 def results_json(outcome: Outcome) -> dict[str, Any]:
-    """The results as data for JSON. ``sites`` of the ``of`` searched were chosen; ``seconds`` is the whole run."""
+    """The results as data for JSON. ``sites`` of the ``of`` searched were chosen; ``seconds`` is the whole run.
+
+    ``task_vectors_against`` has the paired difference with each baseline (positive where task vectors are better), how
+    much worse is still as good, the verdict of either side, and both in a word.
+    """
     return {
         "tasks": {task.task: _task_json(task) for task in outcome.tasks},
         "pairs": outcome.pairs,
@@ -87,5 +101,30 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def _task_json(task: TaskOutcome) -> dict[str, Any]:
-    scores = {method: asdict(task.scores[method]) for method in METHODS}
-    return {"metric": task.metric, **scores, "sites": len(task.sites), "of": task.of}
+    scores = {method: _finite(asdict(task.intervals[method])) for method in METHODS}
+    judgement = task.judgement
+    compared = {
+        other: {
+            "relation": comparison.relation,
+            "verdict": comparison.verdict,
+            "reverse": comparison.reverse,
+            "gain": _finite(asdict(comparison.gain)),
+            "allowed": comparison.allowed,
+        }
+        for other, comparison in judgement.comparisons.items()
+    }
+    said = {"kind": judgement.kind, "headline": judgement.headline}
+    said |= {"notes": list(judgement.notes), "advice": list(judgement.advice)}
+    return {
+        "metric": task.metric,
+        **scores,
+        "judgement": said,
+        "task_vectors_against": compared,
+        "sites": len(task.sites),
+        "of": task.of,
+    }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """With None for what JSON has no number for: the ends of an interval that does not exist."""
+    return {name: None if value is not None and math.isinf(value) else value for name, value in values.items()}

@@ -19,10 +19,9 @@ SITES_PER_CALL = 256  # evaluated between two records, which is also where Ctrl-
 
 @dataclass(frozen=True)
 class CmaSettings:
-    """``share`` of all sites is patched, 0.25 in the paper. Nothing is drawn: ``seed`` is there as in every search."""
+    """``share`` of all sites is patched, 0.25 in the paper. Nothing is drawn, so there is no seed."""
 
     share: float = 0.25
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:

@@ -19,24 +19,26 @@ from taskvec.search.found import Evaluate, Found, OnStep
 Layers = Sequence[Int[Tensor, " members"]]
 Order = Literal["taskness", "random"]
 ORDERS: tuple[Order, ...] = ("taskness", "random")
+PAPER_LAYERS = 17 / 32  # of all layers, that the paper searches
 
 
 @dataclass(frozen=True)
 class GreedySettings:
-    """The paper's settings by default (Section 13.2): the first 17 of the layers, and 100 trials of random sets with a
-    ``share`` of 0.3 of their sites. The paper's limit of "10k iterations" is read as ten ``sweeps`` over the k layers.
-    ``order`` tells who arranges the layers by what: their taskness, or chance, which is one of the paper's baselines.
+    """The paper's settings by default (Section 13.2): the first 17 of 32 layers, and 100 trials of random sets with a
+    ``share`` of 0.3 of their sites. ``layers`` None is as large a share of however many there are. The paper's limit of
+    "10k iterations" is read as ten ``sweeps`` over the k layers. ``order`` tells who arranges the layers by what: their
+    taskness, or chance, which is one of the paper's baselines. ``seed`` None is that of ``FindSettings``, or 0 alone.
     """
 
-    layers: int = 17
+    layers: int | None = None
     share: float = 0.3
     trials: int = 100
     sweeps: int = 10
     order: Order = "taskness"
-    seed: int = 0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.layers < 1 or self.trials < 2 or self.sweeps < 0:
+        if (self.layers is not None and self.layers < 1) or self.trials < 2 or self.sweeps < 0:
             raise ValueError(
                 "a greedy search needs at least 1 layer, 2 trials and 0 sweeps, "
                 f"not {self.layers}, {self.trials} and {self.sweeps}"
@@ -45,6 +47,10 @@ class GreedySettings:
             raise ValueError(f"the share of sites is {self.share}: expected 0 to 1")
         if self.order not in ORDERS:
             raise ValueError(f"there is no order {self.order!r} of layers: expected {' or '.join(ORDERS)}")
+
+    def searched(self, layers: Layers) -> Layers:
+        """The first of these layers, as many as are searched."""
+        return layers[: max(1, round(PAPER_LAYERS * len(layers))) if self.layers is None else self.layers]
 
 
 @dataclass
@@ -92,7 +98,7 @@ def starts(
 ) -> tuple[Bool[Tensor, " sites"], float, int]:
     """The best of ``trials`` random sets, its loss, and the evaluations that it took (Figure 14).
 
-    alpha_i ~ Bernoulli(share) for the sites of the first ``settings.layers`` layers, 0 elsewhere. ``finite`` is as in
+    alpha_i ~ Bernoulli(share) for the sites of the layers that are searched, 0 elsewhere. ``finite`` is as in
     ``greedy``.
     """
     judge = _Judge(evaluate, items, tasks, finite or FiniteLosses())
@@ -101,8 +107,8 @@ def starts(
 
 
 def _start(judge: _Judge, layers: Layers, sites: int, settings: GreedySettings) -> tuple[Tensor, float]:
-    searched = torch.cat(list(layers[: settings.layers]))
-    drawn = torch.rand(settings.trials, len(searched), generator=torch.Generator().manual_seed(settings.seed))
+    searched = torch.cat(list(settings.searched(layers)))
+    drawn = torch.rand(settings.trials, len(searched), generator=torch.Generator().manual_seed(settings.seed or 0))
     trials = torch.zeros(settings.trials, sites, dtype=torch.bool)
     trials[:, searched] = drawn < settings.share
     losses = judge(trials)
@@ -124,8 +130,8 @@ def greedy(
     """Start from the best of the random sets; of each layer in turn, keep the flip of one site that lowers the loss
     most, if one does; end after a sweep over all layers without a change, or after ``sweeps``.
 
-    ``layers`` are the sites of each layer, the best-scored layer first (equation 6), of which the first
-    ``settings.layers`` are searched, or all where there are fewer. ``tasks`` names each item's task. ``on_step`` sees
+    ``layers`` are the sites of each layer, the best-scored layer first (equation 6), of which as many are searched as
+    ``settings`` say, or all where there are fewer. ``tasks`` names each item's task. ``on_step`` sees
     a record of the trials and of every layer of every sweep: step, loss, sites, evaluations so far. KeyboardInterrupt
     ends the search with the set that it has, once there is one. A set with a loss that is not finite is refused or left
     out as ``finite`` says; ValueError where none of the random sets is left.
@@ -147,7 +153,7 @@ def greedy(
         record()
         for _ in range(settings.sweeps):
             before = loss
-            for layer in layers[: settings.layers]:
+            for layer in settings.searched(layers):
                 flipped = mask ^ torch.nn.functional.one_hot(layer, sites).bool()
                 losses = judge(flipped)
                 if losses.min() < loss:

@@ -38,7 +38,7 @@ class ReinforceSettings(StepSettings):
     final: Final = "best"
     candidates: int = 1
     halving: bool = False
-    seed: int = 0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,7 +49,7 @@ class RelaxedSettings(StepSettings):
     final: Final = "best"
     candidates: int = 15
     halving: bool = False
-    seed: int = 0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

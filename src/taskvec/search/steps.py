@@ -24,7 +24,7 @@ class StepSettings:
     """``steps`` of Adam from ``initial_logit`` at every site, and the choice of a set at checkpoints.
 
     ``final`` and ``halving`` are as in ``found.Choice``; ``candidates`` is how many masks a checkpoint samples beside
-    the most probable one where ``final`` is ``best``.
+    the most probable one where ``final`` is ``best``. ``seed`` None is that of ``FindSettings``, or 0 alone.
     """
 
     steps: int
@@ -34,7 +34,7 @@ class StepSettings:
     final: Final
     candidates: int
     halving: bool
-    seed: int
+    seed: int | None
 
     def __post_init__(self) -> None:
         if self.final not in FINALS:
@@ -77,7 +77,7 @@ def search(
     ``finite`` says what becomes of losses that are not finite. A step whose gradient is not finite raises ValueError,
     so that what was learnt stays as it was.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed or 0)
     logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], settings.learning_rate)
     choice = Choice(validate, settings.final, settings.candidates, settings.halving, generator, finite)

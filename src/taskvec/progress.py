@@ -1,0 +1,28 @@
+"""What a terminal or a notebook shows of work that takes a while."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
+
+
+def search_progress(*, shown: bool = True) -> Progress:
+    """Bars for statistics and searches on standard error, or none at all."""
+    return Progress(*SEARCH_COLUMNS, console=Console(stderr=True, highlight=False), disable=not shown)
+
+
+def show_step(progress: Progress, bar: TaskID, steps: int | None) -> Callable[[dict[str, Any]], None]:
+    """What shows a search's records on a bar: loss, number of sites and time left.
+
+    ``steps`` is how many there will be, None where the search itself finds its end.
+    """
+
+    def on_step(record: dict[str, Any]) -> None:
+        status = f"loss {record['loss']:.3f}  {record['sites']:.0f} sites"
+        progress.update(bar, total=steps, completed=record["step"], status=status)
+
+    return on_step

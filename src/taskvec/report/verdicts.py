@@ -1,0 +1,226 @@
+"""What follows from the scores of task vectors beside those of every other way: one plain sentence, and what to try.
+
+All methods answer the same queries, so each is compared with task vectors query by query, by the rules of
+``taskvec.intervals``. Nothing is said to do as well as something else without that test.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from taskvec.intervals import FEWEST, Interval, Verdict, gain, margin, verdict
+from taskvec.tasks import Metric
+
+Scores = Mapping[str, Float[np.ndarray, " n"]]
+BASELINES = ("one_shot", "query_only", "random", "copy_input")  # what task vectors are compared with
+
+Relation = Literal["better", "as good", "not worse", "not better", "worse", "undecided", "too few"]
+RELATIONS: tuple[Relation, ...] = get_args(Relation)
+AT_MOST_AS_GOOD: tuple[Relation, ...] = ("as good", "not better", "worse")
+
+Kind = Literal[
+    "too few", "nothing learnt", "cannot tell", "copying", "better", "as well", "less well", "undecided"
+]  # fmt: skip
+
+NAMES = {
+    "one_shot": "an example in the prompt",
+    "query_only": "the query alone",
+    "random": "patching as many random sites",
+    "copy_input": "copying the input",
+}
+METRIC_LABELS: dict[Metric, str] = {"iou": "IoU", "mse": "MSE"}
+
+LOOK = "Look at the pictures in the report: does every output follow from its input, and in the same way?"
+COPYING = "Where outputs are nearly their inputs, a small error says little: look at what the pictures change."
+MASKS: dict[Metric, tuple[str, ...]] = {"iou": (), "mse": ("If the outputs are masks, score them so: --metric iou.",)}
+SEARCH_MORE = "Search longer (--steps 100, or --preset paper), or bring more pairs."
+OTHER_MODEL = "Try another model: --model tiny is for drawn scenes, --model small for photographs."
+MORE_PAIRS = f"Bring more pairs: a fifth of a directory is kept aside to judge by, so it takes {5 * FEWEST}."
+MORE_QUERIES = "Judge by more queries: more pairs, or a higher --queries where that is what limits them."
+
+
+def number(value: float) -> str:
+    """A score with three decimals, fewer of large ones: no more than five characters up to 999."""
+    return f"{value:.{3 if value < 9.9995 else 2 if value < 99.995 else 1}f}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method against another on the same queries.
+
+    ``gain`` is by how much it is better, positive for any metric; ``allowed`` by how much it may be worse and still as
+    good. ``verdict`` is its own against the other, ``reverse`` the other's against it.
+    """
+
+    gain: Interval
+    allowed: float
+    verdict: Verdict
+    reverse: Verdict
+
+    @property
+    def relation(self) -> Relation:
+        """Both verdicts in a word: ``as good`` where neither is worse, though one may be better by less than matters;
+        ``not worse`` or ``not better`` where the test of one side alone says something.
+        """
+        if self.verdict == "too few":
+            return "too few"
+        holds, reversed_holds = (each in ("better", "not worse") for each in (self.verdict, self.reverse))
+        if holds and reversed_holds:
+            return "as good"
+        if holds:
+            return "better" if self.verdict == "better" else "not worse"
+        if reversed_holds:
+            return "worse" if self.reverse == "better" else "not better"
+        return "undecided"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is to be said of a task: ``headline`` is one sentence, ``notes`` explain it, ``advice`` is what to try next.
+
+    ``comparisons`` are those of task vectors with each of BASELINES.
+    """
+
+    kind: Kind
+    headline: str
+    notes: tuple[str, ...]
+    advice: tuple[str, ...]
+    comparisons: dict[str, Comparison]
+
+
+def compare(
+    metric: Metric,
+    scores: Float[np.ndarray, " n"],
+    others: Float[np.ndarray, " n"],
+    groups: Sequence[Hashable] | None = None,
+) -> Comparison:
+    """The first scores against the second ones of the same queries."""
+    allowed = margin(metric, float(others.mean()))
+    difference = gain(metric, scores, others, groups)
+    reverse = verdict(gain(metric, others, scores, groups), margin(metric, float(scores.mean())))
+    return Comparison(difference, allowed, verdict(difference, allowed), reverse)
+
+
+def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = None) -> Judgement:
+    """What follows for task vectors from the scores [queries] of ``task_vectors``, all of BASELINES and ``ceiling``.
+
+    ``groups`` tell which queries hang together. In this order: too few queries say nothing; vectors that are no better
+    than the query alone, or than as many random sites, have learnt nothing; where copying the input does as well, that
+    is said before how they stand to an example in the prompt.
+    """
+    versus = {other: compare(metric, scores["task_vectors"], scores[other], groups) for other in BASELINES}
+    independent = versus["one_shot"].gain.groups
+    if independent < FEWEST:
+        judged = "query was" if independent == 1 else "queries were"
+        headline = f"Too few queries to tell: {independent} independent {judged} judged, it takes {FEWEST} or more."
+        return Judgement("too few", headline, _ahead(metric, scores), (MORE_PAIRS, MORE_QUERIES), versus)
+    mean = {method: number(float(values.mean())) for method, values in scores.items()}
+    one_shot = compare(metric, scores["one_shot"], scores["query_only"], groups).relation
+    case = _Case(
+        metric,
+        {other: comparison.relation for other, comparison in versus.items()},
+        mean,
+        f"{METRIC_LABELS[metric]} {mean['task_vectors']}",
+        one_shot,
+    )
+    kind, headline, advice = case.nothing_learnt() or case.copying() or case.cannot_tell() or case.beside_an_example()
+    notes = []
+    if case.relation["copy_input"] in AT_MOST_AS_GOOD and kind != "copying":
+        notes.append(f"{_sentence(case.does_as_well('copy_input'))}.")
+    if one_shot != "better":
+        how = "does not help" if one_shot in AT_MOST_AS_GOOD else "is not shown to help"
+        either = " either" if kind == "nothing learnt" else ""
+        alone = f"the query alone has {mean['query_only']}"
+        notes.append(f"An example in the prompt ({mean['one_shot']}) {how} this model{either}: {alone}.")
+    if compare(metric, scores["copy_input"], scores["ceiling"], groups).relation == "better":
+        notes.append(
+            f"The ceiling ({mean['ceiling']}) is what the model's tokenizer makes of the true output, so no answer of "
+            f"the model can be expected to be better; the input is nearer to the output ({mean['copy_input']})."
+        )
+    return Judgement(kind, headline, tuple(notes), tuple(advice), versus)
+
+
+Said = tuple[Kind, str, Sequence[str]]  # kind, headline, advice
+NO_VECTORS = ("query_only", "random")  # what task vectors must beat if they hold anything of the task
+BESIDE: dict[Relation, str] = {"better": "better than", "as good": "as well as", "not worse": "as well as"}
+AT_LEAST: dict[Relation, str] = {"worse": "better than", "as good": "as well as", "not better": "at least as well as"}
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What task vectors are beside each of BASELINES, all means and their ``own`` as they are shown, and what an
+    example in the prompt is beside none. Each method tells what is to be said, None where it does not apply.
+    """
+
+    metric: Metric
+    relation: Mapping[str, Relation]
+    mean: Mapping[str, str]
+    own: str
+    example: Relation
+
+    def nothing_learnt(self) -> Said | None:
+        """Task vectors are no better than none, or than some at random sites."""
+        for other in NO_VECTORS:
+            if self.relation[other] in AT_MOST_AS_GOOD:
+                more = SEARCH_MORE if self.example == "better" else OTHER_MODEL
+                headline = f"Nothing was learnt: {self.does_as_well(other)}."
+                return "nothing learnt", headline, [LOOK, more, *MASKS[self.metric]]
+        return None
+
+    def copying(self) -> Said | None:
+        """The task can be done as well without a model."""
+        if self.relation["copy_input"] not in AT_MOST_AS_GOOD:
+            return None
+        learnt = all(self.relation[other] == "better" for other in NO_VECTORS)
+        beside = BESIDE.get(self.relation["one_shot"])
+        though = f", though these do {beside} {self._prompting}" if learnt and beside else ""
+        return "copying", f"{_sentence(self.does_as_well('copy_input'))}{though}.", [COPYING, *MASKS[self.metric]]
+
+    def cannot_tell(self) -> Said | None:
+        """There is no evidence that task vectors are better than none, nor that they are not."""
+        for other in NO_VECTORS:
+            if self.relation[other] != "better":
+                than = f"task vectors ({self.own}) are not shown to be better than {self._named(other)}"
+                more = [] if self.example == "better" else [OTHER_MODEL]
+                headline = f"It cannot be told whether anything was learnt: {than}."
+                return "cannot tell", headline, [MORE_QUERIES, LOOK, *more]
+        return None
+
+    def beside_an_example(self) -> Said:
+        """How task vectors that have learnt something stand to prompting."""
+        beside = BESIDE.get(self.relation["one_shot"])
+        if beside:
+            kind = "better" if self.relation["one_shot"] == "better" else "as well"
+            return kind, f"Task vectors ({self.own}) do {beside} {self._prompting}.", []
+        helps = f"Task vectors help ({self.own}, the query alone {self.mean['query_only']})"
+        if self.relation["one_shot"] == "worse":
+            return "less well", f"{helps}, but less than {self._prompting}.", [SEARCH_MORE]
+        return "undecided", f"{helps}; whether as much as {self._prompting} cannot be told.", [MORE_QUERIES]
+
+    def does_as_well(self, other: str) -> str:
+        """Of a relation of AT_MOST_AS_GOOD, how much better the other does."""
+        return f"{self._named(other)} does {AT_LEAST[self.relation[other]]} task vectors ({self.own})"
+
+    @property
+    def _prompting(self) -> str:
+        return self._named("one_shot")
+
+    def _named(self, method: str) -> str:
+        return f"{NAMES[method]} ({self.mean[method]})"
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def _ahead(metric: Metric, scores: Scores) -> tuple[str, ...]:
+    """What has the best mean of too few queries, where it is not task vectors."""
+    means = {method: float(scores[method].mean()) for method in ("task_vectors", *BASELINES)}
+    best = (max if metric == "iou" else min)(means, key=lambda method: means[method])
+    own = means["task_vectors"]
+    if means[best] == own:
+        return ()
+    return (f"Among these few, {NAMES[best]} is ahead: {number(means[best])}, task vectors {number(own)}.",)
