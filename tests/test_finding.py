@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from labelled import labelled
 from taskvec import evaluate
 from taskvec.data.examples import partition
 from taskvec.data.scenes import Scenes
@@ -19,6 +20,7 @@ from taskvec.finding import (
     find,
     find_all,
     find_sites,
+    parts_of,
     statistics_prompts,
 )
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -178,8 +180,18 @@ def test_statistics_of_another_task_of_the_same_name_are_refused(small_model: Ma
 def test_small_data_is_used_once_and_smaller_refused(small_model: MaeVqgan) -> None:
     found = find(small_model, Scenes("train", fold=0, count=30), SEGMENTATION, replace(QUICK, held_out=99)).search
     assert found.held_out[0].prompts == len(found.held_out[0].images) == 9
-    with pytest.raises(ValueError, match="3 examples are too few: 0 fall to the statistics, 3 to the search and 0 to"):
+    with pytest.raises(ValueError, match="of the 1 that fall to the statistics no two are of one class, expected a"):
         find(small_model, Scenes("train", fold=0, count=3), SEGMENTATION, QUICK)
+    with pytest.raises(ValueError, match=r"2 examples in 2 groups are too few: .* one group for each"):
+        parts_of(Scenes("train", fold=0, count=2))
+
+
+def test_sixty_examples_of_twenty_classes_are_enough(small_model: MaeVqgan) -> None:
+    data = labelled([example // 3 for example in range(60)])
+    found = find(small_model, data, SEGMENTATION, replace(QUICK, items=12, held_out=18)).search
+    assert [len(part[0].images) for part in (found.search, found.held_out)] == [12, 18]
+    assert isinstance(found.statistics, Drawn)
+    assert found.statistics.classes_of_one == 10
 
 
 def test_one_search_for_the_sites_of_several_tasks(small_model: MaeVqgan) -> None:

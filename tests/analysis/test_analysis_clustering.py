@@ -3,6 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import davies_bouldin_score
 from torch import Tensor
 
 from taskvec.analysis import clustering as module
@@ -11,6 +14,7 @@ from taskvec.analysis.clustering import (
     HeadOutputs,
     cluster_heads,
     clustering_table,
+    davies_bouldin,
     embed,
     head_outputs,
     rank_correlations,
@@ -83,6 +87,35 @@ def test_scores_of_two_clusters_on_a_line_by_hand() -> None:
     # inside a cluster 2; to the other 11 from its far member, 9 from its near one
     assert head.silhouette == pytest.approx((9 / 11 + 7 / 9) / 2)
     assert head.davies_bouldin == pytest.approx((1 + 1) / 10)
+
+
+def test_a_head_to_which_two_tasks_are_the_same_ranks_last() -> None:
+    """Centres of two tasks coincide, a pair that scikit-learn leaves out: it scores such a head as the best."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    same = torch.tensor([[-0.1], [0.1], [-7.3], [7.3], [50.0], [51.0]]).reshape(1, 1, 6, 1)
+    varied = torch.randn(1, 1, 6, 1, generator=generator)
+    of_one_value = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.3, 0.3]).reshape(1, 1, 6, 1)
+    outputs = HeadOutputs({"encoder": torch.cat([same, varied, of_one_value], 1)}, labels, ("a", "b", "c"))
+    scores = {"encoder": torch.tensor([[math.nan, 2.0, 1.0]])}
+    clusterings = cluster_heads(outputs, scores)
+    assert [each.head for each in clusterings] == [1, 2, 0]  # no taskness is the lowest
+    assert [math.isinf(each.davies_bouldin) for each in clusterings] == [False, True, True]
+    assert np.isfinite(rank_correlations(clusterings)).all()
+
+
+@given(st.integers(0, 999), st.integers(2, 5), st.integers(1, 8))
+def test_davies_bouldin_is_scikit_learns_where_centres_are_apart(seed: int, tasks: int, dim: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(tasks), 6)
+    samples = random.normal(random.normal(0, 2, (tasks, dim))[labels], 1).astype(np.float32)
+    assert davies_bouldin(samples, labels) == pytest.approx(davies_bouldin_score(samples, labels), rel=1e-4)
+
+
+def test_outputs_that_are_no_numbers_are_refused(outputs: HeadOutputs, scores: dict[str, Tensor]) -> None:
+    outputs.vectors["encoder"][0, MIXED, 3, 2] = math.nan
+    with pytest.raises(ValueError, match="outputs of encoder layer 0, head 1 are not finite"):
+        cluster_heads(outputs, scores)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 0, 0, 1]])

@@ -1,8 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskvec.data import DATA_SETS, judging_split
 from taskvec.data.examples import Examples
 from taskvec.data.scenes import CLASSES, FOLDS, SPLITS, Scenes
 
@@ -75,3 +78,11 @@ def test_names_that_there_are_not_are_refused() -> None:
         Scenes("holdout")
     with pytest.raises(ValueError, match="scenes have no fold 4: expected 0 to 3"):
         Scenes(fold=4)
+
+
+def test_the_final_split_has_scenes_of_its_own_and_moved_no_other() -> None:
+    assert SPLITS.index("test") == 2  # in the random stream of its scenes
+    splits = [Scenes(split, seed=3).load(np.arange(3), 16).images for split in SPLITS]
+    assert all((one != other).any() for one, other in itertools.combinations(splits, 2))
+    assert judging_split("scenes") == "final"
+    assert {judging_split(name) for name in DATA_SETS if name != "scenes"} == {"test"}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 from sklearn.manifold import TSNE
-from sklearn.metrics import davies_bouldin_score, silhouette_score
+from sklearn.metrics import silhouette_score
 from torch import Tensor
 
 from taskvec.analysis.scores import HeadScores
@@ -70,7 +70,7 @@ def head_outputs(
 @dataclass(frozen=True)
 class HeadClustering:
     """How well the vectors of one head cluster by task: silhouette -1..1, higher is better; Davies-Bouldin from 0 on,
-    lower is better, infinite for a head that never varies.
+    lower is better, infinite for a head to which two tasks are the same in the mean.
     """
 
     stack: str
@@ -84,7 +84,8 @@ class HeadClustering:
 def cluster_heads(outputs: HeadOutputs, scores: HeadScores) -> list[HeadClustering]:
     """Silhouette and Davies-Bouldin scores of all heads, with their taskness, from the highest taskness to the lowest.
 
-    Raises ValueError where there are fewer than two tasks or fewer than two prompts of each.
+    Raises ValueError where there are fewer than two tasks or fewer than two prompts of each, or outputs that are not
+    finite.
     """
     counts = outputs.labels.bincount()
     if len(counts) < 2 or counts.min() < 2:
@@ -94,17 +95,42 @@ def cluster_heads(outputs: HeadOutputs, scores: HeadScores) -> list[HeadClusteri
     for stack, vectors in outputs.vectors.items():
         for layer, head in np.ndindex(*vectors.shape[:2]):
             samples = vectors[layer, head].numpy()
-            varies = bool((samples != samples[0]).any())
+            if not np.isfinite(samples).all():
+                raise ValueError(f"outputs of {stack} layer {layer}, head {head} are not finite numbers")
             clustering = HeadClustering(
                 stack,
                 layer,
                 head,
                 taskness=float(scores[stack][layer, head]),
                 silhouette=float(silhouette_score(samples, labels)),
-                davies_bouldin=float(davies_bouldin_score(samples, labels)) if varies else math.inf,
+                davies_bouldin=davies_bouldin(samples, labels),
             )
             clusterings.append(clustering)
-    return sorted(clusterings, key=lambda clustering: -clustering.taskness)
+    return sorted(clusterings, key=_from_high_to_low)
+
+
+def davies_bouldin(samples: Float[np.ndarray, "prompts dim"], labels: Int[np.ndarray, " prompts"]) -> float:
+    """Davies and Bouldin's score (1979, q = 1, p = 2): of each cluster the worst ratio of spreads to distance.
+
+    Infinite, the worst, where two centres coincide; scikit-learn leaves such pairs out, which scores them as the best.
+    """
+    centred = samples.astype(np.float64) - samples[0]  # exactly 0 for a head that never varies
+    clusters = [centred[labels == label] for label in np.unique(labels)]
+    centres = np.array([cluster.mean(0) for cluster in clusters])
+    spreads = np.array(
+        [np.linalg.norm(cluster - centre, axis=1).mean() for cluster, centre in zip(clusters, centres, strict=True)]
+    )
+    distances = np.linalg.norm(centres[:, None] - centres, axis=-1)
+    apart = distances > 1e-12 * np.abs(centred).max()  # else they differ by rounding alone
+    ratios = np.full_like(distances, np.inf)
+    np.divide(spreads[:, None] + spreads, distances, out=ratios, where=apart)
+    np.fill_diagonal(ratios, 0)
+    return float(ratios.max(1).mean())
+
+
+def _from_high_to_low(clustering: HeadClustering) -> float:
+    """A key by taskness; a head that sees no token, and so has none, comes last."""
+    return math.inf if math.isnan(clustering.taskness) else -clustering.taskness
 
 
 def clustering_table(clusterings: Sequence[HeadClustering], seed: int = 0) -> dict[str, HeadClustering]:
@@ -114,7 +140,7 @@ def clustering_table(clusterings: Sequence[HeadClustering], seed: int = 0) -> di
     """
     if len(clusterings) < 3 * TABLE_RANKS:
         raise ValueError(f"there are {len(clusterings)} heads, expected at least the {3 * TABLE_RANKS} of the table")
-    ranked = sorted(clusterings, key=lambda clustering: -clustering.taskness)
+    ranked = sorted(clusterings, key=_from_high_to_low)
     drawn = np.random.default_rng(seed).choice(len(ranked) - 2 * TABLE_RANKS, TABLE_RANKS, replace=False)
     rows = {
         "High": ranked[:TABLE_RANKS],
@@ -125,8 +151,11 @@ def clustering_table(clusterings: Sequence[HeadClustering], seed: int = 0) -> di
 
 
 def rank_correlations(clusterings: Sequence[HeadClustering]) -> tuple[float, float]:
-    """Spearman's correlation of taskness with silhouette and with Davies-Bouldin; the paper's claim is high and low."""
-    values = [[each.taskness, each.silhouette, each.davies_bouldin] for each in clusterings]
+    """Spearman's correlation of taskness with silhouette and with Davies-Bouldin; the paper's claim is high and low.
+
+    NaN where all heads are equal.
+    """
+    values = [[-_from_high_to_low(each), each.silhouette, each.davies_bouldin] for each in clusterings]
     of_taskness = np.corrcoef(rankdata(values, axis=0), rowvar=False)[0]
     return float(of_taskness[1]), float(of_taskness[2])
 

@@ -1,7 +1,7 @@
 """The command that scores one way of doing a task."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -15,7 +15,7 @@ from taskvec.files import check_destination
 from taskvec.models import load_model
 from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
-from taskvec.report.evaluations import as_line, companions, write_evaluations
+from taskvec.report.evaluations import as_line, companions, gain_line, plain, write_evaluations
 from taskvec.vectors import read_config
 
 PAIRS = 1000
@@ -31,6 +31,10 @@ def evaluate_command(
             "one_shot+vectors:DIRECTORY; {split} in it is the split."
         ),
     ],
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another way, named as --method is: the gain over it on the same prompts, judged."),
+    ] = None,
     task: options.Task = None,
     model: options.Model = "tiny",
     data: options.Data = "scenes",
@@ -59,17 +63,23 @@ def evaluate_command(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
-    """Score one way of doing a task on data kept aside: mean, 95 % bootstrap interval, spreads, speed."""
+    """Score one way of doing a task on data kept aside: mean, 95 % interval, spreads, speed.
+
+    With --against, by how much it is better than another way, prompt by prompt, and whether that is more than chance.
+    """
     if json_file is not None:
         _check_companions(json_file)
-    if "{split}" in method and split is None:
-        raise ValueError(f"--method {method}: which split {{split}} stands for is not said, expected --split")
+    for option, name in (("method", method), ("against", against or "")):
+        if "{split}" in name and split is None:
+            raise ValueError(f"--{option} {name}: which split {{split}} stands for is not said, expected --split")
     network = load_model(model, options.device_named(device))
     evaluations: dict[str, evaluation.Evaluation] = {}
+    others: list[evaluation.Evaluation] = []
     with Progress(*COLUMNS, console=console, transient=True) as progress:
         for fold in _folds(split):
             method_of_split = method.replace("{split}", str(fold))
             run = evaluation.method_named(network, method_of_split)
+            other = evaluation.method_named(network, against.replace("{split}", str(fold))) if against else None
             examples = load(data, part, root=root, fold=fold, layout=layout, skip_missing=skip_missing, metric=metric)
             chosen = choose_task(examples, task, metric)
             count = pairs or min(PAIRS, pairs_of(examples))
@@ -80,6 +90,8 @@ def evaluate_command(
             evaluations[ALL if fold is None else str(fold)] = evaluation.evaluate(
                 network, run, prompts, lambda done, bar=bar: progress.advance(bar, done)
             )
+            if other is not None:
+                others.append(evaluation.evaluate(network, other, prompts))
     chosen = next(iter(evaluations.values())).prompts.task
     summaries = {name: evaluation.summarise([each]) for name, each in evaluations.items()}
     whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
@@ -88,8 +100,13 @@ def evaluate_command(
             say(f"{chosen.name} {method}, split {name}: {as_line(each, chosen)}")
     if len(evaluations) > 1 or split is None:
         say(f"{chosen.name} {method}: {as_line(whole, chosen)}")
+    compared: dict[str, Any] = {}
+    if against is not None:
+        told, gain = gain_line(chosen.metric, list(evaluations.values()), others)
+        say(f"{chosen.name} {method} against {against}: {told}")
+        compared = {"against": {"method": against, **plain(gain), "told": told}}
     if json_file is not None:
-        facts = {
+        facts: dict[str, Any] = {
             "task": chosen.name,
             "method": method,
             "metric": chosen.metric,
@@ -98,7 +115,7 @@ def evaluate_command(
             "seed": seed,
         }
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
-        facts |= {"versions": environment.versions()}
+        facts |= {"versions": environment.versions(), **compared}
         write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method.startswith("one_shot"))
 
 

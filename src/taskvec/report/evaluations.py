@@ -1,6 +1,7 @@
 """An evaluation as files: the result as JSON, every pair as a line of JSONL, and a picture of examples."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,30 +10,59 @@ import numpy as np
 
 from taskvec.evaluate import Evaluation, Summary
 from taskvec.files import json_text, replacing, write_json
+from taskvec.intervals import FEWEST, Interval, Verdict, improvements, margin, nested_interval, verdict
 from taskvec.report.figures import ranked_grid
 from taskvec.report.table import METRIC_LABELS
-from taskvec.tasks import Detail, Task
+from taskvec.tasks import Detail, Metric, Task
 
 DETAIL_LABELS: dict[Detail, str] = {"chroma": "chroma error", "changed": "MSE of what changes"}
 
 
 def as_line(summary: Summary, task: Task) -> str:
-    """A summary in a line: mean, interval, spreads, second error, numbers, speed."""
+    """A summary in a line: mean, 95 % interval, spreads, second error, numbers, speed."""
     spreads = [f"std {summary.std:.4f} over pairs"] if summary.std is not None else []
     if summary.std_of_splits is not None:
         spreads.append(f"{summary.std_of_splits:.4f} over splits")
+    mean = f"{METRIC_LABELS[task.metric]} {summary.mean:.4f}"
+    of_groups = f", {summary.groups} independent groups" if summary.groups != summary.images else ""
     parts = [
-        f"{METRIC_LABELS[task.metric]} {summary.mean:.4f} [{summary.low:.4f}, {summary.high:.4f}]",
+        f"{mean} (too few to tell)" if summary.too_few else f"{mean} [{summary.low:.4f}, {summary.high:.4f}]",
         *spreads,
-        f"{summary.pairs} pairs of {summary.images} images",
+        f"{summary.pairs} pairs of {summary.images} images{of_groups}",
         f"{summary.pairs_per_second:.3g} pairs/s",
     ]
     if summary.detail is not None and task.detail is not None:
         found = summary.detail
-        parts.insert(-2, f"{DETAIL_LABELS[task.detail]} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]")
+        between = "(too few to tell)" if found.too_few else f"[{found.low:.4f}, {found.high:.4f}]"
+        parts.insert(-2, f"{DETAIL_LABELS[task.detail]} {found.mean:.4f} {between}")
     if summary.both_empty:
         parts.append(f"{summary.both_empty} with nothing in answer and truth, which count as 1")
     return ", ".join(parts)
+
+
+VERDICTS: dict[Verdict, str] = {
+    "better": "better",
+    "not worse": "not worse, within the margin",
+    "worse": "worse",
+    "undecided": "cannot be told: neither better nor worse by evidence",
+    "too few": f"too few to tell: at least {FEWEST} independent images are needed",
+}
+
+
+def gain_line(metric: Metric, evaluations: Sequence[Evaluation], others: Sequence[Evaluation]) -> tuple[str, Interval]:
+    """The gain of evaluations over others of the same prompts, split by split, with its verdict: as a line, and itself.
+
+    A gain is positive where the first are better; between several splits, their spread is in its interval.
+    """
+    pairs = list(zip(evaluations, others, strict=True))
+    found = nested_interval(
+        [improvements(metric, ours.scores, theirs.scores) for ours, theirs in pairs],
+        [ours.prompts.query_groups for ours, _ in pairs],
+    )
+    allowed = margin(metric, float(np.mean([theirs.scores.mean() for theirs in others])))
+    between = "" if found.too_few else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    told = f"gain {found.mean:+.4f}{between}, margin {allowed:.4f}: {VERDICTS[verdict(found, allowed)]}"
+    return told, found
 
 
 def companions(path: Path) -> tuple[Path, Path]:
@@ -56,9 +86,9 @@ def write_evaluations(
     """
     results = {
         **facts,
-        **asdict(whole),
+        **plain(whole),
         "splits": {
-            split: {**asdict(summaries[split]), "prompts": each.prompts.origin} for split, each in evaluations.items()
+            split: {**plain(summaries[split]), "prompts": each.prompts.origin} for split, each in evaluations.items()
         },
     }
     picture = ranked_grid(list(evaluations.values()), with_example=with_example)
@@ -74,3 +104,8 @@ def write_evaluations(
     with replacing(picture_path) as temporary:
         temporary.write_bytes(picture)
     write_json(path, results)
+
+
+def plain(summary: Summary | Interval) -> dict[str, Any]:
+    """As JSON takes it, which has no infinite numbers: a bound that there is not is null."""
+    return json.loads(json_text(asdict(summary)))
