@@ -262,7 +262,17 @@ def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Tas
     own = statistics.tasks[task.name]
     record = {**found.record, "statistics": {**own.prompts, "prompts": own.count}}
     mask = found.found.mask
-    return TaskVectors.select(model, found.sites, mask, own.mean, task=task.name, metric=task.metric, found=record)
+    levels = own.prompts.get("input_levels")
+    return TaskVectors.select(
+        model,
+        found.sites,
+        mask,
+        own.mean,
+        task=task.name,
+        metric=task.metric,
+        found=record,
+        input_levels=None if levels is None else (levels[0], levels[1]),
+    )
 
 
 def _layers(sites: Sites, statistics: Statistics, search: GreedySettings) -> list[Tensor]:

@@ -65,7 +65,7 @@ DETAILS: dict[Detail, Callable[[Pixels, Pixels, Pixels], Tensor]] = {"chroma": c
 
 
 def score(metric: Metric, images: Pixels, targets: Pixels, ignored: Ignored | None = None) -> Float[Tensor, " n"]:
-    """The metric of every sample; ``iou`` is better when higher, ``mse`` when lower. Only masks have pixels to ignore."""
+    """The metric of every sample; ``iou`` is better when higher, ``mse`` when lower, which ignores no pixel."""
     if metric == "iou":
         return intersection_over_union(images, targets, ignored)
     return mean_squared_error(images, targets)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from taskvec.canvas import ViewName
 from taskvec.files import replacing
 from taskvec.heads import Patch
-from taskvec.images import resize, to_rgb
+from taskvec.images import Range, Raster, in_colour, raster_of, resize
 from taskvec.metrics import is_white
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.pretrained import parse
@@ -32,11 +32,16 @@ from taskvec.tasks import Metric
 CONFIG, TENSORS = "config.json", "vectors.safetensors"
 FORMAT = 2  # 1 did not record the images that vectors were found on
 BATCH = 32  # images in one forward pass
+_ROWS = 256  # of a mask that are told at once: an image may have any size
 
 
 @dataclass(frozen=True)
 class VectorsConfig:
-    """What config.json holds: ``found`` records how they were found, ``shapes`` are [layers, heads, canvas tokens]."""
+    """What config.json holds: ``found`` records how they were found, ``shapes`` are [layers, heads, canvas tokens].
+
+    ``input_levels`` are the levels of deep images (16 bits, floating point) that became black and white in what they
+    were found on, None where there were none.
+    """
 
     format: int
     task: str
@@ -47,6 +52,7 @@ class VectorsConfig:
     model_fingerprint: str
     shapes: dict[str, tuple[int, int, int]]
     found: dict[str, Any] = field(default_factory=dict)
+    input_levels: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +83,7 @@ class TaskVectors:
         task: str,
         metric: Metric,
         found: dict[str, Any],
+        input_levels: tuple[float, float] | None = None,
     ) -> Self:
         """Keep the means of one task [layers, heads, canvas tokens, head_dim] where ``mask`` [sites] is True.
 
@@ -89,7 +96,7 @@ class TaskVectors:
         names = tuple(sites.names[i] for i in mask.nonzero()[:, 0])
         shapes = {stack: tuple(mean.shape[:3]) for stack, mean in kept.items()}
         config = VectorsConfig(
-            FORMAT, task, metric, sites.granularity, names, len(sites), model.fingerprint(), shapes, found
+            FORMAT, task, metric, sites.granularity, names, len(sites), model.fingerprint(), shapes, found, input_levels
         )
         for stack, chosen in _positions(model, config, "the mask").items():
             if not torch.equal(kept[stack].isfinite().all(-1), chosen):
@@ -128,28 +135,38 @@ class TaskVectors:
         return torch.cat(outputs).numpy()
 
     @overload
-    def __call__(self, image: Image.Image) -> Image.Image: ...
+    def __call__(self, image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image: ...
 
     @overload
-    def __call__(self, image: list[Image.Image]) -> list[Image.Image]: ...
+    def __call__(self, image: list[Image.Image], levels: tuple[float, float] | None = None) -> list[Image.Image]: ...
 
-    def __call__(self, image: Image.Image | list[Image.Image]) -> Image.Image | list[Image.Image]:
+    def __call__(
+        self, image: Image.Image | list[Image.Image], levels: tuple[float, float] | None = None
+    ) -> Image.Image | list[Image.Image]:
         """Do the task on an image or on each of a list.
 
         The model sees its own size; results have that of the image, upright as its EXIF data say. A task whose outputs
-        are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere.
+        are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere. ``levels`` are those of deep images (16
+        bits, floating point) that are black and white; by default, those that the vectors were found with. Raises
+        ValueError for a deep image without.
         """
         if isinstance(image, Image.Image):
-            return self([image])[0]
+            return self([image], levels)[0]
         if not image:
             return []
-        upright = [ImageOps.exif_transpose(each) for each in image]
-        outputs = self.predict(np.stack([self.to_input(each) for each in upright]))
-        return [self.to_result(output, each.size) for output, each in zip(outputs, upright, strict=True)]
+        rasters = [raster_of(one) for one in image]
+        chosen = self.levels if levels is None else Range(*levels)
+        outputs = self.predict(np.stack([self.to_input(raster, chosen) for raster in rasters]))
+        return [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
 
-    def to_input(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
+    @property
+    def levels(self) -> Range | None:
+        """Of deep images, as they were found with."""
+        return None if self.config.input_levels is None else Range(*self.config.input_levels)
+
+    def to_input(self, image: Raster, levels: Range | None = None) -> UInt8[np.ndarray, "size size 3"]:
         """An image as the model sees it."""
-        return resize(np.asarray(to_rgb(image)), self.model.config.image_size)
+        return in_colour(resize(image.bytes(levels), self.model.config.image_size))
 
     def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
         """What the model gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
@@ -293,8 +310,11 @@ def _as_sum(terms: list[dict[str, Any]]) -> str:
 
 
 def _as_mask(image: Image.Image) -> Image.Image:
-    white = is_white(torch.from_numpy(np.array(image))[None])[0]
-    return Image.fromarray(white.numpy().astype(np.uint8) * 255)
+    mask = np.empty((image.height, image.width), np.uint8)
+    for top in range(0, image.height, _ROWS):
+        strip = np.array(image.crop((0, top, image.width, min(top + _ROWS, image.height))))
+        mask[top : top + _ROWS] = is_white(torch.from_numpy(strip)[None])[0].numpy() * np.uint8(255)
+    return Image.fromarray(mask)
 
 
 def _positions(

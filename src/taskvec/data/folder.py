@@ -16,8 +16,7 @@ from taskvec.data.layouts import Pairs, find_pairs
 from taskvec.data.levels import range_of
 from taskvec.data.masks import Census, Outputs, census, label_named, outputs_of
 from taskvec.files import printable
-from taskvec.images import MAX_PIXELS, Header, Range, Raster, peek, read_raster, resize
-from taskvec.images.raster import in_colour
+from taskvec.images import MAX_PIXELS, Header, Range, Raster, in_colour, peek, read_raster, resize
 from taskvec.tasks import METRICS, Metric, Task, image, own_output
 
 T = TypeVar("T")

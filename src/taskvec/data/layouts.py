@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskvec.images import Listing, listing
+from taskvec.images import FURNITURE, Listing, listing
 
 INPUTS = ("input", "inputs", "image", "images", "img", "imgs")
 OUTPUTS = ("output", "outputs", "mask", "masks", "label", "labels", "annotation", "annotations", "target", "targets")
@@ -44,7 +44,8 @@ def find_pairs(root: Path, given_input: Path | None, given_output: Path | None, 
         outputs = listing(output_place) if output_place else None
     if not inputs.images:
         raise ValueError(f"{_found(input_place, inputs, root)}: {_EXPECTED}")
-    left_out = {**inputs.others, **(outputs.others if outputs else {})}
+    others = {**inputs.others, **(outputs.others if outputs else {})}
+    left_out = {path: reason for path, reason in others.items() if path.name.lower() not in FURNITURE}
     if outputs is None or output_place is None:
         _by_name(inputs.images, "")
         return Pairs(inputs.images, None, input_place, None, left_out)
@@ -125,10 +126,11 @@ def _few(paths: Sequence[Path]) -> str:
 def _found(place: Path, found: Listing, root: Path) -> str:
     """What a directory without images holds."""
     where = str(root) if place == root else str(place)
-    names = [f"{path.name}/" if path.is_dir() else path.name for path in found.others]
+    others = {path: reason for path, reason in found.others.items() if path.name.lower() not in FURNITURE}
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in others]
     if not names:
         return f"{where} has no files"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    files = [reason for path, reason in found.others.items() if path.is_file()]
+    files = [reason for path, reason in others.items() if path.is_file()]
     reason = f" ({files[0]})" if files else ""
     return f"{where} has no images, but {', '.join(names[:_SHOWN])}{more}{reason}"

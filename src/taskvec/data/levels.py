@@ -13,9 +13,9 @@ _USED = 0.5  # of a customary range, between the percentiles, for it to be taken
 _FILES, _LEVELS = 64, 65536  # that are looked at, and of each
 
 
-def range_of(read: Sequence[Callable[[], Raster]]) -> Range | None:
-    """The range of deep images, each given by what reads it; None where none is deep, or a file itself says how it is
-    to be shown.
+def range_of(read: Sequence[Callable[[], Raster | None]]) -> Range | None:
+    """The range of deep images, each given by what reads it (None where that cannot be done); None where none is deep,
+    or the files themselves say how they are to be shown.
 
     From 0 to the lowest of 1 (of floating point), 255, 4095 and 65535 that no level exceeds, if the middle 99 % of all
     levels span half of that or more; else those middle 99 %. Of many images, 64 are looked at.
@@ -24,7 +24,7 @@ def range_of(read: Sequence[Callable[[], Raster]]) -> Range | None:
     samples, floating = [], False
     for index in chosen:
         raster = read[index]()
-        if raster.deep and raster.shown is None:
+        if raster is not None and raster.deep and raster.shown is None:
             samples.append(_sample(raster))
             floating |= raster.levels.dtype.kind == "f"
     if not samples:

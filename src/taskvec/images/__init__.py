@@ -9,10 +9,11 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from taskvec.images.decoding import MAX_PIXELS, Header, peek, raster_of, read_image, read_raster, read_rgb, to_rgb
-from taskvec.images.files import Listing, check_is_image, image_files, listing
-from taskvec.images.raster import Range, Raster
+from taskvec.images.files import FURNITURE, Listing, check_is_image, image_files, listing
+from taskvec.images.raster import Range, Raster, in_colour
 
 __all__ = [
+    "FURNITURE",
     "MAX_PIXELS",
     "Header",
     "Listing",
@@ -20,6 +21,7 @@ __all__ = [
     "Raster",
     "check_is_image",
     "image_files",
+    "in_colour",
     "listing",
     "peek",
     "raster_of",

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -242,17 +242,27 @@ def _factor(size: tuple[int, int]) -> int:
 
 def _decode(image: Image.Image, data: bytes, factor: int = 1) -> Raster:
     orientation = _orientation(image)
-    if factor > 1 and image.format in ("JPEG", "MPO"):
-        image.draft(image.mode, (image.width // factor, image.height // factor))
-        factor = _factor(image.size)
-    upright: Any = ImageOps.exif_transpose(image)
     orientation = orientation if orientation in range(2, 9) else 1
-    if factor > 1 and upright.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+    if factor > 1:
+        crosswise = orientation in (5, 6, 7, 8) and image.format != "TIFF"  # whose size is the upright one
+        whole = (image.height, image.width) if crosswise else image.size
+        if image.format in ("JPEG", "MPO"):
+            image.draft(image.mode, (image.width // factor, image.height // factor))
+            factor = _factor(image.size)
+        return replace(_decode_loaded(image, data, orientation, factor), whole=whole)
+    return _decode_loaded(image, data, orientation, factor)
+
+
+def _decode_loaded(image: Image.Image, data: bytes, orientation: int, factor: int) -> Raster:
+    upright: Any = ImageOps.exif_transpose(image)
+    if factor > 1 and not upright.mode.startswith(("I", "F")):
+        if upright.mode in ("1", "P", "PA"):  # whose numbers have no average
+            upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
         upright = upright.reduce(factor)
     deep = _deep_levels(image, upright, data)
     if deep is not None:
         if factor > 1:
-            deep = deep[factor // 2 :: factor, factor // 2 :: factor]
+            deep = _mean_of_blocks(deep, factor)
         alpha = _deep_alpha(image, upright, data, deep)
         if deep.ndim == 3 and deep.shape[2] == 4:
             deep = deep[..., :3]
@@ -277,6 +287,17 @@ def _decode(image: Image.Image, data: bytes, factor: int = 1) -> Raster:
     else:
         levels = np.asarray(upright.convert("RGB"))
     return Raster(levels, alpha, orientation=orientation, profile=profile)
+
+
+def _mean_of_blocks(levels: np.ndarray, side: int) -> np.ndarray:
+    """Means of squares of pixels, without a copy of the whole in another type."""
+    height, width = (length // side * side for length in levels.shape[:2])
+    total = np.zeros((height // side, width // side, *levels.shape[2:]))
+    for row in range(side):
+        for column in range(side):
+            total += levels[row:height:side, column:width:side]
+    mean = total / side**2
+    return (mean if levels.dtype.kind == "f" else np.round(mean)).astype(levels.dtype)
 
 
 def _orientation(image: Image.Image) -> int:

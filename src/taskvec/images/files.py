@@ -11,7 +11,7 @@ from taskvec.images import dicom, heif
 
 # what pillow lists but cannot read by itself, and what is no still image
 _NO_STILL_IMAGES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "WMF"}
-_FURNITURE = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}  # left by file managers: not worth a word
+FURNITURE = {".ds_store", "thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}  # left by file managers
 ARRAYS = (".npy",)
 
 # what holds images that are not read here, and how it is turned into what is
@@ -54,7 +54,7 @@ class Listing:
 
 
 def listing(directory: Path, *, recursive: bool = False) -> Listing:
-    """What a directory holds, and the directories in it if ``recursive``; hidden files and file managers' are left out.
+    """What a directory holds, and the directories in it if ``recursive``; hidden files are left out.
 
     Raises ValueError where there is no such directory.
     """
@@ -76,8 +76,9 @@ def image_files(directory: Path) -> list[Path]:
     Raises ValueError where there is no such directory, nothing in it, or something that is no image.
     """
     found = listing(directory)
-    for reason in found.others.values():
-        raise ValueError(reason)
+    for path, reason in found.others.items():
+        if path.name.lower() not in FURNITURE:
+            raise ValueError(reason)
     if not found.images:
         raise ValueError(f"{directory} has no files: expected images")
     return found.images
@@ -92,6 +93,8 @@ def check_is_image(path: Path) -> None:
 
 def why_no_image(path: Path) -> str | None:
     """None for what is an image by its name, or without a telling one by its first bytes; else a sentence."""
+    if path.name.lower() in FURNITURE:
+        return f"{path} is a file manager's"
     if path.exists() and not path.is_file():
         return f"{path} is a {'directory' if path.is_dir() else 'device or a pipe'}, expected an image"
     ending = path.suffix.lower()
@@ -107,9 +110,9 @@ def why_no_image(path: Path) -> str | None:
 
 def _walk(directory: Path, *, recursive: bool) -> Iterator[Path]:
     for path in sorted(directory.iterdir()):
-        if path.name.startswith(".") or path.name.lower() in _FURNITURE:
+        if path.name.startswith(".") and path.name.lower() not in FURNITURE:
             continue
-        if recursive and path.is_dir() and not path.is_symlink():
+        if recursive and path.is_dir() and path.name.lower() not in FURNITURE and not path.is_symlink():
             yield from _walk(path, recursive=True)
         else:
             yield path

@@ -48,6 +48,7 @@ class Raster:
     transparent to 255 opaque, None where all is opaque. shown: a deep image as its file says that it is to be shown
     (the window of a DICOM file). inverted: low levels are bright. orientation: how EXIF says that the stored pixels are
     to be turned, which they were; 1 for not at all. profile: of the levels' colours, where they are not sRGB.
+    whole: width and height of an image that came reduced, None for one that is as it was.
     """
 
     levels: Levels
@@ -57,6 +58,7 @@ class Raster:
     inverted: bool = False
     orientation: int = 1
     profile: Profile | None = None
+    whole: tuple[int, int] | None = None
 
     @property
     def deep(self) -> bool:
@@ -67,6 +69,11 @@ class Raster:
     def shape(self) -> tuple[int, int]:
         """Height and width."""
         return self.levels.shape[0], self.levels.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, of a reduced image as they were."""
+        return self.whole or (self.shape[1], self.shape[0])
 
     def bytes(self, levels: Range | None = None) -> UInt8[np.ndarray, "height width *channels"]:
         """Grey [height, width] or RGB [height, width, 3], 0 to 255, in sRGB, transparency laid on white.
@@ -105,7 +112,9 @@ class Raster:
         def turn(pixels: Any) -> Any:
             return None if pixels is None else _turn_back(pixels, self.orientation)
 
-        return replace(self, levels=turn(self.levels), alpha=turn(self.alpha), shown=turn(self.shown), orientation=1)
+        turned = replace(self, levels=turn(self.levels), alpha=turn(self.alpha), shown=turn(self.shown), orientation=1)
+        crosswise = self.whole is not None and self.orientation in (5, 6, 7, 8)
+        return replace(turned, whole=self.whole[::-1]) if crosswise and self.whole else turned
 
 
 def in_colour(pixels: UInt8[np.ndarray, "height width *channels"]) -> UInt8[np.ndarray, "height width 3"]:
