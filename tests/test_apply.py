@@ -63,7 +63,6 @@ def test_a_result_of_something_else_is_never_replaced(
     _save(tmp_path / "a.png")
     jobs = plan(tmp_path / "a.png", tmp_path / "out").jobs
     apply_files(random_vectors, jobs)
-    result = jobs[0].result.read_bytes()
 
     other = TaskVectors(small_model, random_vectors.config, {s: 2 * m for s, m in random_vectors.means.items()})
     with pytest.raises(
@@ -167,7 +166,7 @@ def test_what_is_no_image_is_skipped_and_listed(random_vectors: TaskVectors, tmp
     assert apply_files(random_vectors, planned.jobs) == {}
     assert planned.jobs[1].result.is_file()
     (images / "a.png").unlink()
-    with pytest.raises(ValueError, match="has no images: .*DS_Store is a file manager's"):
+    with pytest.raises(ValueError, match=r"has no images: .*DS_Store is a file manager's"):
         plan(images, out)
 
 

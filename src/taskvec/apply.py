@@ -257,20 +257,24 @@ def _state(vectors: TaskVectors, job: Job, reading: Reading) -> str:
         content = job.image.read_bytes()
     except OSError:
         return "left"  # which tells why it cannot be done
-    try:
-        with Image.open(job.result, formats=["PNG"]) as result:
-            origin = json.loads(result.info.get(_KEY, "null"))
-            if not isinstance(origin, dict):
-                return "other"
-            pixels = origin.pop(_PIXELS, None)
-            if origin != _origin(vectors, digest(content), job, reading):
-                return "other"
-            try:
-                return "done" if pixels == _digest_of(result) else "left"
-            except Exception:  # pillow's plugins raise anything for damaged data
-                return "left"
-    except Exception:  # whatever it is, it is not ours
+    origin, whole = _origin_of(job.result)
+    if origin != _origin(vectors, digest(content), job, reading):
         return "other"
+    return "done" if whole else "left"
+
+
+def _origin_of(result: Path) -> tuple[object, bool]:
+    """What an existing file says that it was made from, None where it is none of ours, and whether its pixels are as
+    they were written.
+    """
+    origin = pixels = None
+    try:
+        with Image.open(result, formats=["PNG"]) as image:
+            origin = json.loads(image.info.get(_KEY, "null"))
+            pixels = origin.pop(_PIXELS)
+            return origin, pixels == _digest_of(image)
+    except Exception:  # pillow's plugins raise anything for damaged data
+        return None if pixels is None else origin, False
 
 
 def _digest_of(result: Image.Image) -> str:
