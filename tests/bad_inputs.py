@@ -160,6 +160,11 @@ def _twelve_bits(directory: Path) -> None:
     Image.fromarray(np.array([[0, 200, 4000]], np.uint16)).save(directory / "images" / "scan.png")
 
 
+def _classes(directory: Path) -> None:
+    for path in (directory / "pairs" / "output").iterdir():
+        Image.fromarray(np.arange(32 * 32, dtype=np.uint8).reshape(32, 32) // 64 % 4).save(path)
+
+
 def _directory_beside(directory: Path) -> None:
     (directory / "beside" / "r.examples.png").mkdir(parents=True)
 
@@ -185,15 +190,23 @@ CASES = [
     ),
     Case("an unreadable file", _unreadable, APPLY, "1.png cannot be read: Too many levels"),
     Case(
-        "a video among the images", _write("images/film.mp4", b"0"), APPLY, "film.mp4 is not an image: expected an end"
+        "a video among the images",
+        _write("images/film.mp4", b"0"),
+        f"{APPLY} --strict",
+        "film.mp4 is not read: it is a video: save its frames",
     ),
-    Case("a text among the images", _write("images/notes.txt", b"0"), APPLY, "notes.txt is not an image: expected an"),
+    Case(
+        "a text among the images",
+        _write("images/notes.txt", b"0"),
+        f"{APPLY} --strict",
+        "notes.txt is not an image: expected an ending",
+    ),
     Case("a moving GIF", _moving, APPLY, "moving.gif cannot be read as an image: it holds 3 images, expected one"),
     Case(
-        "floating-point levels",
-        _image("images/levels.tiff", np.ones((8, 8), np.float32)),
+        "levels that are no number",
+        _image("images/levels.tiff", np.full((8, 8), np.nan, np.float32)),
         APPLY,
-        "levels.tiff cannot be read as an image: it has floating-point levels",
+        "the images hold no finite level: expected numbers",
     ),
     Case("two images of one name", _image("images/1.bmp", np.zeros((4, 4), np.uint8)), APPLY, "1.png share a name"),
     Case(
@@ -256,11 +269,17 @@ CASES = [
         "a directory of directories",
         _nothing,
         FIND.replace("pairs", "voc"),
-        "JPEGImages is a directory, expected an image",
+        "voc has no images, but JPEGImages/, SegmentationClass/, splits/: expected input/NAME.* and output/NAME.*",
     ),
     Case("a corrupt output", _half("pairs/output/04.png"), FIND, "04.png cannot be read as an image"),
     Case("a corrupt input kept aside", _half_of_the_kept_aside, FIND, "cannot be read as an image"),
-    Case("levels of 12 bits in 16", _twelve_bits, APPLY, "its 16-bit levels end at 4000, expected a range to 65535"),
+    Case("a range of no levels", _twelve_bits, f"{APPLY} --levels 5 5", "the levels 5 to 5 are no range: expected LO"),
+    Case(
+        "classes as outputs",
+        _classes,
+        FIND,
+        "levels 0..3 are classes: which is the object? --object N (0, 1, 2, 3 occur)",
+    ),
     Case(
         "a split that is not said",
         _nothing,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taskvec.images import image_files, read_rgb, resize, to_rgb
+from taskvec.images import Range, image_files, read_raster, read_rgb, resize, to_rgb
 
 
 def _noise(width: int = 24, height: int = 16) -> Image.Image:
@@ -16,24 +16,35 @@ def _noise(width: int = 24, height: int = 16) -> Image.Image:
 
 def test_images_of_any_kind_become_rgb_bytes() -> None:
     levels = np.array([[0, 32768, 65535]], np.uint16)
-    assert np.asarray(to_rgb(Image.fromarray(levels)))[0, :, 0].tolist() == [0, 127, 255]
-    assert np.asarray(to_rgb(Image.fromarray(levels.astype(np.int32))))[0, :, 2].tolist() == [0, 127, 255]
+    full = Range(0, 65535)
+    assert np.asarray(to_rgb(Image.fromarray(levels), full))[0, :, 0].tolist() == [0, 128, 255]
+    assert np.asarray(to_rgb(Image.fromarray(levels.astype(np.int32)), full))[0, :, 2].tolist() == [0, 128, 255]
     for mode in ("1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV"):
         assert to_rgb(Image.new(mode, (2, 3))).mode == "RGB"
     for mode in ("RGBA", "LA", "PA"):
-        assert to_rgb(Image.new(mode, (1, 1), 0)).getpixel((0, 0)) == (255, 255, 255), mode  # nothing, on white
+        image = Image.new(mode, (2, 1), 0)
+        assert to_rgb(image).getpixel((0, 0)) == (0, 0, 0), mode  # a channel of nothing but 0 is no transparency
+        image.putalpha(Image.fromarray(np.array([[0, 255]], np.uint8)))
+        pixels = [to_rgb(image).getpixel((x, 0)) for x in (0, 1)]
+        assert pixels == [(255, 255, 255), (0, 0, 0)], mode  # nothing, on white
     half = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
     assert to_rgb(half).getpixel((0, 0)) == (255, 127, 127)
-    with pytest.raises(ValueError, match="its 16-bit levels end at 4000, expected a range to 65535: scale them first"):
-        to_rgb(Image.fromarray(np.array([[0, 200, 4000]], np.uint16)))
-    for level in (1, 255):  # a mask is one at any depth
-        mask = np.asarray(to_rgb(Image.fromarray(np.array([[0, level]], np.uint16))))
-        assert mask[0, :, 0].tolist() == [0, 255]
-    assert to_rgb(Image.fromarray(np.zeros((1, 2), np.uint16))).getpixel((0, 0)) == (0, 0, 0)
-    with pytest.raises(ValueError, match="floating-point levels"):
-        to_rgb(Image.new("F", (1, 1)))
-    with pytest.raises(ValueError, match="levels from 0 to 70000, expected 0 to 65535 at most"):
-        to_rgb(Image.fromarray(np.array([[0, 70000]], np.int32)))
+
+
+def test_levels_of_unknown_range_are_not_guessed() -> None:
+    """Never from one image: its neighbour would get another range."""
+    for levels in (
+        np.array([[0, 200, 4000]], np.uint16),
+        np.array([[0, 70000]], np.int32),
+        np.ones((1, 1), np.float32),
+    ):
+        with pytest.raises(ValueError, match=r"levels from \d to \d+, and which of them .* \(--levels LO HI\)"):
+            to_rgb(Image.fromarray(levels))
+    rgb = np.asarray(to_rgb(Image.fromarray(np.array([[-1000, 0, 1000, 3000]], np.float32)), Range(-1000, 1000)))
+    assert rgb[0, :, 0].tolist() == [0, 128, 255, 255]
+    for ends in ((1, 1), (2, 1), (0, np.nan), (0, np.inf)):
+        with pytest.raises(ValueError, match="are no range: expected LO below HI"):
+            Range(*ends)
 
 
 def test_resize_keeps_what_has_the_size() -> None:
@@ -64,7 +75,10 @@ def test_plain_tiffs_are_turned_upright_too(tmp_path: Path, mode: str, orientati
     exif = Image.Exif()
     exif[0x0112] = orientation
     image.save(tmp_path / "scan.tiff", exif=exif)
-    assert np.array_equal(np.asarray(read_rgb(tmp_path / "scan.tiff"))[..., 0], upright)
+    raster = read_raster(tmp_path / "scan.tiff")
+    assert np.array_equal(raster.rgb(Range(0, 65535))[..., 0], upright)
+    assert raster.orientation == orientation
+    assert np.array_equal(raster.as_stored().rgb(Range(0, 65535))[..., 0], np.asarray(stored))
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tiff"])
@@ -102,10 +116,13 @@ def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:
         image_files(tmp_path / "absent")
     with pytest.raises(ValueError, match="has no files: expected images"):
         image_files(tmp_path)
-    for name in ("a.mp4", "b.mpg", "c.txt", "d", "e.pdf", "f.eps", "g.csv"):
+    said = dict.fromkeys(("c.txt", "d", "g.csv"), "is not an image: expected an ending such as .png")
+    said |= {"a.mp4": "is not read: it is a video: save its frames", "b.mpg": "is not read: it is a video"}
+    said |= {"e.pdf": "is not read: it is a drawing: export it as .png", "f.eps": "is not read: it is a drawing"}
+    for name, sentence in said.items():
         path = tmp_path / name
         path.write_bytes(b"")
-        with pytest.raises(ValueError, match=rf"{name} is not an image: expected an ending such as .png"):
+        with pytest.raises(ValueError, match=f"{name} {sentence}"):
             image_files(tmp_path)
         path.unlink()
     (tmp_path / "h.png").mkdir()

@@ -157,7 +157,8 @@ def evaluate(
     images = answers(model, method, prompts, on_batch)
     seconds = time.perf_counter() - started
     task, targets = prompts.task, torch.from_numpy(prompts.query_output)
-    scores = metrics.score(task.metric, images, targets).double().numpy()
+    ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
+    scores = metrics.score(task.metric, images, targets, ignored).double().numpy()
     details = None
     if task.detail is not None:
         inputs = torch.from_numpy(prompts.query_input)

@@ -169,10 +169,12 @@ def _draw(
 @torch.inference_mode()
 def _one_shot_losses(model: MaeVqgan, prompts: Prompts, area: DecodeArea | None, batch: int = 64) -> Tensor:
     losses = []
-    for canvases in prompts.canvases(model.geometry).to(model.device).split(batch):
+    for start, canvases in enumerate(prompts.canvases(model.geometry).to(model.device).split(batch)):
         images = model.decode(model(canvases, "one_shot").argmax(-1), "one_shot", area)
         metric, truth = prompts.task.metric, model.geometry.crop(canvases, "query_output")
-        losses.append(metrics.loss(metric, metrics.score(metric, images, truth)).cpu())
+        rows = slice(start * batch, (start + 1) * batch)
+        own = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored[rows]).to(model.device)
+        losses.append(metrics.loss(metric, metrics.score(metric, images, truth, own)).cpu())
     return torch.cat(losses)
 
 
@@ -340,7 +342,17 @@ def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Tas
     own = statistics.tasks[task.name]
     record = replace(found.record, statistics=own.prompts)
     mask = found.found.mask
-    return TaskVectors.select(model, found.sites, mask, own.mean, task=task.name, metric=task.metric, found=record)
+    levels = own.prompts.get("input_levels")
+    return TaskVectors.select(
+        model,
+        found.sites,
+        mask,
+        own.mean,
+        task=task.name,
+        metric=task.metric,
+        found=record,
+        input_levels=None if levels is None else (levels[0], levels[1]),
+    )
 
 
 def _layers(sites: Sites, statistics: Statistics, search: GreedySettings) -> list[Tensor]:

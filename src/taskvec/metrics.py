@@ -10,6 +10,7 @@ from taskvec.models.mae_vqgan import IMAGENET_STD
 from taskvec.tasks import Detail, Metric
 
 Pixels = UInt8[Tensor, "n height width 3"]
+Ignored = Bool[Tensor, "n height width"]  # True where a truth does not say what is right, as at VOC's void borders
 
 
 def is_white(images: Pixels) -> Bool[Tensor, "n height width"]:
@@ -17,9 +18,11 @@ def is_white(images: Pixels) -> Bool[Tensor, "n height width"]:
     return 2 * images.sum(-1, dtype=torch.int32) >= 3 * 255
 
 
-def intersection_over_union(images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
-    """IoU of the white areas, 0..1; 1 where both are empty."""
+def intersection_over_union(images: Pixels, targets: Pixels, ignored: Ignored | None = None) -> Float[Tensor, " n"]:
+    """IoU of the white areas, 0..1; 1 where both are empty. Pixels that are ``ignored`` count as in neither."""
     predicted, true = is_white(images).flatten(1), is_white(targets).flatten(1)
+    if ignored is not None:
+        predicted, true = predicted & ~ignored.flatten(1), true & ~ignored.flatten(1)
     union = (predicted | true).sum(1)
     return torch.where(union > 0, (predicted & true).sum(1) / union.clamp(min=1), 1.0)
 
@@ -30,9 +33,14 @@ def mean_squared_error(images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
     return ((images.float() - targets.float()) / scale).square().flatten(1).mean(1)
 
 
-def negative_log_likelihood(logits: Float[Tensor, "n patches codes"], codes: Int[Tensor, "n patches"]) -> Tensor:
-    """Mean over patches of the cross-entropy of the true codes, in nats, [n]."""
-    return torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none").mean(1)
+def negative_log_likelihood(
+    logits: Float[Tensor, "n patches codes"],
+    codes: Int[Tensor, "n patches"],
+    counted: Float[Tensor, "n patches"] | None = None,
+) -> Float[Tensor, " n"]:
+    """Mean over patches of the cross-entropy of the true codes, in nats; ``counted`` are the patches' weights."""
+    entropies = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
+    return entropies.mean(1) if counted is None else (entropies * counted).sum(1) / counted.sum(1)
 
 
 def chroma_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tensor, " n"]:
@@ -56,9 +64,11 @@ _CHROMA = torch.tensor([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]
 DETAILS: dict[Detail, Callable[[Pixels, Pixels, Pixels], Tensor]] = {"chroma": chroma_error, "changed": changed_error}
 
 
-def score(metric: Metric, images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
-    """The metric of every sample; ``iou`` is better when higher, ``mse`` when lower."""
-    return {"iou": intersection_over_union, "mse": mean_squared_error}[metric](images, targets)
+def score(metric: Metric, images: Pixels, targets: Pixels, ignored: Ignored | None = None) -> Float[Tensor, " n"]:
+    """The metric of every sample; ``iou`` is better when higher, ``mse`` when lower, which ignores no pixel."""
+    if metric == "iou":
+        return intersection_over_union(images, targets, ignored)
+    return mean_squared_error(images, targets)
 
 
 def loss(metric: Metric, scores: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

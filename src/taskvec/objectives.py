@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -45,6 +46,7 @@ class Objective:
     _model: MaeVqgan = field(init=False, repr=False)  # what is run
     _embedded: Tensor = field(init=False, repr=False)  # what the encoder starts from, of every item
     _targets: Tensor = field(init=False, repr=False)
+    _ignored: Tensor | None = field(init=False, repr=False)  # of the targets' pixels, None where all count
 
     def __post_init__(self) -> None:
         if self.kind not in OBJECTIVES:
@@ -66,6 +68,28 @@ class Objective:
                 self._targets = torch.cat([self.model.target_codes(chunk) for chunk in chunks])
             else:
                 self._targets = self.model.geometry.crop(canvases, "query_output")
+
+        self._ignored = self._where_ignored()
+
+    def _where_ignored(self) -> Bool[Tensor, "items size size"] | None:
+        ignored = [prompts.query_ignored for prompts in self.prompts]
+        if all(pixels is None for pixels in ignored):
+            return None
+        pixels = [
+            np.zeros(prompts.query_output.shape[:3], np.bool_) if own is None else own
+            for prompts, own in zip(self.prompts, ignored, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(pixels)).to(self.model.device)
+
+    def _counted(self, items: Int[Tensor, " rows"]) -> Float[Tensor, "rows patches"] | None:
+        """The share of every patch's pixels that count, all of a patch's where none of the item's would."""
+        if self._ignored is None:
+            return None
+        geometry = self.model.geometry
+        gap = geometry.canvas_size // 2 - geometry.image_size  # of the quadrant, above and left of the image
+        shares = torch.nn.functional.pad(1 - self._ignored[items].float(), (gap, 0, gap, 0), value=1.0)
+        patches = torch.nn.functional.avg_pool2d(shares[:, None], geometry.patch_size).flatten(1)
+        return torch.where(patches.sum(1, keepdim=True) > 0, patches, torch.ones_like(patches))
 
     @property
     def items(self) -> int:
@@ -131,12 +155,14 @@ class Objective:
         logits = self._model.predict(self._embedded[items], self.view, patch)
         targets = self._targets[items]
         if self.kind == "token":
-            return metrics.negative_log_likelihood(self.model.query_output_logits(logits, self.view), targets)
+            logits = self.model.query_output_logits(logits, self.view)
+            return metrics.negative_log_likelihood(logits, targets, self._counted(items))
         images = self._model.decode(logits.argmax(-1), self.view, self.area)
         losses = torch.empty(len(items), device=images.device)
         for index, prompts in enumerate(self.prompts):
             own = tasks == index
             if own.any():
                 metric = prompts.task.metric
-                losses[own] = metrics.loss(metric, metrics.score(metric, images[own], targets[own])).float()
+                ignored = None if self._ignored is None else self._ignored[items][own]
+                losses[own] = metrics.loss(metric, metrics.score(metric, images[own], targets[own], ignored)).float()
         return losses

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from taskvec.canvas import CanvasGeometry
 from taskvec.data.examples import DataSet, Examples, numbered
-from taskvec.tasks import Images, Source, Task
+from taskvec.tasks import Images, Source, Task, own_output
 
 Sampling = Literal["balanced", "official"]
 SAMPLINGS: tuple[Sampling, ...] = ("balanced", "official")
@@ -23,6 +23,7 @@ class Prompts:
 
     ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of, names
     what it calls them, images the digests of the images that they are in, groups what hangs together with them.
+    ``query_ignored`` is where the query's output does not count, None where all of all does.
     """
 
     task: Task
@@ -38,19 +39,24 @@ class Prompts:
     support_images: list[str]
     query_images: list[str]
     query_groups: list[str]
+    query_ignored: Bool[np.ndarray, "n size size"] | None = None
 
     def __len__(self) -> int:
         return len(self.query_input)
 
     def __getitem__(self, rows: slice) -> "Prompts":
-        return Prompts(self.task, self.origin, **{f.name: getattr(self, f.name)[rows] for f in fields(self)[2:]})
+        values = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        return Prompts(
+            self.task, self.origin, **{name: value if value is None else value[rows] for name, value in values.items()}
+        )
 
     def take(self, rows: Int[np.ndarray, " chosen"]) -> "Prompts":
         """These prompts, in this order."""
         chosen: dict[str, Any] = {}
         for name in (f.name for f in fields(self)[2:]):
             values = getattr(self, name)
-            chosen[name] = values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
+            if values is not None:
+                chosen[name] = values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
         return Prompts(self.task, self.origin, **chosen)
 
     def canvases(self, geometry: CanvasGeometry) -> UInt8[Tensor, "n canvas canvas 3"]:
@@ -134,6 +140,7 @@ def draw_prompts(
         support_images=data.images_of(supports),
         query_images=data.images_of(queries),
         query_groups=data.groups_of(queries),
+        query_ignored=query_examples.ignored if task.output is own_output else None,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self, overload
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
@@ -24,7 +24,7 @@ from taskvec import digests, hub, provenance
 from taskvec.canvas import ViewName
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch
-from taskvec.images import resize, to_rgb
+from taskvec.images import Range, Raster, in_colour, raster_of, resize
 from taskvec.metrics import is_white
 from taskvec.models import check_model
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -37,6 +37,7 @@ CONFIG, TENSORS, CARD = "config.json", "vectors.safetensors", "README.md"
 FORMAT = 3  # 1 and 2 had no digests, and named images; 1 did not record those that vectors were found on
 CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass
+_ROWS = 256  # of a mask that are told at once: an image may have any size
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class VectorsConfig:
     """What config.json holds: ``found`` is how they were found, ``shapes`` are [layers, heads, canvas tokens].
 
     ``model`` is the name of the model that they belong to, and ``model_fingerprint`` what tells that it is the same.
+    ``input_levels`` are the levels of deep images (16 bits, floating point) that became black and white in what they
+    were found on, None where there were none.
     """
 
     format: int
@@ -56,6 +59,7 @@ class VectorsConfig:
     shapes: dict[str, tuple[int, int, int]]
     found: Provenance = None
     model: str | None = None
+    input_levels: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,7 @@ class TaskVectors:
         task: str,
         metric: Metric,
         found: Provenance = None,
+        input_levels: tuple[float, float] | None = None,
     ) -> Self:
         """Keep the means of one task [layers, heads, canvas tokens, head_dim] where ``mask`` [sites] is True.
 
@@ -104,7 +109,17 @@ class TaskVectors:
         names = tuple(sites.names[i] for i in mask.nonzero()[:, 0])
         shapes = {stack: tuple(mean.shape[:3]) for stack, mean in kept.items()}
         config = VectorsConfig(
-            FORMAT, task, metric, sites.granularity, names, len(sites), model.fingerprint(), shapes, found, model.name
+            FORMAT,
+            task,
+            metric,
+            sites.granularity,
+            names,
+            len(sites),
+            model.fingerprint(),
+            shapes,
+            found,
+            model.name,
+            input_levels,
         )
         for stack, chosen in _positions(model, config, "the mask").items():
             if not torch.equal(kept[stack].isfinite().all(-1), chosen):
@@ -151,28 +166,38 @@ class TaskVectors:
         return torch.cat(outputs).numpy()
 
     @overload
-    def __call__(self, image: Image.Image) -> Image.Image: ...
+    def __call__(self, image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image: ...
 
     @overload
-    def __call__(self, image: list[Image.Image]) -> list[Image.Image]: ...
+    def __call__(self, image: list[Image.Image], levels: tuple[float, float] | None = None) -> list[Image.Image]: ...
 
-    def __call__(self, image: Image.Image | list[Image.Image]) -> Image.Image | list[Image.Image]:
+    def __call__(
+        self, image: Image.Image | list[Image.Image], levels: tuple[float, float] | None = None
+    ) -> Image.Image | list[Image.Image]:
         """Do the task on an image or on each of a list.
 
         The model sees its own size; results have that of the image, upright as its EXIF data say. A task whose outputs
-        are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere.
+        are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere. ``levels`` are those of deep images (16
+        bits, floating point) that are black and white; by default, those that the vectors were found with. Raises
+        ValueError for a deep image without.
         """
         if isinstance(image, Image.Image):
-            return self([image])[0]
+            return self([image], levels)[0]
         if not image:
             return []
-        upright = [ImageOps.exif_transpose(each) for each in image]
-        outputs = self.predict(np.stack([self.to_input(each) for each in upright]))
-        return [self.to_result(output, each.size) for output, each in zip(outputs, upright, strict=True)]
+        rasters = [raster_of(one) for one in image]
+        chosen = self.levels if levels is None else Range(*levels)
+        outputs = self.predict(np.stack([self.to_input(raster, chosen) for raster in rasters]))
+        return [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
 
-    def to_input(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
+    @property
+    def levels(self) -> Range | None:
+        """Of deep images, as they were found with."""
+        return None if self.config.input_levels is None else Range(*self.config.input_levels)
+
+    def to_input(self, image: Raster, levels: Range | None = None) -> UInt8[np.ndarray, "size size 3"]:
         """An image as the model sees it."""
-        return resize(np.asarray(to_rgb(image)), self.model.config.image_size)
+        return in_colour(resize(image.bytes(levels), self.model.config.image_size))
 
     def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
         """What the model gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
@@ -361,8 +386,11 @@ def _as_sum(terms: Sequence[Term]) -> str:
 
 
 def _as_mask(image: Image.Image) -> Image.Image:
-    white = is_white(torch.from_numpy(np.array(image))[None])[0]
-    return Image.fromarray(white.numpy().astype(np.uint8) * 255)
+    mask = np.empty((image.height, image.width), np.uint8)
+    for top in range(0, image.height, _ROWS):
+        strip = np.array(image.crop((0, top, image.width, min(top + _ROWS, image.height))))
+        mask[top : top + _ROWS] = is_white(torch.from_numpy(strip)[None])[0].numpy() * np.uint8(255)
+    return Image.fromarray(mask)
 
 
 def _positions(

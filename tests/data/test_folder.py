@@ -35,8 +35,9 @@ def root(tmp_path: Path) -> Path:
 def _write_outputs(root: Path, outputs: list[np.ndarray]) -> None:
     shutil.rmtree(root / "output")
     (root / "output").mkdir()
-    for index, output in enumerate(outputs):
-        Image.fromarray(output).save(root / "output" / f"{index:02}.png")
+    for index, output in enumerate(outputs):  # of the size of their inputs
+        resized = Image.fromarray(output).resize((16, 10 + index), Image.Resampling.NEAREST)
+        resized.save(root / "output" / f"{index:02}.png")
 
 
 def test_a_directory_is_a_task_of_its_own(root: Path) -> None:
@@ -55,8 +56,9 @@ def test_what_is_kept_aside_is_always_the_same(root: Path) -> None:
     assert train | test == every
     assert not train & test
     for index in range(12, 14):  # new pairs move at most as many as there are more kept aside
-        for name in ("input", "output"):
-            shutil.copy(root / name / "00.png", root / name / f"{index}.png")
+        image = _noise(index, (12, 16))
+        Image.fromarray(image).save(root / "input" / f"{index}.png")
+        Image.fromarray(255 - image).save(root / "output" / f"{index}.png")
         more = set(Folder(root, "test").names(np.arange(len(Folder(root, "test")))))
         assert len((more - {f"{index}.png"}) - test) <= len(more) - len(test)
 
@@ -76,6 +78,7 @@ def test_outputs_of_two_levels_are_masks(root: Path, levels: tuple[int, int]) ->
     assert outputs.min() == 0
     assert outputs.max() == 255
     assert np.abs((outputs > 127).mean() - np.mean(masks)) < 0.1
+    assert data.remarks() == [f"metric IoU: the brighter of 2 levels, {100 * np.mean(masks):.0f} % of the outputs"]
 
 
 def test_masks_in_colour_have_two_levels_too(root: Path) -> None:
@@ -124,14 +127,14 @@ def test_directories_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="folders have no split 'val': expected one of train, test, all"):
         Folder(root, "val")
     with pytest.raises(
-        ValueError, match=r"absent is not a directory, expected one of images, or with input/ and output/"
+        ValueError,
+        match=r"absent is not a directory: expected input/NAME.\* and output/NAME.\* \(or images",
     ):
         Folder(tmp_path / "absent")
-    with pytest.raises(ValueError, match=r"negate is a directory, expected an image"):
+    with pytest.raises(ValueError, match=r" has no images, but negate/: expected input/NAME"):
         Folder(tmp_path)
     (root / "input" / "film.mp4").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"film.mp4 is not an image"):
-        Folder(root)
+    assert Folder(root).remarks()[-1] == "left out, as they are no images: film.mp4"
 
 
 def test_fewer_than_ten_pairs_are_not_divided(root: Path) -> None:
@@ -145,11 +148,15 @@ def test_fewer_than_ten_pairs_are_not_divided(root: Path) -> None:
 
 def test_objects_darker_than_grey_are_not_guessed(root: Path) -> None:
     _write_outputs(root, [np.arange(256, dtype=np.uint8).reshape(16, 16) % 3] * 12)
-    with pytest.raises(ValueError, match=r"output has grey levels from 0 to 2: what is object and what is not"):
-        _ = Folder(root, metric="iou").own_task
-    task = Folder(root).own_task
+    for metric in (None, "iou"):
+        with pytest.raises(ValueError, match=r"levels 0..2 are classes: which is the object\? --object N \(0, 1, 2"):
+            _ = Folder(root, metric=metric).own_task
+    task = Folder(root, metric="mse").own_task
     assert task is not None
     assert task.metric == "mse"
+    _write_outputs(root, [np.arange(256, dtype=np.uint8).reshape(16, 16) // 2] * 12)
+    with pytest.raises(ValueError, match=r"output has grey levels from 0 to 127: what is object and what is not"):
+        _ = Folder(root, metric="iou").own_task
 
 
 def test_a_name_that_is_no_text_can_be_told(root: Path) -> None:

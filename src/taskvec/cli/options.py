@@ -95,6 +95,22 @@ Layout = Annotated[
 SkipMissing = Annotated[
     bool, typer.Option("--skip-missing", help="Leave out what Pascal-5i's lists name and its directory lacks.")
 ]
+Levels = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--levels",
+        metavar="LO HI",
+        help="The levels of 16-bit and floating-point files that become black and white, in all of them; told from all "
+        "together if not given.",
+    ),
+]
+IgnoreOrientation = Annotated[
+    bool, typer.Option("--ignore-orientation", help="Take pixels as they are stored, however EXIF turns them.")
+]
+MaxPixels = Annotated[
+    int,
+    typer.Option("--max-pixels", min=1, max=178_956_970, help="An image of more pixels than that is not decoded."),
+]
 Metric = Annotated[
     str | None,
     typer.Option("--metric", help=f"A folder's metric: {' or '.join(METRICS)}; told from its outputs if not given."),

@@ -1,6 +1,7 @@
 """Commands about task vectors: the whole job, apply, the demonstration."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from taskvec.data import DATA_SETS, judging_split
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings
+from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
 from taskvec.presets import PRESETS, preset_named
@@ -122,6 +124,15 @@ def apply_command(
     out: Annotated[
         Path, typer.Option(callback=options.directory, help="Directory for the results: PNG files of the same names.")
     ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Also the images in its directories, to directories of the same names.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first file that is no image, or fails.")
+    ] = False,
+    levels: options.Levels = None,
+    ignore_orientation: options.IgnoreOrientation = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     model: options.Model = "tiny",
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
@@ -130,20 +141,37 @@ def apply_command(
 ) -> None:
     """Do a task on images through its task vectors. Interrupted, the same command goes on where it stopped.
 
-    Results carry the names of the images and their sizes; those that are there already are kept.
+    Results carry the names of the images and their sizes; those that are there already are kept, if they are whole.
+    What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
     """
     found = TaskVectors.load(vectors, load_model(model, options.device_named(device)))
-    jobs = application.plan(images, out)
-    left = application.left_to_do(found, jobs, overwrite=overwrite)
+    planned = application.plan(images, out, recursive=recursive)
+    if strict and planned.skipped:
+        raise ValueError(f"--strict: {next(iter(planned.skipped.values()))} ({len(planned.skipped)} such files in all)")
+    jobs = planned.jobs
+    reading = application.reading_of(found, jobs, levels, ignore_orientation=ignore_orientation, max_pixels=max_pixels)
+    if reading.remark:
+        console.print(reading.remark)
+    left = application.left_to_do(found, jobs, reading, overwrite=overwrite)
     if len(left) < len(jobs):
         console.print(f"{len(jobs) - len(left)} of {len(jobs)} results are there already")
     with Progress(*COLUMNS, console=console) as progress:
         bar = progress.add_task(found.task, total=len(left))
-        failures = application.apply_files(found, left, lambda _: progress.advance(bar))
+        failures = application.apply_files(found, left, lambda _: progress.advance(bar), reading, strict=strict)
     written = [str(job.result) for job in jobs if job.image not in failures]
-    write_json(json_file, {"task": found.task, "files": written, "failed": [str(image) for image in failures]})
+    failed, skipped = ({str(path): why for path, why in some.items()} for some in (failures, planned.skipped))
+    told = {"task": found.task, "files": written, "failed": failed, "skipped": skipped, "levels": reading.remark}
+    write_json(json_file, told)
+    if skipped:
+        console.print(f"skipped, as they are no images: {len(skipped)}: {_first(list(skipped.values()))}")
     if failures:
-        raise ValueError(f"{len(failures)} of {len(jobs)} images failed: {'; '.join(failures.values())}")
+        raise ValueError(f"{len(failures)} of {len(jobs)} images failed: {_first(list(failures.values()))}")
+
+
+def _first(sentences: Sequence[str], limit: int = 3) -> str:
+    """A few of them in one line, and how many more there are."""
+    more = [f"... and {len(sentences) - limit} more (--json FILE has all)"] if len(sentences) > limit else []
+    return "; ".join([*sentences[:limit], *more])
 
 
 @app.command("demo")

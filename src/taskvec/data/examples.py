@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from taskvec.files import digest, read_bytes
 from taskvec.tasks import SEGMENTATION, TASKS, Task, task_named
@@ -22,7 +22,8 @@ class Examples:
 
     images: RGB, 0..255. masks: 255 on the object, 0 elsewhere, grey where resizing mixed the two; None where the data
     has none. classes: the object's class. indices: which examples of their data set these are. outputs: the images'
-    own outputs, RGB, where the data set is a task of its own.
+    own outputs, RGB, where the data set is a task of its own. ignored: True where an output does not count, None where
+    all of them do.
     """
 
     images: UInt8[np.ndarray, "n height width 3"]
@@ -30,6 +31,7 @@ class Examples:
     classes: Int[np.ndarray, " n"]
     indices: Int[np.ndarray, " n"]
     outputs: UInt8[np.ndarray, "n height width 3"] | None = None
+    ignored: Bool[np.ndarray, "n height width"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,41 +1,68 @@
-"""A user's own images as a directory, or task: ``input/`` with images and ``output/`` with what they should become."""
+"""A user's own images as a directory, or task: inputs, and outputs that say what they should become."""
 
 import hashlib
-import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from taskvec.data.examples import Examples, digests, read_each
+from taskvec.data.groups import groups_of
+from taskvec.data.layouts import Pairs, find_pairs
+from taskvec.data.levels import range_of
+from taskvec.data.masks import Census, Outputs, census, label_named, outputs_of
 from taskvec.digests import of_json
 from taskvec.files import printable
-from taskvec.images import image_files, read_rgb, resize
+from taskvec.images import MAX_PIXELS, Header, Range, Raster, in_colour, peek, read_raster, resize
 from taskvec.tasks import METRICS, Metric, Task, image, own_output
+
+T = TypeVar("T")
 
 SPLITS = ("train", "test", "all")
 TEST_SHARE = 0.2
 FEWEST = 10  # of which two are kept aside and four are behind the means
+_GLANCE = 16  # outputs that show whether all are pictures
+_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+_NAMED = 3  # files in a line
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The pairs ``input/NAME.*``, ``output/NAME.*`` of a directory, or its images alone where there is no ``output/``.
+    """The pairs of a directory's inputs and outputs, or its images alone where there are no outputs.
 
-    A fifth of the pairs, chosen by their names alone, is ``split`` ``test``, the rest ``train``; ``all`` is every pair.
-    Files may be of any format that pillow reads and of any size. The directory is a task of its own, called as it is,
-    with ``metric`` ``iou`` where the outputs are masks, which is told from their having two grey levels in all, else
-    ``mse``. The brighter level is the object.
+    ``input`` and ``output`` are directories in ``root``, by default those called so, or images/ and masks/ and the
+    like; the output of NAME.* is NAME``suffix``.*. Files may be of any size and of any format that is read. The
+    directory is a task of its own, called as it is. A fifth of the pairs, chosen by the images' content, is ``split``
+    ``test``, the rest ``train``; ``all`` is every pair. What ``groups`` (see ``taskvec.data.groups``) puts together is
+    in one split, as are images that are the same.
+
+    ``metric`` is ``iou`` where outputs are masks, which is told from their levels, else ``mse``. Of two levels the
+    brighter is the object; in maps of classes it is ``object_level``, a level or a colour such as #800000, and pixels
+    of ``void`` (255 where levels are classes) count nowhere. ``levels`` are those of deep files (16 bits, floating
+    point) that become black and white; where they are not given, one range is told from all files.
+    ``ignore_orientation`` takes pixels as they are stored, whatever EXIF says. ``remarks`` says what was chosen.
 
     Raises ValueError for a split or metric that there is not, a directory that is missing, names without a partner or
-    twice, files that are no images, and fewer than ten pairs, unless all are asked for.
+    twice, fewer than ten pairs, unless all are asked for, and, when they are first needed, for outputs of another shape
+    than their inputs, or from which it cannot be told what the object is.
     """
 
     root: Path
     split: str = "train"
     metric: Metric | None = None
+    input: Path | None = None
+    output: Path | None = None
+    suffix: str = ""
+    levels: tuple[float, float] | None = None
+    object_level: str | None = None
+    void: str | None = None
+    ignore_orientation: bool = False
+    groups: str | None = None
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
@@ -43,11 +70,16 @@ class Folder:
             raise ValueError(f"folders have no split {self.split!r}: expected one of {', '.join(SPLITS)}")
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f"there is no metric {self.metric!r}: expected one of {', '.join(METRICS)}")
-        if self.metric is not None and self._outputs is None:
+        if self.levels is not None:
+            Range(*self.levels)
+        labels = [label_named(text) for text in (self.object_level, self.void) if text is not None]
+        if self.metric == "mse" and labels:
+            raise ValueError("--metric mse takes outputs as pictures, which have no --object and no --void")
+        if self.metric is not None and self._pairs.outputs is None:
             raise ValueError(f"{self.root} has no output/ that the metric {self.metric} could compare with")
-        if len(self._inputs) < FEWEST and self.split != "all":
+        if len(self._pairs.inputs) < FEWEST and self.split != "all":
             raise ValueError(
-                f"{self.root} has {len(self._inputs)} images, expected {FEWEST} or more: "
+                f"{self.root} has {len(self._pairs.inputs)} images, expected {FEWEST} or more: "
                 "some are kept aside to judge by (`taskvec evaluate --data folder --part all` scores on every one)"
             )
 
@@ -60,129 +92,275 @@ class Folder:
 
     @cached_property
     def _task(self) -> Task | None:
-        if self._outputs is None:
+        if self._pairs.outputs is None:
             return None
-        return Task(printable(self.root.resolve().name), image, own_output, self._choose_metric())
+        if self._outputs.refusal is not None:
+            raise ValueError(self._outputs.refusal)
+        return Task(printable(self.root.resolve().name), image, own_output, self._likely_metric)
+
+    @property
+    def _likely_metric(self) -> Metric:
+        return "mse" if self._outputs.rule is None else "iou"
 
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """All are of one class."""
         return np.zeros(len(indices), np.int64)
 
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        return [printable(self._inputs[self._members[index]].name) for index in indices]
+        return [printable(self._pairs.inputs[self._members[index]].name) for index in indices]
 
     def images_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return [self._digests[self._members[index]] for index in indices]
 
     def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        return self.images_of(indices)
+        return [self._groups[self._members[index]] for index in indices]
 
     def describe(self) -> dict[str, object]:
+        """The object's level, the range of levels and the like are what they were told to be, if not asked for."""
+        rule = None if self._pairs.outputs is None else self._outputs.rule
         return {
             "data": "folder",
             "split": self.split,
             "examples": len(self),
             "metric": self.metric,
             "digest": self._digest,
+            "object": None if rule is None else rule.remark,
+            "input_levels": self._as_list(self._input_range),
+            "output_levels": self._as_list(self._output_range),
+            "ignore_orientation": self.ignore_orientation,
+            "groups": None if self.groups is None else len(set(self._groups)),
         }
+
+    @staticmethod
+    def _as_list(levels: Range | None) -> list[float] | None:
+        return None if levels is None else [levels.low, levels.high]
+
+    def remarks(self) -> list[str]:
+        """What was told from the files, a line each: the object, ranges of levels, turned images, what is left out."""
+        lines = []
+        if self._pairs.outputs is not None:
+            told = self._outputs
+            lines += [text for text in (told.rule.remark if told.rule else told.remark,) if text]
+        for place, headers, levels in (
+            (self._pairs.input_place, self._headers, self._input_range),
+            (self._pairs.output_place, self._output_headers, self._output_range),
+        ):
+            deep = sum(header.deep for header in headers)
+            if levels is not None and deep:
+                how = "as asked for" if self.levels else "told from all of them; --levels LO HI sets others"
+                lines.append(f"levels {levels} of the {deep} deep files in {place} become 0 to 255 ({how})")
+        turned = sum(header.orientation > 1 for header in self._headers)
+        if turned and self._pairs.outputs is not None:
+            lines.append(
+                f"{turned} inputs are taken as stored, though EXIF turns them"
+                if self.ignore_orientation
+                else f"{turned} inputs are turned upright as EXIF says; if their outputs were drawn on the pixels as "
+                "stored: --ignore-orientation"
+            )
+        lines += self._header_remarks()
+        if self.groups is not None:
+            lines.append(f"{len(set(self._groups))} groups by --groups, each on one side of every split")
+        if self._pairs.left_out:
+            names = [path.name for path in self._pairs.left_out]
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            lines.append(f"left out, as they are no images: {', '.join(names[:_NAMED])}{more}")
+        return lines
+
+    def _header_remarks(self) -> list[str]:
+        lines = []
+        for paths, headers in (
+            (self._pairs.inputs, self._headers),
+            (self._pairs.outputs or [], self._output_headers),
+        ):
+            named = [(path.name, header.remark) for path, header in zip(paths, headers, strict=True) if header.remark]
+            for remark in dict.fromkeys(remark for _, remark in named):
+                names = [name for name, other in named if other == remark]
+                more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+                lines.append(f"{names[0]}{more} {remark}")
+        return lines
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
         """Examples resized to ``size`` x ``size`` pixels; ValueError for a file that cannot be read."""
         members = self._members[indices]
-        images = read_each(lambda index: resize(np.asarray(read_rgb(self._inputs[index])), size), members)
-        outputs = None
-        if self._outputs is not None:
-            paths = self._outputs
-            outputs = np.stack(read_each(lambda index: resize(self._read_output(paths[index]), size), members))
-        return Examples(np.stack(images), None, self.class_of(indices), np.asarray(indices), outputs)
+        images = read_each(partial(self._read_input, size=size), members)
+        outputs = ignored = None
+        if self._pairs.outputs is not None and self._outputs.refusal is None:
+            read = read_each(partial(self._read_output, size=size), members)
+            outputs = np.stack([pixels for pixels, _ in read])
+            if any(pixels is not None for _, pixels in read):
+                nothing = np.zeros((size, size), np.bool_)
+                ignored = np.stack([nothing if pixels is None else pixels for _, pixels in read])
+        return Examples(np.stack(images), None, self.class_of(indices), np.asarray(indices), outputs, ignored)
+
+    def _read_input(self, index: int, size: int) -> UInt8[np.ndarray, "size size 3"]:
+        path = self._pairs.inputs[index]
+        return in_colour(resize(_named(path, self._raster(path).bytes, self._input_range), size))
+
+    def _read_output(
+        self, index: int, size: int
+    ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"] | None]:
+        """The output, and where it is not to count."""
+        path, rule = (self._pairs.outputs or [])[index], self._outputs.rule
+        raster = self._raster(path)
+        if rule is None:
+            return in_colour(resize(_named(path, raster.bytes, self._output_range), size)), None
+        mask, ignored = rule.mask(raster)
+        if ignored is not None:
+            ignored = resize(np.where(ignored, np.uint8(255), np.uint8(0)), size) > 127
+        return in_colour(resize(mask, size)), ignored
+
+    def _raster(self, path: Path) -> Raster:
+        raster = read_raster(path, max_pixels=self.max_pixels)
+        return raster.as_stored() if self.ignore_orientation else raster
 
     @cached_property
-    def _inputs(self) -> list[Path]:
-        if not self.root.is_dir():
-            raise ValueError(f"{self.root} is not a directory, expected one of images, or with input/ and output/")
-        if (self.root / "input").exists() or (self.root / "output").exists():
-            return image_files(self.root / "input")
-        try:
-            return image_files(self.root)
-        except ValueError as error:
-            raise ValueError(f"{error}, or input/ and output/ in {self.root}") from error
+    def _pairs(self) -> Pairs:
+        return find_pairs(self.root, self.input, self.output, self.suffix)
 
     @cached_property
-    def _outputs(self) -> list[Path] | None:
-        """The partner of every input."""
-        if not (self.root / "output").exists():
+    def _headers(self) -> list[Header]:
+        return _in_threads(peek, self._pairs.inputs)
+
+    @cached_property
+    def _output_headers(self) -> list[Header]:
+        return _in_threads(peek, self._pairs.outputs or [])
+
+    @cached_property
+    def _input_range(self) -> Range | None:
+        return self._range(self._pairs.inputs, self._headers)
+
+    @cached_property
+    def _output_range(self) -> Range | None:
+        if self._pairs.outputs is None or self._outputs.rule is not None or self._outputs.refusal is not None:
             return None
-        inputs, outputs = _by_name(self._inputs), _by_name(image_files(self.root / "output"))
-        alone = sorted(inputs.keys() ^ outputs.keys())
-        if alone:
-            path = {**inputs, **outputs}[alone[0]]
-            raise ValueError(
-                f"{path} has no partner of the same name in the other directory ({len(alone)} such files in all): "
-                "expected input/NAME.* and output/NAME.*"
-            )
-        return [outputs[path.stem] for path in self._inputs]
+        return self._range(self._pairs.outputs, self._output_headers)
+
+    def _range(self, paths: Sequence[Path], headers: Sequence[Header]) -> Range | None:
+        """Of deep files: what was asked for, or what all of them tell."""
+        deep = [path for path, header in zip(paths, headers, strict=True) if header.deep]
+        if not deep:
+            return None
+        return Range(*self.levels) if self.levels else range_of([partial(self._raster, path) for path in deep])
+
+    @cached_property
+    def _outputs(self) -> Outputs:
+        """What the outputs are; ValueError where one does not lie on its input."""
+        paths = self._pairs.outputs or []
+        for triple in zip(self._pairs.inputs, self._headers, paths, self._output_headers, strict=True):
+            _check_shapes(*triple, ignore_orientation=self.ignore_orientation)
+        where = self._pairs.output_place or self.root
+        wanted, void = (None if text is None else label_named(text) for text in (self.object_level, self.void))
+        if self.metric is None and wanted is None:
+            glance = paths[:: max(1, len(paths) // _GLANCE)]
+            told = outputs_of(dict(zip(glance, self._censuses(glance), strict=True)), None, None, None, where)
+            if told.rule is None and told.refusal is None:
+                return told
+        return outputs_of(dict(zip(paths, self._censuses(paths), strict=True)), self.metric, wanted, void, where)
+
+    def _censuses(self, paths: Sequence[Path]) -> list[Census]:
+        return _in_threads(lambda path: _census(path, path.stat().st_mtime_ns, self.max_pixels), paths)
 
     @cached_property
     def _digests(self) -> list[str]:
-        return digests(self._inputs)
+        return digests(self._pairs.inputs)
+
+    @cached_property
+    def _groups(self) -> list[str]:
+        """Of every pair; images that are the same join the groups that they are in."""
+        if self.groups is None:
+            return self._digests
+        return _joined(groups_of(self._pairs.inputs, self.groups), self._digests)
 
     @cached_property
     def _digest(self) -> str:
         """Of the content of these examples, in whatever directory and by whatever names."""
-        outputs = self._outputs and digests([self._outputs[index] for index in self._members])
+        paths = self._pairs.outputs
+        outputs = paths and digests([paths[index] for index in self._members])
         inputs = [self._digests[index] for index in self._members]
         return of_json(sorted(zip(inputs, outputs or inputs, strict=True)))
 
     @cached_property
     def _members(self) -> Int[np.ndarray, " n"]:
-        digests = [hashlib.sha256(os.fsencode(path.stem)).hexdigest() for path in self._inputs]
-        order = np.argsort(digests)
-        aside = round(TEST_SHARE * len(order))
-        return np.sort({"test": order[:aside], "train": order[aside:], "all": order}[self.split])
+        if self.split == "all":
+            return np.arange(len(self._pairs.inputs))
+        aside = _kept_aside(self._groups, TEST_SHARE, self.root)
+        return np.flatnonzero(aside == (self.split == "test"))
 
-    @cached_property
-    def _levels(self) -> UInt8[np.ndarray, " levels"]:
-        """The grey levels of the outputs, all of them if they are at most two, otherwise of some outputs."""
-        levels = np.array([], np.uint8)
-        for path in self._outputs or []:
-            levels = np.union1d(levels, np.unique(np.asarray(read_rgb(path).convert("L"))))
-            if len(levels) > 2 and levels[-1] > 127:
-                break
-        return levels
 
-    def _choose_metric(self) -> Metric:
-        """The metric that was asked for, or the one that the outputs' levels tell."""
-        levels = self._levels
-        if len(levels) == 1:
+def _kept_aside(groups: Sequence[str], share: float, root: Path) -> Bool[np.ndarray, " n"]:
+    """Whole groups, in the order of their digests, that are about this share together; ValueError for one group."""
+    names, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(
+            f"all {len(groups)} images of {root} are of one group: expected two or more, to judge by others"
+        )
+    order = np.argsort([hashlib.sha256(name.encode()).hexdigest() for name in names])
+    wanted, total, chosen = share * len(groups), 0, []
+    for index in order:
+        if total + counts[index] / 2 <= wanted and total + counts[index] < len(groups):
+            chosen.append(index)
+            total += counts[index]
+    if not chosen:
+        chosen = [order[np.argmin(counts[order])]]
+    return np.isin(place, chosen)
+
+
+def _joined(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
+    """Groups that hold the same image become one, called as the first of them by name."""
+    leader = {group: group for group in groups}
+
+    def find(group: str) -> str:
+        while leader[group] != group:
+            group = leader[group]
+        return group
+
+    first: dict[str, str] = {}
+    for group, digest in zip(groups, digests, strict=True):
+        one, other = sorted((find(group), find(first.setdefault(digest, group))))
+        leader[other] = one
+    return [find(group) for group in groups]
+
+
+def _check_shapes(path: Path, header: Header, output_path: Path, output: Header, *, ignore_orientation: bool) -> None:
+    """ValueError where an output is of another aspect ratio than its input."""
+    sizes = [one.stored if ignore_orientation else (one.width, one.height) for one in (header, output)]
+    if _same_ratio(*sizes):
+        return
+    (width, height), (output_width, output_height) = sizes
+    told = (
+        f"{output_path} is of {output_width} x {output_height} pixels, and its input {path.name} of {width} x {height}"
+    )
+    if _same_ratio((height, width), sizes[1]):
+        if header.orientation in _TURNED and not ignore_orientation:
             raise ValueError(
-                f"all of {self.root / 'output'} is of one grey level, {levels[0]} (transparency is laid on white)"
+                f"{told}, turned as its EXIF data say: the output seems drawn on the pixels as they are stored "
+                "(--ignore-orientation takes these)"
             )
-        if self.metric == "iou" and len(levels) > 2 and levels[-1] <= 127:
-            raise ValueError(
-                f"{self.root / 'output'} has grey levels from {levels[0]} to {levels[-1]}: what is object and what is "
-                "not cannot be told, expected two levels, or brighter objects"
-            )
-        return self._likely_metric
-
-    @property
-    def _likely_metric(self) -> Metric:
-        """As ``_choose_metric``, also where the outputs make no task of their own."""
-        return self.metric or ("iou" if len(self._levels) == 2 else "mse")
-
-    def _read_output(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
-        output = read_rgb(path)
-        if self._likely_metric == "mse":
-            return np.asarray(output)
-        middle = self._levels.mean() if len(self._levels) == 2 else 127.5
-        inside = np.asarray(output.convert("L")) > middle
-        return np.repeat(np.where(inside, np.uint8(255), np.uint8(0))[..., None], 3, -1)
+        raise ValueError(f"{told}: they differ by a quarter turn, so one of them has to be turned")
+    raise ValueError(f"{told}: expected one aspect ratio, as otherwise one would be stretched")
 
 
-def _by_name(paths: list[Path]) -> dict[str, Path]:
-    """Paths by name without ending; ValueError where two share one."""
-    named: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in named:
-            raise ValueError(f"{named[path.stem]} and {path} share a name, which pairs them with the same partner")
-        named[path.stem] = path
-    return named
+def _same_ratio(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether the smaller is the larger times one factor, but for less than a pixel of rounding."""
+    smaller, larger = sorted((first, second), key=lambda size: size[0] * size[1])
+    least = max((side - 1) / whole for side, whole in zip(smaller, larger, strict=True))
+    most = min((side + 1) / whole for side, whole in zip(smaller, larger, strict=True))
+    return least < most
+
+
+@lru_cache(maxsize=20_000)
+def _census(path: Path, modified: int, max_pixels: int) -> Census:
+    """The levels of a file as it was at this time: several splits ask for the same."""
+    return _named(path, census, read_raster(path, max_pixels=max_pixels))
+
+
+def _in_threads(read: Callable[[Path], T], paths: Sequence[Path]) -> list[T]:
+    return read_each(lambda index: read(paths[index]), np.arange(len(paths)))
+
+
+def _named(path: Path, make: Callable[..., T], *given: object) -> T:
+    """What is made of a file's image; an error names the file."""
+    try:
+        return make(*given)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
