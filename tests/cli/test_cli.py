@@ -316,7 +316,7 @@ BAD_INPUT = [
     (["collect", "--out", "W"], 1, "--out W is a directory, expected a file"),
     (["info", "tiny", "--json", "W"], 1, "--json W is a directory, expected a file"),
     (["info", "tiny", "--json", "/dev/null"], 1, "--json /dev/null is a device, expected a file"),
-    (["info", "W/deep"], 1, "what was given is nested too deeply"),
+    (["info", "W/deep"], 1, "W/deep is not a model: there is no model.safetensors in it"),
     (
         ["search", "--task", "identity", "--out", "W/x", "--statistics", "W/s.safetensors", "--prompts", "9"],
         1,
