@@ -20,12 +20,13 @@ import numpy as np
 from taskvec import evaluate, load_data, load_model
 from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.data.pascal import FOLDS
-from taskvec.evaluate import Evaluation, interval
+from taskvec.evaluate import Evaluation
 from taskvec.finding import find
+from taskvec.intervals import bounded, nested_interval
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts, pairs_of
-from taskvec.tasks import INPAINTING, LOW_LIGHT, TASKS, Task
+from taskvec.tasks import INPAINTING, LOW_LIGHT, TASKS, Task, task_named
 from taskvec.vectors import TaskVectors
 
 METHODS = ("one_shot", "query_only", "task_vectors", "scene_vectors", "copy_input", "ceiling")
@@ -81,18 +82,21 @@ class Bench:
 def _record(cell: str, result: Evaluation) -> dict[str, Any]:
     summary = asdict(evaluate.summarise([result]))
     details = [] if result.details is None else result.details.tolist()
-    scores = {"scores": result.scores.tolist(), "details": details, "of_images": result.prompts.query_images}
+    scores = {"scores": result.scores.tolist(), "details": details, "of_groups": result.prompts.query_groups}
     return {"cell": cell, **summary, **scores}
 
 
 def over_splits(cells: Cells, task: str, method: str, kind: str = "scores", digits: int = 3) -> str:
-    """Mean over the four splits, its interval over images and the standard deviation over splits."""
+    """Mean over the four splits, its 95 % interval, in which is what splits, with a search each, and images add to it,
+    and the standard deviation over splits as the paper has it (ddof 0)."""
     splits = [cells[f"split {fold} {task} {method}"] for fold in range(FOLDS)]
-    values = np.concatenate([split[kind] for split in splits])
-    known = np.isfinite(values)  # no pixel of some query may change
-    images = np.array([name for split in splits for name in split["of_images"]])[known]
-    whole = interval(values[known], images.tolist())
-    spread = np.std([np.nanmean(split[kind]) for split in splits], ddof=1)
+    values = [np.array(split[kind]) for split in splits]
+    known = [np.isfinite(of_split) for of_split in values]  # no pixel of some query may change
+    groups = [np.array(split["of_groups"])[rows].tolist() for split, rows in zip(splits, known, strict=True)]
+    values = [of_split[rows] for of_split, rows in zip(values, known, strict=True)]
+    metric = "mse" if kind == "details" else task_named(task).metric
+    whole = bounded(nested_interval(values, groups), metric)
+    spread = np.std([of_split.mean() for of_split in values])
     mean, low, high, spread = (f"{value:.{digits}f}" for value in (whole.mean, whole.low, whole.high, spread))
     return f"{mean} [{low}, {high}] ± {spread}"
 

@@ -9,7 +9,7 @@ from PIL import Image
 from taskvec.data.scenes import Scenes
 from taskvec.evaluate import Evaluation, summarise
 from taskvec.prompts import draw_prompts
-from taskvec.report.evaluations import as_line, write_evaluations
+from taskvec.report.evaluations import as_line, gain_line, write_evaluations
 from taskvec.report.figures import ranked_grid
 from taskvec.tasks import COLORIZATION, IDENTITY, SEGMENTATION, Task
 
@@ -24,15 +24,47 @@ def _evaluation(task: Task, scores: list[float], fold: int | None = None) -> Eva
 def test_a_summary_is_told_in_a_line() -> None:
     splits = [_evaluation(SEGMENTATION, [0.25, 0.75], fold) for fold in (0, 1)]
     line = as_line(summarise(splits), SEGMENTATION)
-    assert line.startswith("IoU 0.5000 [0.")
+    assert line.startswith("IoU 0.5000 (too few to tell), std")
     assert "std 0.2887 over pairs, 0.0000 over splits, 4 pairs of 4 images, 1 pairs/s" in line
     assert "over splits" not in as_line(summarise(splits[:1]), SEGMENTATION)
+    many = _evaluation(SEGMENTATION, [0.25, 0.75, 0.5, 0.5, 0.5])
+    assert as_line(summarise([many]), SEGMENTATION).startswith("IoU 0.5000 [0.2805, 0.7195], std")
+    patients = replace(many, prompts=replace(many.prompts, query_groups=list("aabbc")))
+    line = as_line(summarise([patients]), SEGMENTATION)
+    assert line.startswith("IoU 0.5000 (too few to tell)")
+    assert "5 pairs of 5 images, 3 independent groups," in line
+
+
+def test_what_cannot_be_bounded_is_null_in_json(tmp_path: Path) -> None:
+    evaluation = _evaluation(IDENTITY, [0.5])
+    summary = summarise([evaluation])
+    write_evaluations(tmp_path / "r.json", {"all": evaluation}, summary, {"all": summary}, {}, with_example=False)
+    result = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
+    assert (result["mean"], result["low"], result["high"], result["groups"]) == (0.5, 0, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ([0.3, 0.4, 0.5, 0.61, 0.7], "gain +0.1020 [+0.0964, +0.1076], margin 0.0200: better"),
+        ([0.2, 0.29, 0.4, 0.5, 0.6], "gain -0.0020 [-0.0076, +0.0036], margin 0.0200: not worse"),
+        ([0.1, 0.2, 0.3, 0.4, 0.51], "gain -0.0980 [-0.1036, -0.0924], margin 0.0200: worse"),
+        ([0.1, 0.4, 0.3, 0.6, 0.6], "gain -0.0000 [-0.1242, +0.1242], margin 0.0200: cannot be told"),
+        ([0.9, 0.9, 0.9, 0.9], "gain +0.5500, margin 0.0200: too few to tell"),
+    ],
+)
+def test_a_gain_is_told_with_its_verdict(scores: list[float], told: str) -> None:
+    other = _evaluation(SEGMENTATION, [0.2, 0.3, 0.4, 0.5, 0.6][: len(scores)])
+    ours = replace(other, scores=np.array(scores))
+    line, gain = gain_line("iou", [ours], [other])
+    assert line.startswith(told)
+    assert gain.groups == len(scores)
 
 
 def test_the_second_error_is_told_and_kept(tmp_path: Path) -> None:
     evaluation = replace(_evaluation(COLORIZATION, [0.1, 0.3]), details=np.array([0.02, 0.04]))
     summary = summarise([evaluation])
-    assert "over pairs, chroma error 0.0300 [0.0" in as_line(summary, COLORIZATION)
+    assert "over pairs, chroma error 0.0300 (too few to tell)" in as_line(summary, COLORIZATION)
     write_evaluations(tmp_path / "r.json", {"all": evaluation}, summary, {"all": summary}, {}, with_example=False)
     pairs = [json.loads(line) for line in (tmp_path / "r.pairs.jsonl").read_text().splitlines()]
     assert [pair["detail"] for pair in pairs] == [0.02, 0.04]

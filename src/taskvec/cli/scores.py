@@ -33,7 +33,7 @@ def evaluate_command(
     ],
     against: Annotated[
         str | None,
-        typer.Option(help="Another way, named as --method is: the gain over it on the same prompts, judged."),
+        typer.Option(help="Another way, named as --method is: tell the gain over it on the same prompts."),
     ] = None,
     task: options.Task = None,
     model: options.Model = "tiny",
