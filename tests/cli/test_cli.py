@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -119,6 +120,9 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
     assert (results["pairs"], results["queries"]) == (2, 2)
     assert len((out / "pairs.jsonl").read_text().splitlines()) == 2
     assert scores["task_vectors"]["mean"] < 0.5 * scores["query_only"]["mean"]
+    said = capsys.readouterr()
+    assert "brighten: Too few queries to tell: 2 independent queries were judged, it takes 5 or more." in said.out
+    assert scores["judgement"]["headline"] in (out / "report.html").read_text()
     assert sorted(path.name for path in out.iterdir()) == sorted(FOUND)
     config = json.loads((out / "config.json").read_text())
     parts = [set(config["found"][name]["query"]) for name in ("statistics", "search", "held_out")]
@@ -411,6 +415,22 @@ def test_the_demo_on_the_pictures_that_ship(tmp_path: Path) -> None:
     assert (results["pairs"], results["queries"]) == (2, 2)
     assert "photographs" in (tmp_path / "demo" / "report.html").read_text()
     assert sorted(path.name for path in (tmp_path / "demo" / "vectors").iterdir()) == sorted(results["tasks"])
+
+
+def test_find_takes_the_presets_and_a_precision(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = ["find", "--data", "scenes", "--task", "low_light", "--queries", "5", "--out", str(tmp_path / "found")]
+    assert main([*options, "--preset", "papers"]) == 1
+    assert "there is no preset 'papers': expected one of paper, official-code, best" in capsys.readouterr().err
+    assert main([*options, "--preset", "paper", "--steps", "1", "--bfloat16", "--seed", "7"]) == 0
+    settings = json.loads((tmp_path / "found" / "config.json").read_text())["found"]["settings"]
+    assert (settings["objective"], settings["search"]["masks_per_item"], settings["search"]["steps"]) == (
+        "pixel",
+        32,
+        1,
+    )
+    assert (settings["bfloat16"], settings["seed"], settings["search"]["seed"]) == (True, 7, 7)
+    page = (tmp_path / "found" / "report.html").read_text()
+    assert re.search(r"<th scope=\"row\">bfloat16</th><td>yes</td>", page)
 
 
 @pytest.mark.usefixtures("interrupted_after_a_checkpoint")
