@@ -21,10 +21,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 import taskvec
-from taskvec.cli import main, terminal
+from taskvec.cli import main, terminal, vectors
 from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.presets import PRESETS
 from taskvec.statistics import Statistics
 from taskvec.vectors import TaskVectors, read_config
 
@@ -121,12 +122,15 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
             Image.fromarray(image).resize((40 + index, 48)).save(tmp_path / "brighten" / name / f"{index}.{ending}")
     root, out = str(tmp_path / "brighten"), tmp_path / "found"
     assert main(["find", "--root", root, "--out", str(out), "--steps", "20"]) == 0
-    assert "metric mse, told from the outputs of brighten" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "metric mse, told from the outputs of brighten" in said.err
     results = json.loads((out / "results.json").read_text())
     scores = results["tasks"]["brighten"]
     assert (results["pairs"], results["queries"]) == (2, 2)
     assert len((out / "pairs.jsonl").read_text().splitlines()) == 2
     assert scores["task_vectors"]["mean"] < 0.5 * scores["query_only"]["mean"]
+    assert "brighten: Too few queries to tell: 2 independent queries were judged, it takes 5 or more." in said.out
+    assert scores["judgement"]["headline"] in (out / "report.html").read_text()
     assert sorted(path.name for path in out.iterdir()) == sorted(FOUND)
     config = json.loads((out / "config.json").read_text())
     found = config["found"]
@@ -573,6 +577,24 @@ def test_the_demo_on_the_pictures_that_ship(tmp_path: Path) -> None:
     assert (results["pairs"], results["queries"]) == (2, 2)
     assert "photographs" in (tmp_path / "demo" / "report.html").read_text()
     assert sorted(path.name for path in (tmp_path / "demo" / "vectors").iterdir()) == sorted(results["tasks"])
+
+
+def test_find_takes_the_presets_and_a_precision(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = ["find", "--data", "scenes", "--task", "low_light", "--queries", "5", "--out", str(tmp_path / "found")]
+    assert main([*options, "--preset", "papers"]) == 1
+    assert "there is no preset 'papers': expected one of paper, official-code, best" in capsys.readouterr().err
+    assert main([*options, "--preset", "paper", "--steps", "1", "--seed", "7"]) == 0
+    settings = json.loads((tmp_path / "found" / "config.json").read_text())["found"]["settings"]
+    assert (settings["objective"], settings["search"]["masks_per_item"], settings["search"]["steps"]) == (
+        "pixel",
+        32,
+        1,
+    )
+    assert (settings["bfloat16"], settings["seed"], settings["search"]["seed"]) == (False, 7, 7)
+    page = (tmp_path / "found" / "report.html").read_text()
+    assert re.search(r"<th scope=\"row\">bfloat16</th><td>no</td>", page)
+    asked = vectors._settings("best", None, 7, bfloat16=True)  # processors that only emulate it take minutes
+    assert asked == replace(PRESETS["best"], seed=7, bfloat16=True)
 
 
 @pytest.mark.usefixtures("interrupted_after_a_checkpoint")

@@ -79,7 +79,7 @@ def _cma(spoilt: Spoilt, finite: FiniteLosses | None, tasks: Tensor | None = Non
 
 
 def _greedy(spoilt: Spoilt, finite: FiniteLosses | None, tasks: Tensor | None = None) -> Found:
-    return greedy(spoilt, LAYERS, SITES, ITEMS, GreedySettings(trials=20), tasks, finite=finite)
+    return greedy(spoilt, LAYERS, SITES, ITEMS, GreedySettings(layers=len(LAYERS), trials=20), tasks, finite=finite)
 
 
 Search = Callable[[Spoilt, FiniteLosses | None, Tensor | None], Found]
