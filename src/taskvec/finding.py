@@ -262,7 +262,7 @@ def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Tas
     own = statistics.tasks[task.name]
     record = {**found.record, "statistics": {**own.prompts, "prompts": own.count}}
     mask = found.found.mask
-    levels = own.prompts.get("input_levels")
+    levels: Any = own.prompts.get("input_levels")
     return TaskVectors.select(
         model,
         found.sites,
