@@ -46,9 +46,8 @@ class Prompts:
 
     def __getitem__(self, rows: slice) -> "Prompts":
         values = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
-        return Prompts(
-            self.task, self.origin, **{name: value if value is None else value[rows] for name, value in values.items()}
-        )
+        chosen: dict[str, Any] = {name: value[rows] for name, value in values.items() if value is not None}
+        return Prompts(self.task, self.origin, **chosen)
 
     def take(self, rows: Int[np.ndarray, " chosen"]) -> "Prompts":
         """These prompts, in this order."""

@@ -123,7 +123,7 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
     root, out = str(tmp_path / "brighten"), tmp_path / "found"
     assert main(["find", "--root", root, "--out", str(out), "--steps", "20"]) == 0
     said = capsys.readouterr()
-    assert "metric mse, told from the outputs of brighten" in said.err
+    assert "metric MSE: the outputs are pictures of many levels" in said.err
     results = json.loads((out / "results.json").read_text())
     scores = results["tasks"]["brighten"]
     assert (results["pairs"], results["queries"]) == (2, 2)
@@ -195,7 +195,7 @@ def test_combined_vectors_are_scored_on_a_composed_task(
         result = json.loads((tmp_path / "e.json").read_text())
         told = capsys.readouterr()
         assert told.out.startswith(f"inpainting+segmentation {method}: IoU {result['mean']:.4f} [")
-        assert "told from the outputs" not in told.err
+        assert "metric" not in told.err
         assert result["splits"]["all"]["prompts"]["sides"] == "hole to mask"
     assert "these task vectors are of inpainting + 2 * segmentation - identity, judged by inpainting+seg" in told.err
 
@@ -615,11 +615,13 @@ def test_names_of_files_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixt
     for name in ("input", "output"):
         (root / name).mkdir(parents=True)
         for index in range(10):
-            Image.new("RGB", (8, 8), (25 * index, 0, 0)).save(root / name / f"{index}.png")
+            noise = np.random.default_rng(index).integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(noise).save(root / name / f"{index}.png")
+    (root / "input" / "notes[blue].txt").write_text("nothing")
     assert main(["evaluate", "--data", "folder", "--root", str(root), "--method", "copy_input"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("a[red]b copy_input: MSE 0.0000 [0.0000, 0.0000]")
-    assert "metric mse, told from the outputs of a[red]b" in printed.err
+    assert "left out, as they are no images: notes[blue].txt" in printed.err
 
 
 def test_the_installed_command(tmp_path: Path) -> None:

@@ -237,5 +237,5 @@ def test_a_state_of_other_parts_is_refused(tmp_path: Path, part: str, value: obj
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(ValueError, match="is a (pipe|directory), expected a file"):
+        with pytest.raises(ValueError, match=r"is a (pipe|directory), expected a file"):
             reinforce(evaluate, validate, 20, 4, SETTINGS, memory=Memory(path))

@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from taskvec import environment
 from taskvec.cli import options
+from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, console, say, write_json
 from taskvec.data import DataSet, load_data
 from taskvec.experiments import EXPERIMENTS, experiments_named
@@ -31,6 +32,7 @@ PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 1
 
 
 @app.command("experiment")
+@takes_data(without=("split", "metric"))
 def experiment_command(
     name: Annotated[str, typer.Argument(help=f"all, {', '.join(EXPERIMENTS)}, or another of the paper's numbers.")],
     out: Annotated[
@@ -38,10 +40,7 @@ def experiment_command(
         typer.Option(callback=options.directory, help="For tables/, figures/, report.html and cells/."),
     ],
     model: options.Model = "tiny",
-    data: options.Data = "scenes",
-    root: options.Root = None,
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
+    data_options: DataOptions = NONE_GIVEN,
     preset: Annotated[str, typer.Option(help=f"How task vectors are found: {', '.join(PRESETS)}.")] = "best",
     pairs: Annotated[int, typer.Option(min=2, help="Prompts that judge every method in a split or seed.")] = PAIRS,
     seeds: Annotated[
@@ -66,7 +65,8 @@ def experiment_command(
     images = _xrays(xrays, names)
     network = load_model(model, options.device_named(device))
     started = time.monotonic()
-    groups = _groups(data, seeds, seed, quick=quick, root=root, layout=layout, skip_missing=skip_missing)
+    data = data_options.data or "scenes"
+    groups = _groups(data, seeds, seed, quick=quick, **data_options.given())
     chosen = protocol(preset, groups, pairs, bfloat16=bfloat16, quick=quick, xrays=images)
     greedy = replace(chosen.greedy, layers=layers_of(PAPER_LAYERS, network))
     facts: dict[str, Any] = {
@@ -150,7 +150,6 @@ def _groups(data: str, seeds: int | None, first: int, *, quick: bool, **given: o
     if data not in GROUPS:
         raise ValueError(f"--data {data}: expected {', '.join(GROUPS)}, on which task vectors can be found")
     count = seeds or (1 if data == "pascal" else QUICK_SEEDS if quick else SEEDS)
-    options_given = {name: value for name, value in given.items() if value is not None and value is not False}
-    if data == "scenes" and options_given:
-        raise ValueError(f"scenes take no {', '.join(options_given)}: they are drawn")
-    return GROUPS[data](range(first, first + count), **options_given)  # pyright: ignore[reportCallIssue]
+    if data == "scenes" and given:
+        raise ValueError(f"scenes take no {', '.join(given)}: they are drawn")
+    return GROUPS[data](range(first, first + count), **given)  # pyright: ignore[reportCallIssue]

@@ -7,11 +7,9 @@ from typing import Annotated
 import torch
 import typer
 
-from taskvec.data import DATA_SETS
-from taskvec.data.pascal import LAYOUTS
 from taskvec.files import check_destination, check_destination_directory
 from taskvec.models import SHIPPED
-from taskvec.tasks import METRICS, TASKS
+from taskvec.tasks import TASKS
 
 
 def file(option: typer.CallbackParam, path: Path | None) -> Path | None:
@@ -80,21 +78,6 @@ Bfloat16 = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Json = Annotated[Path | None, typer.Option("--json", callback=file, help="Also write the result as JSON to this file.")]
 
-# Which data; what a data set has no use for must not be given.
-Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)} (pictures only to judge by).")]
-Root = Annotated[
-    Path | None, typer.Option("--root", help="The directory of Pascal-5i, of images, or of input/ and output/.")
-]
-Split = Annotated[
-    int | None, typer.Option("--split", help="Only the classes of this fold of scenes or Pascal-5i, 0 to 3.")
-]
-Layout = Annotated[
-    str | None,
-    typer.Option("--layout", help=f"What Pascal-5i trains on in a split: {' or '.join(LAYOUTS)} (few_shot)."),
-]
-SkipMissing = Annotated[
-    bool, typer.Option("--skip-missing", help="Leave out what Pascal-5i's lists name and its directory lacks.")
-]
 Levels = Annotated[
     tuple[float, float] | None,
     typer.Option(
@@ -110,8 +93,4 @@ IgnoreOrientation = Annotated[
 MaxPixels = Annotated[
     int,
     typer.Option("--max-pixels", min=1, max=178_956_970, help="An image of more pixels than that is not decoded."),
-]
-Metric = Annotated[
-    str | None,
-    typer.Option("--metric", help=f"A folder's metric: {' or '.join(METRICS)}; told from its outputs if not given."),
 ]

@@ -9,7 +9,8 @@ from rich.progress import Progress
 from taskvec import environment
 from taskvec import evaluate as evaluation
 from taskvec.cli import options
-from taskvec.cli.terminal import app, choose_task, console, load, say
+from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
+from taskvec.cli.terminal import app, choose_task, console, say
 from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
 from taskvec.models import load_model
@@ -23,6 +24,7 @@ ALL = "all"
 
 
 @app.command("evaluate")
+@takes_data(without=("split",))
 def evaluate_command(
     method: Annotated[
         str,
@@ -37,17 +39,13 @@ def evaluate_command(
     ] = None,
     task: options.Task = None,
     model: options.Model = "tiny",
-    data: options.Data = "scenes",
-    root: options.Root = None,
     split: Annotated[
         str | None, typer.Option(help="A fold of scenes or Pascal-5i, 0 to 3, or all four; without, all classes.")
     ] = None,
     part: Annotated[
         str, typer.Option(help="test, train, or what else there is: validation and final of scenes, all.")
     ] = "test",
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
-    metric: options.Metric = None,
+    data_options: DataOptions = NONE_GIVEN,
     sampling: Annotated[str, typer.Option(help=f"How pairs are drawn: {' or '.join(SAMPLINGS)}.")] = "balanced",
     pairs: Annotated[
         int | None, typer.Option(min=1, help=f"Prompts to score in each split; {PAIRS}, or as many as there are.")
@@ -80,8 +78,8 @@ def evaluate_command(
             method_of_split = method.replace("{split}", str(fold))
             run = evaluation.method_named(network, method_of_split)
             other = evaluation.method_named(network, against.replace("{split}", str(fold))) if against else None
-            examples = load(data, part, root=root, fold=fold, layout=layout, skip_missing=skip_missing, metric=metric)
-            chosen = choose_task(examples, task, metric)
+            examples = data_options.load(part, fold=fold)
+            chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
             size = network.config.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]

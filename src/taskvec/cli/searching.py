@@ -8,6 +8,7 @@ import typer
 from rich.progress import Progress
 
 from taskvec.cli import options
+from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.signals import INTERRUPTED
 from taskvec.cli.terminal import (
     SEARCH_LOG,
@@ -16,7 +17,6 @@ from taskvec.cli.terminal import (
     choose_task,
     console,
     keep,
-    load,
     search_log,
     write_json,
 )
@@ -38,15 +38,11 @@ STEPWISE = ("reinforce", "relaxed")  # searches that take steps, and go on where
 
 
 @app.command("collect")
+@takes_data()
 def collect_command(
     out: Annotated[Path, typer.Option(callback=options.file, help="The file of statistics to write (safetensors).")],
     model: options.Model = "tiny",
-    data: options.Data = "scenes",
-    root: options.Root = None,
-    split: options.Split = None,
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
-    metric: options.Metric = None,
+    data_options: DataOptions = NONE_GIVEN,
     task: Annotated[
         list[str] | None, typer.Option(help="Repeat for several; a folder's own or all that it serves if not given.")
     ] = None,
@@ -59,11 +55,11 @@ def collect_command(
     """Mean and variance of every head output over one-shot prompts of each task."""
     options.refuse_to_overwrite(out, overwrite)
     network = load_model(model, options.device_named(device))
-    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
+    examples = data_options.load("train")
     if task:
-        tasks = [choose_task(examples, name, metric) for name in task]
+        tasks = [choose_task(examples, name, data_options.metric) for name in task]
     else:
-        tasks = tasks_of(examples) if examples.own_task is None else [choose_task(examples, None, metric)]
+        tasks = tasks_of(examples) if examples.own_task is None else [choose_task(examples, None, data_options.metric)]
     settings = FindSettings(prompts=prompts, seed=seed)
     with Progress(*COLUMNS, console=console) as progress:
         bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
@@ -80,6 +76,7 @@ def collect_command(
 
 
 @app.command("search")
+@takes_data()
 def search_command(
     out: Annotated[
         Path, typer.Option(callback=options.directory, help="Directory for the task vectors and the log of the search.")
@@ -89,12 +86,7 @@ def search_command(
         typer.Option(help="Repeat for a multi-task search, whose task vectors go to OUT/TASK; a folder has its own."),
     ] = None,
     model: options.Model = "tiny",
-    data: options.Data = "scenes",
-    root: options.Root = None,
-    split: options.Split = None,
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
-    metric: options.Metric = None,
+    data_options: DataOptions = NONE_GIVEN,
     statistics: Annotated[
         Path | None, typer.Option(help="From `taskvec collect`; collected anew if not given.")
     ] = None,
@@ -190,8 +182,8 @@ def search_command(
     if statistics is not None and prompts is not None:
         raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
     network = load_model(model, options.device_named(device))
-    examples = load(data, "train", root=root, fold=split, layout=layout, skip_missing=skip_missing, metric=metric)
-    tasks = [choose_task(examples, name, metric) for name in task or [None]]
+    examples = data_options.load("train")
+    tasks = [choose_task(examples, name, data_options.metric) for name in task or [None]]
     places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
     _refuse_to_mix(out, places, overwrite=overwrite)
     options.check_destinations(out, (SEARCH_LOG, SEARCH_STATE))

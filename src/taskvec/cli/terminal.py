@@ -10,7 +10,7 @@ from rich.progress import Progress, TaskID
 from rich.segment import Segment
 
 from taskvec import environment, files
-from taskvec.data import DataSet, load_data
+from taskvec.data import DataSet
 from taskvec.data.examples import task_for
 from taskvec.files import escaped
 from taskvec.progress import show_step
@@ -77,23 +77,11 @@ def version_option(
         raise typer.Exit
 
 
-def load(name: str, part: str, **given: object) -> DataSet:
-    """The data set with the options that were given; says what was left out of it."""
-    chosen = {key: value for key, value in given.items() if value is not None and value is not False}  # fold 0 is given
-    data = load_data(name, part, **chosen)
-    if missing := data.describe().get("missing"):
-        console.print(f"{missing} examples of {part} are left out, as their files are missing")
-    return data
-
-
 def choose_task(data: DataSet, name: str | None, metric: str | None) -> Task:
-    """The task of this name or the data's own; says how the metric of an own task came about."""
+    """The task of this name or the data's own."""
     task = task_for(data, name)
-    if task is not data.own_task:
-        if metric is not None:
-            raise ValueError(f"--metric {metric}: only a folder's own task is scored by choice, not {task.name}")
-    elif metric is None:
-        console.print(f"metric {task.metric}, told from the outputs of {task.name}")
+    if task is not data.own_task and metric is not None:
+        raise ValueError(f"--metric {metric}: only a folder's own task is scored by choice, not {task.name}")
     return task
 
 

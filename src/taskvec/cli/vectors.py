@@ -11,19 +11,19 @@ from rich.progress import Progress
 
 from taskvec import apply as application
 from taskvec.cli import options
+from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
     SEARCH_LOG,
     app,
     choose_task,
     console,
     keep,
-    load,
     say,
     search_log,
     show,
     write_json,
 )
-from taskvec.data import DATA_SETS, judging_split
+from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings
@@ -48,17 +48,13 @@ OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
+@takes_data("folder")
 def find_command(
     out: Annotated[
         Path,
         typer.Option(callback=options.directory, help="For the task vectors, report, pictures, results and pairs."),
     ],
-    data: options.Data = "folder",
-    root: options.Root = None,
-    split: options.Split = None,
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
-    metric: options.Metric = None,
+    data_options: DataOptions = NONE_GIVEN,
     task: options.Task = None,
     model: options.Model = "tiny",
     queries: Annotated[
@@ -86,16 +82,15 @@ def find_command(
     options.check_destinations(out, (*VECTORS, *JUDGEMENT))
     started = time.monotonic()
     network = load_model(model, options.device_named(device))
-    given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing, "metric": metric}
-    examples = load(data, "train", **given)
-    chosen = choose_task(examples, task, metric)
+    examples = data_options.load("train")
+    chosen = choose_task(examples, task, data_options.metric)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
         on_step = search_log(progress, bar, out / SEARCH_LOG, total)
         outcome, _ = find_and_judge(
             network,
             examples,
-            load(data, judging_split(data), **given),
+            data_options.load(judging_split(data_options.data or "folder")),
             [chosen],
             settings,
             queries,
@@ -175,22 +170,13 @@ def _first(sentences: Sequence[str], limit: int = 3) -> str:
 
 
 @app.command("demo")
+@takes_data(None, without=("metric",))
 def demo_command(
     out: Annotated[
         Path, typer.Option(callback=options.directory, help="For report.html, overview.png, results.json, vectors/.")
     ] = Path("demo"),
     model: options.Model = "tiny",
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{', '.join(DATA_SETS)}. If not given: folder where there is a --root, else scenes for tiny and "
-            "pictures for other models."
-        ),
-    ] = None,
-    root: options.Root = None,
-    split: options.Split = None,
-    layout: options.Layout = None,
-    skip_missing: options.SkipMissing = False,
+    data_options: DataOptions = NONE_GIVEN,
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task, or all that there are.")] = QUERIES,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of every search; 40 if not given.")] = None,
     bfloat16: options.Bfloat16 = False,
@@ -203,20 +189,22 @@ def demo_command(
     On scenes that no model was trained on; with `--root`, on your own photographs, ten or more, of which a fifth is
     kept aside to judge by (segmentation needs masks, as Pascal-5i has them). The data set pictures is six photographs
     that ship with the package; their task vectors are found on drawn scenes. Replaces an earlier demonstration in the
-    same directory.
+    same directory. Without --data it is on a folder where there is a --root, else on scenes with tiny and on pictures
+    with other models.
     """
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
     settings = _settings(DEFAULT_PRESET, steps, seed, bfloat16=bfloat16)
     network = load_model(model, options.device_named(device))
-    chosen = data or ("folder" if root else "scenes" if model == "tiny" else "pictures")
-    given = {"root": root, "fold": split, "layout": layout, "skip_missing": skip_missing}
-    test = load(chosen, judging_split(chosen), **given, seed=seed if chosen == "scenes" else None)
-    if chosen in ("scenes", "pictures"):
-        train = load("scenes", "validation", fold=split, seed=seed)  # which no model was trained on either
+    usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
+    name = data_options.data or usual
+    chosen = replace(data_options, data=name)
+    test = chosen.load(judging_split(name), seed=seed if name == "scenes" else None)
+    if name in ("scenes", "pictures"):  # scenes that no model was trained on either
+        train = DataOptions(data="scenes", split=data_options.split).load("validation", seed=seed)
     else:
-        train = load(chosen, "train", **given)
+        train = chosen.load("train")
     tasks = tasks_of(test)
     for task in tasks:
         options.check_destinations(out / "vectors" / task.name, VECTORS, ("",))

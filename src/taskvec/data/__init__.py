@@ -16,7 +16,7 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
     ``pascal`` is Pascal-5i, ``folder`` a user's own task or images.
 
     ``options`` are those of the classes: ``fold`` and ``seed`` of scenes; ``root``, ``fold``, ``layout`` and
-    ``skip_missing`` of pascal; ``root`` and ``metric`` of a folder; pictures have none. Raises ValueError for a name,
+    ``skip_missing`` of pascal; those of ``Folder`` of a folder; pictures have none. Raises ValueError for a name,
     split or option that there is not, and as the classes do.
     """
     if name not in DATA_SETS:
@@ -25,8 +25,8 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
     known = [field.name for field in fields(kind)]
     for option in options:
         if option not in known:
-            named = "folds (--split)" if option == "fold" else option.replace("_", "-")
-            others = ", ".join(field for field in known if field not in ("split", "fold"))
+            named = "folds (--split)" if option == "fold" else _as_option(option)
+            others = ", ".join(_as_option(field) for field in known if field not in ("split", "fold"))
             raise ValueError(f"{name} has no {named}: it takes {others or 'no options'}")
     if "root" in known and "root" not in options:
         raise ValueError(f"{name} needs root (--root), the directory that holds it")
@@ -36,6 +36,11 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
 def judging_split(name: str) -> str:
     """The split of a data set on which results are judged: of scenes the one that nothing is ever chosen on."""
     return "final" if name == "scenes" else "test"
+
+
+def _as_option(name: str) -> str:
+    """As the commands call it."""
+    return name.removesuffix("_level").replace("_", "-")
 
 
 __all__ = ["DATA_SETS", "DataSet", "Folder", "Pascal", "Pictures", "Scenes", "judging_split", "load_data"]

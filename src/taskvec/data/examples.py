@@ -64,6 +64,10 @@ class DataSet(Protocol):
 
     def __len__(self) -> int: ...
 
+    def remarks(self) -> list[str]:
+        """What a user should know of how the files were taken, a line each."""
+        ...
+
     def describe(self) -> dict[str, object]:
         """What identifies the data set in a record of a run."""
         ...
@@ -97,6 +101,9 @@ class Part:
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
         return self.whole.load(self.members[indices], size)
+
+    def remarks(self) -> list[str]:
+        return self.whole.remarks()
 
     def describe(self) -> dict[str, object]:
         return self.whole.describe()

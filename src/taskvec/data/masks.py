@@ -129,11 +129,15 @@ def _many_levels(files: Files, union: Union, metric: str | None, where: Path) ->
         return Outputs(soft)
     if flat and (numbered or metric is None):
         shown = ", ".join(_name(level) for level in sorted(union)[:_SHOWN]) + (", ..." if len(union) > _SHOWN else "")
-        span = f"{min(ids):g}..{max(ids):g}" if numbered else shown
-        rest = "" if numbered else ", or --metric mse if they are pictures"
-        return Outputs(
-            refusal=f"{where}: levels {span} are classes: which is the object? --object N ({shown} occur){rest}"
-        )
+        if numbered:
+            span = f"{min(ids):g}..{max(ids):g}"
+            asked = f"levels {span} are classes: which is the object? --object N ({shown} occur)"
+        else:
+            asked = (
+                f"{len(union)} levels are classes: which is the object? --object N ({shown} occur), or --metric mse "
+            )
+            asked += "if they are pictures"
+        return Outputs(refusal=f"{where}: {asked}")
     if metric != "iou":
         return _pictures(files, where)
     if any(one.brightness.max() > 127 for one in files.values()):

@@ -115,6 +115,10 @@ class Pascal:
     def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.images_of(indices)
 
+    def remarks(self) -> list[str]:
+        missing = len(self._listed) - len(self)
+        return [f"{missing} examples of {self.split} are left out, as their files are missing"] if missing else []
+
     def describe(self) -> dict[str, object]:
         return {
             "data": "pascal",

@@ -47,6 +47,9 @@ class Pictures:
     def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.images_of(indices)
 
+    def remarks(self) -> list[str]:
+        return []
+
     def describe(self) -> dict[str, object]:
         return {"data": "pictures", "split": self.split}
 

@@ -87,6 +87,9 @@ class Scenes:
     def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.images_of(indices)
 
+    def remarks(self) -> list[str]:
+        return []
+
     def describe(self) -> dict[str, object]:
         return {"data": "scenes", **asdict(self)}
 

@@ -366,7 +366,8 @@ def _deep_colours(data: bytes) -> np.ndarray | None:
             return None
         _check_frames(image)
         if _maximum_of_ppm(image):
-            pixels = np.frombuffer(data, ">u2", image.width * image.height * 3, image.tile[0][2])
+            tile: Any = image.tile[0]
+            pixels = np.frombuffer(data, ">u2", image.width * image.height * 3, tile[2])
             return pixels.reshape(image.height, image.width, 3).astype(np.uint16)
         if _raw_mode(image) == "LA;16B":
             image.tile = [(*tile[:3], "RGBA") for tile in image.tile]  # pyright: ignore[reportAttributeAccessIssue]
@@ -375,7 +376,8 @@ def _deep_colours(data: bytes) -> np.ndarray | None:
             return np.stack([grey, grey, grey, alpha], -1)
         swapped: Any = []
         for tile in image.tile:
-            codec, extents, offset, arguments = tile
+            parts: Any = tile
+            codec, extents, offset, arguments = parts
             mode = arguments if isinstance(arguments, str) else arguments[0]
             other = mode[:-1] + ("B" if mode[-1] in "LN" else "L")
             swapped.append(

@@ -149,6 +149,9 @@ class WholePhotographs:
     def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.images_of(indices)
 
+    def remarks(self) -> list[str]:
+        return []
+
     def describe(self) -> dict[str, object]:
         return describe(self.photographs)
 
@@ -185,6 +188,9 @@ class Crops:
 
     def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self.images_of(indices)
+
+    def remarks(self) -> list[str]:
+        return []
 
     def describe(self) -> dict[str, object]:
         return {**describe(self.photographs), "crops": self.count, "seed": self.seed}
@@ -242,6 +248,9 @@ class Together:
 
     def groups_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return self._gather(indices, lambda data, inside: data.groups_of(inside))
+
+    def remarks(self) -> list[str]:
+        return []
 
     def describe(self) -> dict[str, object]:
         return {"data": "together", "parts": [{**data.describe(), "first": count} for data, count in self.parts]}

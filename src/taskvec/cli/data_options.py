@@ -1,0 +1,141 @@
+"""Which data a command works on: one bundle of options for all commands that read a data set."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from taskvec.cli import options
+from taskvec.cli.terminal import console
+from taskvec.data import DATA_SETS, DataSet, load_data
+from taskvec.data.pascal import LAYOUTS
+from taskvec.images import MAX_PIXELS
+from taskvec.tasks import METRICS
+
+_FOLDERS = "Options for your own folders"
+
+
+def _of_folders(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=_FOLDERS, **settings)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The data set and its options, as given; what a data set has no use for must not be given."""
+
+    data: Annotated[
+        str | None, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)} (pictures only to judge by).")
+    ] = None
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The directory of Pascal-5i, of images, or of inputs and outputs."),
+    ] = None
+    split: Annotated[
+        int | None, typer.Option("--split", help="Only the classes of this fold of scenes or Pascal-5i, 0 to 3.")
+    ] = None
+    layout: Annotated[
+        str | None,
+        typer.Option("--layout", help=f"What Pascal-5i trains on in a split: {' or '.join(LAYOUTS)} (few_shot)."),
+    ] = None
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out what Pascal-5i's lists name and its directory lacks.")
+    ] = False
+    metric: Annotated[
+        str | None,
+        _of_folders("--metric", help=f"{' or '.join(METRICS)}; told from the outputs if not given."),
+    ] = None
+    input: Annotated[
+        Path | None,
+        _of_folders(
+            "--input", help="Directory of inputs, in --root or anywhere; input/, images/ and the like if not given."
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        _of_folders("--output", help="Directory of outputs; output/, masks/, labels/ and the like if not given."),
+    ] = None
+    suffix: Annotated[
+        str, _of_folders("--suffix", help="Outputs are called as their inputs with this after the name, such as _mask.")
+    ] = ""
+    levels: options.Levels = None
+    object_level: Annotated[
+        str | None,
+        _of_folders(
+            "--object",
+            metavar="N",
+            help="The object, where outputs are maps of classes: a level, or a colour such as #800000.",
+        ),
+    ] = None
+    void: Annotated[
+        str | None,
+        _of_folders("--void", metavar="N", help="The class whose pixels count nowhere; 255 in maps of classes."),
+    ] = None
+    ignore_orientation: options.IgnoreOrientation = False
+    groups: Annotated[
+        str | None,
+        _of_folders(
+            "--groups",
+            metavar="RULE",
+            help="What images of one patient, video or object share, which stay on one side of every split: the first "
+            "letters of their names (a number), what is before a separator (such as _), the group in a regular "
+            "expression, or a CSV file of lines NAME,GROUP.",
+        ),
+    ] = None
+    max_pixels: options.MaxPixels = MAX_PIXELS
+    _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    def given(self) -> dict[str, object]:
+        """The data set's options that were given, by the names that ``load_data`` takes."""
+        names = {one.name: getattr(self, one.name) for one in fields(self) if one.default is not MISSING and one.init}
+        defaults = {one.name: one.default for one in fields(self)}
+        chosen = {name: value for name, value in names.items() if name != "data" and value != defaults[name]}
+        if "split" in chosen:
+            chosen["fold"] = chosen.pop("split")
+        if self.root is None and self.input is not None:
+            chosen["root"] = Path()
+        return chosen
+
+    def load(self, part: str, **more: object) -> DataSet:
+        """A part of the data; says what was told from it, once."""
+        extra = {name: value for name, value in more.items() if value is not None}
+        data = load_data(self.data or "scenes", part, **{**self.given(), **extra})
+        for remark in data.remarks():
+            if remark not in self._said:
+                self._said.add(remark)
+                console.print(remark)
+        return data
+
+
+NONE_GIVEN = DataOptions()
+
+
+def takes_data(data: str | None = "scenes", *, without: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Any]:
+    """Gives a command the options of ``DataOptions``, but for those named in ``without``, in place of its parameter
+    ``data_options``, which it is called with; ``data`` is the data set if none is given.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        bundled = [one for one in fields(DataOptions) if one.init and one.name not in without]
+
+        @wraps(command)
+        def with_options(**given: Any) -> Any:
+            chosen = {one.name: given.pop(one.name) for one in bundled}
+            return command(**given, data_options=DataOptions(**chosen))
+
+        parameters = []
+        for parameter in signature(command, eval_str=True).parameters.values():
+            if parameter.name != "data_options":
+                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+                continue
+            for one in bundled:
+                default = data if one.name == "data" else one.default
+                parameters.append(Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=one.type))
+        with_options.__signature__ = signature(command).replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+        with_options.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_options
+
+    return decorate
