@@ -1,6 +1,7 @@
 """Protocols by name. They differ in named options of ``FindSettings`` only, and a report says which was used."""
 
 from taskvec.finding import FindSettings
+from taskvec.names import choose_from
 from taskvec.search import ReinforceSettings, RelaxedSettings
 
 PRESETS = {
@@ -28,5 +29,5 @@ PRESETS = {
 def preset_named(name: str) -> FindSettings:
     """ValueError names the choices."""
     if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}: expected one of {', '.join(PRESETS)}")
+        raise ValueError(f"there is no preset {name!r}: {choose_from(name, PRESETS)}")
     return PRESETS[name]

@@ -11,6 +11,7 @@ from taskvec import evaluate as evaluation
 from taskvec.cli import options
 from taskvec.cli.terminal import COLUMNS, app, choose_task, console, load
 from taskvec.data.pascal import FOLDS
+from taskvec.hub import located
 from taskvec.models import load_model
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
 from taskvec.report.evaluations import as_line, companions, write_evaluations
@@ -26,11 +27,11 @@ def evaluate_command(
         str,
         typer.Option(
             help="one_shot, query_only, copy_input, ceiling, vectors:DIRECTORY or, with the example, "
-            "one_shot+vectors:DIRECTORY; {split} in it is the split."
+            "one_shot+vectors:DIRECTORY; {split} in it is the split; hub:OWNER/NAME in place of a directory downloads."
         ),
     ],
     task: options.Task = None,
-    model: options.Model = "tiny",
+    model: options.ModelOfVectors = None,
     data: options.Data = "scenes",
     root: options.Root = None,
     split: Annotated[
@@ -60,10 +61,13 @@ def evaluate_command(
         _check_companions(json_file)
     if "{split}" in method and split is None:
         raise ValueError(f"--method {method}: which split {{split}} stands for is not said, expected --split")
+    folds = _folds(split)
+    patched = evaluation.patched_by(method.replace("{split}", str(folds[0])))
+    model = options.model_of([located(patched[1])] if patched else [], model)
     network = load_model(model, options.device_named(device))
     evaluations: dict[str, evaluation.Evaluation] = {}
     with Progress(*COLUMNS, console=console, transient=True) as progress:
-        for fold in _folds(split):
+        for fold in folds:
             method_of_split = method.replace("{split}", str(fold))
             run = evaluation.method_named(network, method_of_split)
             examples = load(data, part, root=root, fold=fold, layout=layout, skip_missing=skip_missing, metric=metric)
@@ -123,7 +127,7 @@ def _tell(method: str, prompts: Prompts) -> None:
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
     if patched := evaluation.patched_by(method):
-        config = read_config(patched[1])
+        config = read_config(located(patched[1]))
         if count := evaluation.seen(config, prompts):
             console.print(f"{count} of {len(prompts)} queries are images that the task vectors were found on")
         if config.task != prompts.task.name:

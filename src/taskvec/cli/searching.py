@@ -26,6 +26,7 @@ from taskvec.data.examples import tasks_of
 from taskvec.describe import holds_vectors
 from taskvec.finding import SEARCHES, FindSettings, find_sites, select, statistics_prompts
 from taskvec.models import load_model
+from taskvec.names import choose_from
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, preset_named
 from taskvec.search import FINALS, Memory
@@ -222,7 +223,7 @@ def _settings(
 ) -> FindSettings:
     """A preset's settings with the options that were given; ValueError for one that the search does not have."""
     if method is not None and method not in SEARCHES:
-        raise ValueError(f"--method {method}: there is no such search, expected {', '.join(SEARCHES)}")
+        raise ValueError(f"--method {method}: there is no such search, {choose_from(method, SEARCHES)}")
     usual = PRESETS["best"] if method == "relaxed" else FindSettings()
     base = usual if preset is None else preset_named(preset)
     kind = type(base.search) if method is None else SEARCHES[method]

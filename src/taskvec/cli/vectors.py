@@ -28,6 +28,7 @@ from taskvec.data import DATA_SETS
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing
 from taskvec.finding import FindSettings
+from taskvec.hub import located
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
 from taskvec.presets import PRESETS
@@ -114,12 +115,12 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
 
 @app.command("apply")
 def apply_command(
-    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors.")],
+    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
     images: Annotated[Path, typer.Argument(help="An image, or a directory of images.")],
     out: Annotated[
         Path, typer.Option(callback=options.directory, help="Directory for the results: PNG files of the same names.")
     ],
-    model: options.Model = "tiny",
+    model: options.ModelOfVectors = None,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -129,7 +130,8 @@ def apply_command(
 
     Results carry the names of the images and their sizes; those that are there already are kept.
     """
-    found = TaskVectors.load(vectors, load_model(model, options.device_named(device)))
+    place = located(vectors)
+    found = TaskVectors.load(place, load_model(options.model_of([place], model), options.device_named(device)))
     jobs = application.plan(images, out)
     left = application.left_to_do(found, jobs, overwrite=overwrite)
     if len(left) < len(jobs):
