@@ -1,18 +1,31 @@
+import json
+import os
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from taskvec import digests
 from taskvec import statistics as module
+from taskvec.data.folder import Folder
+from taskvec.data.scenes import Scenes
+from taskvec.finding import find
 from taskvec.heads import recording
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.prompts import Prompts
-from taskvec.provenance import Drawn
+from taskvec.prompts import Prompts, draw_prompts
+from taskvec.provenance import Drawn, Former
 from taskvec.statistics import Moments, Statistics, collect
+from taskvec.tasks import IDENTITY
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 999), st.floats(-1e4, 1e4))
@@ -91,6 +104,147 @@ def test_means_are_stacked_in_the_order_asked_for(small_model: MaeVqgan, small_p
         statistics.means(["juggling"])
 
 
+def _small(small_model: MaeVqgan, small_prompts: list[Prompts], path: Path) -> Statistics:
+    statistics = collect(small_model, small_prompts)
+    statistics.save(path)
+    return statistics
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str]], None]) -> None:
+    """Other content, with the digest that belongs to it: as another program might write it."""
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata())  # noqa: SIM118
+    del metadata["digest"]
+    change(tensors, metadata)
+    save_file(tensors, path, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
+
+
+def test_nothing_of_the_makers_is_in_the_file(small_model: MaeVqgan, tmp_path: Path) -> None:
+    """Neither the directory nor a file's name; a copy under other names is the same data."""
+    scenes = Scenes("test").load(np.arange(12), 32).images
+    for place, prefix in (("anna", "bertha"), ("moved", "clara")):
+        (tmp_path / place).mkdir()
+        for index, image in enumerate(scenes):
+            Image.fromarray(image).save(tmp_path / place / f"{prefix}{index:02}.png")
+    data, moved = (Folder(tmp_path / place, "all") for place in ("anna", "moved"))
+    assert data.describe() == moved.describe()
+    prompts = draw_prompts(data, IDENTITY, 4, 15, seed=0)
+    collect(small_model, [prompts]).save(tmp_path / "s.safetensors")
+    content = (tmp_path / "s.safetensors").read_bytes()
+    for name in (b"anna", b"bertha", str(tmp_path).encode()):
+        assert name not in content
+    for image in prompts.query_images:
+        assert image.encode() in content
+
+
+def test_no_mutation_gives_other_numbers(
+    small_model: MaeVqgan, small_prompts: list[Prompts], random: np.random.Generator, tmp_path: Path
+) -> None:
+    path = tmp_path / "statistics.safetensors"
+    statistics = _small(small_model, small_prompts, path)
+    whole = path.read_bytes()
+    accepted, messages = 0, []
+    for number in range(120):
+        content = bytearray(whole)
+        if number % 3 == 0:
+            content[random.integers(len(content))] ^= 1 << int(random.integers(8))
+        elif number % 3 == 1:
+            content[8 + random.integers(int.from_bytes(whole[:8], "little"))] = random.integers(32, 127)  # the header
+        else:
+            content = content[: random.integers(len(content))]
+        path.write_bytes(content)
+        try:
+            loaded = Statistics.load(path)
+        except ValueError as error:
+            messages.append(str(error))
+        else:
+            accepted += 1
+            for name, task in statistics.tasks.items():
+                again = loaded.tasks[name]
+                assert again.prompts == task.prompts
+                for kind in ("mean", "variance"):
+                    for stack, field in getattr(task, kind).items():
+                        assert torch.equal(field.view(torch.int32), getattr(again, kind)[stack].view(torch.int32))
+    assert all("statistics.safetensors is not a file of statistics: " in m and "\n" not in m for m in messages)
+    assert accepted < 6  # such as a character that was replaced by itself
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, m: m.update(format="7"), "it has format 7, expected 2"),
+        (lambda t, m: m.update(tasks="[]"), "it is not|its tensors|no attribute"),
+        (lambda t, m: m.update(tasks='{"low_light": 3}'), "low_light"),
+        (lambda t, m: m.pop("model_fingerprint"), "model_fingerprint' is missing"),
+        (lambda t, m: m.update(tasks=m["tasks"].replace('"count": 6', '"count": "6"')), "is of 6 prompts, expected 1"),
+        (
+            lambda t, m: m.update(tasks=m["tasks"].replace('"count": 6', '"count": 0')),
+            "is of 0 prompts, expected 1 or mo",
+        ),
+        (
+            lambda t, m: m.update(tasks=m["tasks"].replace('"draw_seed": 0', '"draw_seed": null')),
+            "draw_seed: input sho",
+        ),
+        (lambda t, m: t.pop("colorization.encoder.mean"), "means of decoder and variances of"),
+        (lambda t, m: t.update({"x.encoder.mean": torch.zeros(1)}), "not a mean and a variance for every task"),
+        (lambda t, m: _set(t, lambda v: v[:, :, 1:]), r"shape \(2, 4, 16, 8\), expected float32"),
+        (lambda t, m: _set(t, lambda v: v.double()), "is of torch.float64 and shape"),
+        (lambda t, m: _set(t, lambda v: v + torch.inf), "holds values that are not finite"),
+        (lambda t, m: _set(t, lambda v: v * torch.nan), "variances that do not belong to its means"),
+        (lambda t, m: _set(t, lambda v: -v - 1), "variances that do not belong to its means"),
+    ],
+)
+def test_what_is_not_as_it_is_written_is_one_sentence(
+    change: Any, message: str, small_model: MaeVqgan, small_prompts: list[Prompts], tmp_path: Path
+) -> None:
+    path = tmp_path / "statistics.safetensors"
+    _small(small_model, small_prompts, path)
+    _rewrite(path, change)
+    with pytest.raises(ValueError, match=message) as caught:
+        Statistics.load(path)
+    assert str(caught.value).startswith(f"{path} is not a file of statistics: ")
+    assert "\n" not in str(caught.value)
+
+
+def _set(tensors: dict[str, torch.Tensor], function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    name = "segmentation.encoder.variance"
+    tensors[name] = function(tensors[name]).contiguous()
+
+
+def test_earlier_files_load_with_a_hint(small_model: MaeVqgan, small_prompts: list[Prompts], tmp_path: Path) -> None:
+    """They have no format and no digest, the fingerprint of their time, and what was their maker's."""
+    path = tmp_path / "statistics.safetensors"
+    statistics = _small(small_model, small_prompts, path)
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    scenes = {**small_prompts[0].origin, "support": ["x"], "query": ["y"], "images": small_prompts[0].query_images}
+    folder = {"data": "folder", "root": "/home/anna", "images": ["anna.png"], "query": ["anna.png"], "split": "train"}
+    records = {"segmentation": {"count": 6, "prompts": scenes}, "colorization": {"count": 6, "prompts": folder}}
+    metadata = {"model_fingerprint": small_model.former_fingerprint(), "tasks": json.dumps(records)}
+    save_file(tensors, path, metadata)
+    with pytest.warns(UserWarning, match="holds statistics of format 1, without checksums and with images by name"):
+        loaded = Statistics.load(path)
+    assert loaded.of(small_model).model_fingerprint == small_model.fingerprint()
+    own = loaded.tasks["segmentation"]
+    assert torch.equal(own.mean["encoder"].nan_to_num(), statistics.tasks["segmentation"].mean["encoder"].nan_to_num())
+    assert isinstance(own.prompts, Drawn)
+    assert own.prompts.images == tuple(sorted(set(small_prompts[0].query_images)))
+    assert isinstance(loaded.tasks["colorization"].prompts, Former)
+    loaded.save(path)
+    assert b"anna" not in path.read_bytes()
+    assert Statistics.load(path).tasks["colorization"].prompts == loaded.tasks["colorization"].prompts
+    with pytest.raises(ValueError, match="collected by an earlier version, which knew images by their names"):
+        find(small_model, Scenes("test"), "colorization", statistics=loaded)
+
+
+def test_statistics_of_other_shapes_are_refused(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    statistics = collect(small_model, small_prompts)
+    task = statistics.tasks["segmentation"]
+    narrow = replace(task, mean={stack: mean[..., 1:] for stack, mean in task.mean.items()})
+    with pytest.raises(ValueError, match=r"the statistics of segmentation have shapes .* expected"):
+        replace(statistics, tasks={"segmentation": narrow}).of(small_model)
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "statistics.safetensors"
     path.write_text("no tensors here")
@@ -98,6 +252,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         Statistics.load(path)
     with pytest.raises(FileNotFoundError):
         Statistics.load(tmp_path / "absent")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is not a file of statistics: expected a regular file"):
+        Statistics.load(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0, -1e3])

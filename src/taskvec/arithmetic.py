@@ -47,6 +47,13 @@ def combine(expression: str, model: MaeVqgan, root: Path = Path(), metric: str |
     return replace(combined, config=replace(combined.config, metric=asked or combined.config.metric, found=found))
 
 
+def names_in(expression: str) -> list[str]:
+    """The names in an expression, quoted or not; ValueError where it cannot be read."""
+    nodes = ast.walk(_parse(expression.strip()))
+    found = (node.id if isinstance(node, ast.Name) else getattr(node, "value", None) for node in nodes)
+    return [name for name in found if isinstance(name, str)]
+
+
 def calculate(expression: str, value_of: Callable[[str], T]) -> T | float:
     """What +, -, *, / and parentheses make of numbers and of the values of names.
 
@@ -83,13 +90,19 @@ def calculate(expression: str, value_of: Callable[[str], T]) -> T | float:
 
     try:
         return value(_parse(text))
-    except (RecursionError, MemoryError) as error:
-        raise ValueError(f"the expression {text[:20]!r}... is nested too deeply") from error
+    except RecursionError as error:
+        raise _too_deep(text) from error
+
+
+def _too_deep(text: str) -> ValueError:
+    return ValueError(f"the expression {text[:20]!r}... is nested too deeply")
 
 
 def _parse(text: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
+    except (RecursionError, MemoryError) as error:
+        raise _too_deep(text) from error
     except (SyntaxError, ValueError) as error:
         offset = getattr(error, "offset", None)
         place = f" from {text[offset - 1 :]!r} on" if offset and text[offset - 1 :] else ""

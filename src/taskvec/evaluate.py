@@ -12,8 +12,10 @@ from torch import Tensor
 from taskvec import metrics
 from taskvec.canvas import VIEWS, View, ViewName
 from taskvec.heads import Patch
+from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
 from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
+from taskvec.names import choose_from
 from taskvec.prompts import Prompts
 from taskvec.provenance import images_of
 from taskvec.tasks import Images
@@ -189,15 +191,16 @@ def patched_by(name: str) -> tuple[ViewName, str] | None:
 def method_named(model: MaeVqgan, name: str) -> Method:
     """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another.
 
-    ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9).
+    ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9). In
+    place of a directory, ``hub:OWNER/NAME`` is downloaded.
     """
     if name in VIEWS:
         return run(model, name)
     if patched := patched_by(name):
         view, directory = patched
-        return run(model, view, TaskVectors.load(directory, model).patch)
+        return run(model, view, TaskVectors.load(located(directory), model).patch)
     others = {"copy_input": copy_input, "ceiling": ceiling}
     if name not in others:
         choices = [*VIEWS, *others, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
-        raise ValueError(f"there is no method {name!r}: expected one of {', '.join(choices)}")
+        raise ValueError(f"there is no method {name!r}: {choose_from(name, choices)}")
     return others[name](model)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from taskvec.finding import SEARCHES, FindSettings
+from taskvec.names import choose_from
 from taskvec.search import ReinforceSettings
 
 PRESETS = {
@@ -33,7 +34,7 @@ PRESETS = {
 def preset_named(name: str) -> FindSettings:
     """ValueError names the choices."""
     if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}: expected one of {', '.join(PRESETS)}")
+        raise ValueError(f"there is no preset {name!r}: {choose_from(name, PRESETS)}")
     return PRESETS[name]
 
 

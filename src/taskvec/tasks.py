@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from taskvec.names import choose_from
+
 Metric = Literal["iou", "mse"]
 METRICS: tuple[Metric, ...] = ("iou", "mse")
 Detail = Literal["chroma", "changed"]  # what a task's metric hides; `taskvec.metrics` defines it
@@ -110,5 +112,5 @@ def task_named(name: str) -> Task:
     if first in TASKS and second in TASKS:
         return compose(TASKS[first], TASKS[second])
     if name not in TASKS:
-        raise ValueError(f"there is no task {name!r}: expected one of {', '.join(TASKS)}, or two joined by +")
+        raise ValueError(f"there is no task {name!r}: {choose_from(name, TASKS, ', or two joined by +')}")
     return TASKS[name]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from taskvec.arithmetic import combine
+from taskvec.arithmetic import combine, names_in
 from taskvec.cli import options
 from taskvec.cli.terminal import SEARCH_LOG, app, console, write_json
 from taskvec.cli.vectors import JUDGEMENT
@@ -32,7 +32,7 @@ def combine_command(
             help=f"Of the outputs: {' or '.join(METRICS)}; if not given, iou where any that are not subtracted have it."
         ),
     ] = None,
-    model: options.Model = "tiny",
+    model: options.ModelOfVectors = None,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -44,7 +44,8 @@ def combine_command(
     """
     for name in (VECTORS_CONFIG, SEARCH_LOG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
-    combined = combine(expression, load_model(model, options.device_named(device)), vectors, metric)
+    chosen = options.model_of((vectors / name for name in names_in(expression)), model)
+    combined = combine(expression, load_model(chosen, options.device_named(device)), vectors, metric)
     for name in (SEARCH_LOG, *JUDGEMENT):  # of what was there before
         (out / name).unlink(missing_ok=True)
     combined.save_pretrained(out)

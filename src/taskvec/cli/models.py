@@ -10,7 +10,8 @@ from taskvec import environment
 from taskvec.cli import options
 from taskvec.cli.terminal import app, console, say, write_json
 from taskvec.describe import describe_model, describe_vectors, holds_vectors
-from taskvec.models import load_model
+from taskvec.hub import located
+from taskvec.models import SHIPPED, load_model
 from taskvec.models.checkpoints import convert
 from taskvec.training.processes import is_first
 from taskvec.training.recipe import read_recipe, train
@@ -85,16 +86,20 @@ def convert_command(
 
 @app.command("info")
 def info_command(
-    target: Annotated[str, typer.Argument(help="A model (tiny, or a directory) or a directory of task vectors.")],
+    target: Annotated[
+        str,
+        typer.Argument(help="A model (tiny, small or a directory), a directory of task vectors, or hub:OWNER/NAME."),
+    ],
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
     """What a model or task vectors are: architecture, parameters, operations, fingerprint; or task, sites, origin."""
+    place = target if target in SHIPPED else located(target)
     facts = (
-        describe_vectors(target)
-        if holds_vectors(target)
-        else describe_model(load_model(target, options.device_named(device)))
+        describe_vectors(place)
+        if holds_vectors(place)
+        else describe_model(load_model(place, options.device_named(device)))
     )
     for name, value in facts.items():
         say(f"{name}: {value}")

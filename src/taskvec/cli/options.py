@@ -1,6 +1,6 @@
 """What the commands' options share: their types and help, and checks before any work is done."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +8,9 @@ import torch
 import typer
 
 from taskvec.files import check_destination, check_destination_directory
-from taskvec.models import SHIPPED
+from taskvec.models import SHIPPED, shipped_model
 from taskvec.tasks import TASKS
+from taskvec.vectors import read_config
 
 
 def file(option: typer.CallbackParam, path: Path | None) -> Path | None:
@@ -52,14 +53,28 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def model_of(vectors: Iterable[Path], given: str | None) -> str:
+    """The name of the model that was given, else the shipped one that task vectors belong to, else tiny."""
+    if given is not None:
+        return given
+    for directory in vectors:
+        config = read_config(directory)
+        if (name := config.model if config.model in SHIPPED else shipped_model(config.model_fingerprint)) is not None:
+            return name
+    return SHIPPED[0]
+
+
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
     """ValueError where there are results already and nothing says that they may go."""
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists: results are never merged; name another place or pass --overwrite")
 
 
-Model = Annotated[
-    str, typer.Option("--model", help=f"A model that ships with the package ({', '.join(SHIPPED)}) or a directory.")
+_MODELS = f"A model that ships with the package ({', '.join(SHIPPED)}), a directory, or hub:OWNER/NAME to download"
+Model = Annotated[str, typer.Option("--model", help=f"{_MODELS}.")]
+ModelOfVectors = Annotated[
+    str | None,
+    typer.Option("--model", help=f"{_MODELS}; if not given, that of the task vectors where it ships, or tiny."),
 ]
 Task = Annotated[
     str | None,

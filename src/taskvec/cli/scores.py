@@ -13,6 +13,7 @@ from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, choose_task, console, say
 from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
+from taskvec.hub import located
 from taskvec.models import load_model
 from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
@@ -30,7 +31,7 @@ def evaluate_command(
         str,
         typer.Option(
             help="one_shot, query_only, copy_input, ceiling, vectors:DIRECTORY or, with the example, "
-            "one_shot+vectors:DIRECTORY; {split} in it is the split."
+            "one_shot+vectors:DIRECTORY; {split} in it is the split; hub:OWNER/NAME in place of a directory downloads."
         ),
     ],
     against: Annotated[
@@ -38,7 +39,7 @@ def evaluate_command(
         typer.Option(help="Another way, named as --method is: tell the gain over it on the same prompts."),
     ] = None,
     task: options.Task = None,
-    model: options.Model = "tiny",
+    model: options.ModelOfVectors = None,
     split: Annotated[
         str | None, typer.Option(help="A fold of scenes or Pascal-5i, 0 to 3, or all four; without, all classes.")
     ] = None,
@@ -70,11 +71,14 @@ def evaluate_command(
     for option, name in (("method", method), ("against", against or "")):
         if "{split}" in name and split is None:
             raise ValueError(f"--{option} {name}: which split {{split}} stands for is not said, expected --split")
+    folds = _folds(split)
+    patched = [evaluation.patched_by(name.replace("{split}", str(folds[0]))) for name in (method, against or "")]
+    model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
     network = load_model(model, options.device_named(device))
     evaluations: dict[str, evaluation.Evaluation] = {}
     others: list[evaluation.Evaluation] = []
     with Progress(*COLUMNS, console=console, transient=True) as progress:
-        for fold in _folds(split):
+        for fold in folds:
             method_of_split = method.replace("{split}", str(fold))
             run = evaluation.method_named(network, method_of_split)
             other = evaluation.method_named(network, against.replace("{split}", str(fold))) if against else None
@@ -144,7 +148,7 @@ def _tell(method: str, prompts: Prompts) -> None:
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
     if patched := evaluation.patched_by(method):
-        config = read_config(patched[1])
+        config = read_config(located(patched[1]))
         if count := evaluation.seen(config, prompts):
             console.print(f"{count} of {len(prompts)} queries are images that the task vectors were found on")
         if config.task != prompts.task.name:

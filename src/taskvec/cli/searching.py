@@ -24,6 +24,7 @@ from taskvec.data.examples import tasks_of
 from taskvec.describe import holds_vectors
 from taskvec.finding import SEARCHES, FindSettings, collect_for, find_sites, select, statistics_prompts
 from taskvec.models import load_model
+from taskvec.names import choose_from
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, preset_named, with_method
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
@@ -230,7 +231,7 @@ def _settings(
 ) -> FindSettings:
     """A preset's settings with the options that were given; ValueError for one that the search does not have."""
     if method is not None and method not in SEARCHES:
-        raise ValueError(f"--method {method}: there is no such search, expected {', '.join(SEARCHES)}")
+        raise ValueError(f"--method {method}: there is no such search, {choose_from(method, SEARCHES)}")
     base = preset_named(preset or ("best" if method == "relaxed" else "paper"))
     base = base if method is None else with_method(base, method)
     known = [field.name for field in fields(base.search)]

@@ -27,6 +27,7 @@ from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings
+from taskvec.hub import located
 from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
@@ -114,7 +115,7 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
 
 @app.command("apply")
 def apply_command(
-    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors.")],
+    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
     images: Annotated[Path, typer.Argument(help="An image, or a directory of images.")],
     out: Annotated[
         Path, typer.Option(callback=options.directory, help="Directory for the results: PNG files of the same names.")
@@ -128,7 +129,7 @@ def apply_command(
     levels: options.Levels = None,
     ignore_orientation: options.IgnoreOrientation = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
-    model: options.Model = "tiny",
+    model: options.ModelOfVectors = None,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.Seed = 0,
@@ -139,7 +140,8 @@ def apply_command(
     Results carry the names of the images and their sizes; those that are there already are kept, if they are whole.
     What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
     """
-    found = TaskVectors.load(vectors, load_model(model, options.device_named(device)))
+    place = located(vectors)
+    found = TaskVectors.load(place, load_model(options.model_of([place], model), options.device_named(device)))
     planned = application.plan(images, out, recursive=recursive)
     if strict and planned.skipped:
         raise ValueError(f"--strict: {next(iter(planned.skipped.values()))} ({len(planned.skipped)} such files in all)")

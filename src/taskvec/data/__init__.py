@@ -7,6 +7,7 @@ from taskvec.data.folder import Folder
 from taskvec.data.pascal import Pascal
 from taskvec.data.pictures import Pictures
 from taskvec.data.scenes import Scenes
+from taskvec.names import choose_from
 
 DATA_SETS = {"scenes": Scenes, "pictures": Pictures, "pascal": Pascal, "folder": Folder}
 
@@ -20,7 +21,7 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
     split or option that there is not, and as the classes do.
     """
     if name not in DATA_SETS:
-        raise ValueError(f"there is no data set {name!r}: expected one of {', '.join(DATA_SETS)}")
+        raise ValueError(f"there is no data set {name!r}: {choose_from(name, DATA_SETS)}")
     kind = DATA_SETS[name]
     known = [field.name for field in fields(kind)]
     for option in options:
