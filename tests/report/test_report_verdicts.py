@@ -86,7 +86,13 @@ def test_copying_the_input_is_told_first() -> None:
 
 def test_a_newcomers_task() -> None:
     """The query alone .834, copying .983, task vectors .710, once reported as a success."""
-    means = {"query_only": 0.834, "copy_input": 0.983, "task_vectors": 0.71, "one_shot": 0.72, "ceiling": 0.9}
+    means: dict[str, Any] = {
+        "query_only": 0.834,
+        "copy_input": 0.983,
+        "task_vectors": 0.71,
+        "one_shot": 0.72,
+        "ceiling": 0.9,
+    }
     judgement = said(**means)
     assert judgement.kind == "nothing learnt"
     assert judgement.headline == (
@@ -111,7 +117,7 @@ def test_a_newcomers_task() -> None:
         ({"random": 0.85}, "patching as many random sites (0.850) does better than"),
     ],
 )
-def test_nothing_was_learnt(means: dict[str, float], who: str) -> None:
+def test_nothing_was_learnt(means: dict[str, Any], who: str) -> None:
     judgement = said(**means)
     assert judgement.headline == f"Nothing was learnt: {who} task vectors (IoU 0.800)."
     assert judgement.advice[0].startswith("Look at the pictures in the report")
@@ -138,7 +144,8 @@ def test_an_example_that_does_not_help_is_told() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_exact_ties_are_ties(metric: Metric, value: float) -> None:
-    judgement = said(metric, spread=0.0, **dict.fromkeys(GOOD, value))
+    means: dict[str, Any] = dict.fromkeys(GOOD, value)
+    judgement = said(metric, spread=0.0, **means)
     assert {comparison.relation for comparison in judgement.comparisons.values()} == {"as good"}
     assert judgement.kind == "nothing learnt"
 
