@@ -1,6 +1,6 @@
 """What the commands' options share: their types and help, and checks before any work is done."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
