@@ -129,7 +129,9 @@ def _place(gain: Interval, allowed: float) -> str:
             return "worse by less than the margin than"
         return "as good as" if gain.high <= allowed else "not worse than"
     if found == "worse" and gain.high >= -allowed:
-        return "worse, if not by more than the margin, than"
+        return "worse, whether or not by more than the margin, than"
+    if found == "undecided" and gain.high < allowed:
+        return "at best as good as"
     words = {"better": "better than", "worse": "worse than", "too few": "on too few images to be told apart from"}
     return words.get(found, "not told apart from")
 
