@@ -43,7 +43,7 @@ QUICK = FindSettings(
 def test_one_seed_seeds_everything(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
     first, again, other, fixed = (
-        find(small_model, data, "low_light", settings, progress=False).config.found
+        find(small_model, data, "low_light", settings, progress=False).search
         for settings in (
             replace(QUICK, seed=7),
             replace(QUICK, seed=7),
@@ -51,11 +51,12 @@ def test_one_seed_seeds_everything(small_model: MaeVqgan) -> None:
             replace(QUICK, seed=7, search=replace(QUICK.search, seed=8)),
         )
     )
-    assert [found["settings"]["search"]["seed"] for found in (first, other, fixed)] == [7, 8, 8]
+    searches: list[Any] = [found.settings["search"] for found in (first, other, fixed)]
+    assert [search["seed"] for search in searches] == [7, 8, 8]
     assert first == again
-    assert first["search"]["query"] != other["search"]["query"]
-    assert first["search"] == fixed["search"]
-    assert first["history"] != fixed["history"]  # masks are drawn by the search's own seed, on the same items
+    assert first.search[0].images != other.search[0].images
+    assert first.search == fixed.search
+    assert first.history != fixed.history  # masks are drawn by the search's own seed, on the same items
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -289,10 +290,11 @@ def test_losses_that_are_not_finite_are_refused_by_name_or_left_out(
         find(small_model, data, LOW_LIGHT, QUICK)
     settings = replace(QUICK, non_finite="leave_out")
     vectors = find(small_model, data, LOW_LIGHT, settings)
-    found = vectors.config.found
-    assert found["non_finite"] == sum(record.get("non_finite", 0) for record in found["history"]) > 0
+    found = vectors.search
+    assert found.non_finite == sum(record.get("non_finite") or 0 for record in found.history) > 0
     assert small_model.sites().names[0] not in vectors.sites
-    assert np.isfinite(found["held_out_loss"])
+    assert found.loss is not None
+    assert np.isfinite(found.loss)
     both = find_all(small_model, data, [SEGMENTATION, LOW_LIGHT], replace(settings, held_out=8))
     assert small_model.sites().names[0] not in both[0].sites
     with pytest.raises(ValueError, match="non_finite is 'ignore': expected one of refuse, leave_out"):

@@ -342,7 +342,7 @@ def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Tas
     own = statistics.tasks[task.name]
     record = replace(found.record, statistics=own.prompts)
     mask = found.found.mask
-    levels = own.prompts.data.get("input_levels") if isinstance(own.prompts, Drawn) else None
+    levels: Any = own.prompts.data.get("input_levels") if isinstance(own.prompts, Drawn) else None
     return TaskVectors.select(
         model,
         found.sites,
@@ -351,7 +351,7 @@ def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Tas
         task=task.name,
         metric=task.metric,
         found=record,
-        input_levels=(float(levels[0]), float(levels[1])) if isinstance(levels, list) else None,
+        input_levels=None if levels is None else (levels[0], levels[1]),
     )
 
 

@@ -8,6 +8,7 @@ from taskvec.analysis import head_taskness, layer_taskness, layers_by_taskness, 
 from taskvec.heads import recording
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts
+from taskvec.provenance import Former
 from taskvec.sites import GRANULARITIES, Granularity
 from taskvec.statistics import Statistics, TaskStatistics, collect
 
@@ -17,7 +18,9 @@ def statistics_of(*tasks: tuple[float, float]) -> Statistics:
 
     def one(mean: float, variance: float) -> TaskStatistics:
         shape = (1, 1, 1, 4)
-        return TaskStatistics(9, {"encoder": torch.full(shape, mean)}, {"encoder": torch.full(shape, variance)}, {})
+        return TaskStatistics(
+            9, {"encoder": torch.full(shape, mean)}, {"encoder": torch.full(shape, variance)}, Former({})
+        )
 
     return Statistics({str(index): one(*task) for index, task in enumerate(tasks)}, "")
 

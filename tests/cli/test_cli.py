@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.presets import PRESETS
+from taskvec.progress import COLUMNS
 from taskvec.statistics import Statistics
 from taskvec.vectors import TaskVectors, read_config
 
@@ -430,10 +432,19 @@ def _start(*arguments: str, **options: Any) -> subprocess.Popen:
     return process
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Commands that are started hear Ctrl-C, also where these tests were started in the background and do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.9])
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_at_the_start_is_one_line(seconds: float, number: int, status: int, word: str) -> None:
     """While Python imports, and in the first of the work."""
     with _start("collect", "--prompts", "100000", "--out", os.devnull + "-absent") as process:
@@ -488,7 +499,7 @@ def test_control_characters_are_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "task\\x1b]0;" in printed
     assert "a\\x9b2J" in printed
     terminal.console.print("a\x1b[2J\nb")
-    with Progress(*terminal.COLUMNS, console=terminal.console) as progress:
+    with Progress(*COLUMNS, console=terminal.console) as progress:
         progress.add_task("folder\x1b[31m", total=1)
     printed = capsys.readouterr().err
     assert printed.startswith("a\\x1b[2J\\nb\n")
