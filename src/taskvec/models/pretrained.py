@@ -49,9 +49,7 @@ class Pretrained(nn.Module, ModelHubMixin):
 
     config_class: ClassVar[type]
     config: Any
-    name: str | None = (
-        None  # that of a shipped model, of a repository of the hub or of the directory it was loaded from
-    )
+    name: str | None = None  # of a model that ships with the package or is on the hub; a user's directory stays private
     licence: str | None = None  # as the model's card states it, where there is one
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -94,7 +92,6 @@ class Pretrained(nn.Module, ModelHubMixin):
             raise ValueError(f"{directory / WEIGHTS} is not a safetensors file: {error}") from error
         except (RuntimeError, OverflowError, TypeError) as error:  # sizes that no memory has
             raise ValueError(f"{directory / CONFIG} describes a model that cannot be made: {error}") from error
-        model.name = directory.resolve().name
         model.licence = _stated_licence(directory / CARD)
         return model.eval().requires_grad_(False)
 
