@@ -32,6 +32,8 @@ from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
 from taskvec.presets import PRESETS
+from taskvec.prompts import draw_prompts
+from taskvec.report.contact_sheet import PAIRS, contact_sheet
 from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
@@ -43,7 +45,7 @@ from taskvec.vectors import TENSORS as VECTORS_TENSORS
 from taskvec.vectors import TaskVectors
 
 STEPS = RelaxedSettings().steps
-JUDGEMENT = ("report.html", "examples.png", "results.json", "pairs.jsonl")  # beside the task vectors
+JUDGEMENT = ("report.html", "examples.png", "pairs.png", "results.json", "pairs.jsonl")  # beside the task vectors
 OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
@@ -79,6 +81,7 @@ def find_command(
     network = load_model(model, options.device_named(device))
     examples = data_options.load("train")
     chosen = choose_task(examples, task, data_options.metric)
+    sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.config.image_size, seed))
     settings = _quick(steps, seed)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         on_step = search_log(progress, progress.add_task(chosen.name, total=steps, status=""), out / SEARCH_LOG, steps)
@@ -96,7 +99,9 @@ def find_command(
         temporary.write_text("".join(json.dumps(pair) + "\n" for pair in outcome.tasks[0].pairs))
     with replacing(out / "examples.png") as temporary:
         temporary.write_bytes(example_grid(outcome.tasks[0]))
-    _write_outcome(outcome, out, json_file, time.monotonic() - started)
+    with replacing(out / "pairs.png") as temporary:
+        temporary.write_bytes(sheet)
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, sheet, examples.remarks())
 
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
@@ -231,9 +236,16 @@ def _quick(steps: int, seed: int) -> FindSettings:
     return replace(PRESETS["best"], seed=seed, search=RelaxedSettings(seed=seed, steps=steps, halving=True))
 
 
-def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds: float) -> None:
+def _write_outcome(
+    outcome: Outcome,
+    out: Path,
+    json_file: Path | None,
+    seconds: float,
+    pairs: bytes | None = None,
+    remarks: Sequence[str] = (),
+) -> None:
     """Report and results of a whole job, and its table on the terminal."""
-    write_report(outcome, out / "report.html")
+    write_report(outcome, out / "report.html", pairs, remarks)
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)
