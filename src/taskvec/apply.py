@@ -113,7 +113,10 @@ def reading_of(
     if chosen is None and deep:
         chosen = range_of([partial(_raster, path, max_pixels) for path in deep])
         why = "told from all of them; --levels LO HI sets others"
+    windowed = sum(header is not None and header.windowed for header in headers)
     told = f"levels {chosen} of the {len(deep)} deep images become 0 to 255 ({why})" if deep and chosen else None
+    if windowed and chosen is None:
+        told = f"{windowed} images are shown as their own windows say; --levels LO HI sets one range for all"
     return Reading(chosen, frozenset(deep), ignore_orientation, max_pixels, told)
 
 

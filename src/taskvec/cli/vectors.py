@@ -33,6 +33,8 @@ from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
 from taskvec.presets import PRESETS, preset_named
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
+from taskvec.prompts import draw_prompts
+from taskvec.report.contact_sheet import PAIRS, contact_sheet
 from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
@@ -43,7 +45,7 @@ from taskvec.vectors import TENSORS as VECTORS_TENSORS
 from taskvec.vectors import TaskVectors
 
 DEFAULT_PRESET = "best"
-JUDGEMENT = ("report.html", "examples.png", "results.json", "pairs.jsonl")  # beside the task vectors
+JUDGEMENT = ("report.html", "examples.png", "pairs.png", "results.json", "pairs.jsonl")  # beside the task vectors
 VECTORS = (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
 OVERVIEW = "overview.png"  # by which a demonstration is known
 
@@ -85,6 +87,7 @@ def find_command(
     network = load_model(model, options.device_named(device))
     examples = data_options.load("train")
     chosen = choose_task(examples, task, data_options.metric)
+    sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.config.image_size, seed))
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
         on_step = search_log(progress, bar, out / SEARCH_LOG, total)
@@ -101,7 +104,9 @@ def find_command(
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
     with replacing(out / "examples.png") as temporary:
         temporary.write_bytes(example_grid(outcome.tasks[0]))
-    _write_outcome(outcome, out, json_file, time.monotonic() - started)
+    with replacing(out / "pairs.png") as temporary:
+        temporary.write_bytes(sheet)
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, sheet, examples.remarks())
 
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
@@ -252,9 +257,16 @@ def _steps_of(settings: FindSettings) -> int | None:
     return getattr(settings.search, "steps", None)
 
 
-def _write_outcome(outcome: Outcome, out: Path, json_file: Path | None, seconds: float) -> None:
+def _write_outcome(
+    outcome: Outcome,
+    out: Path,
+    json_file: Path | None,
+    seconds: float,
+    pairs: bytes | None = None,
+    remarks: Sequence[str] = (),
+) -> None:
     """Report and results of a whole job, and its table on the terminal."""
-    write_report(outcome, out / "report.html")
+    write_report(outcome, out / "report.html", pairs, remarks)
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)

@@ -149,6 +149,9 @@ class Folder:
             if levels is not None and deep:
                 how = "as asked for" if self.levels else "told from all of them; --levels LO HI sets others"
                 lines.append(f"levels {levels} of the {deep} deep files in {place} become 0 to 255 ({how})")
+        windowed = sum(header.windowed for header in self._headers)
+        if windowed and self._input_range is None:
+            lines.append(f"{windowed} files are shown as their own windows say; --levels LO HI sets one range for all")
         turned = sum(header.orientation > 1 for header in self._headers)
         if turned and self._pairs.outputs is not None:
             lines.append(

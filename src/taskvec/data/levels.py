@@ -43,9 +43,9 @@ def range_of(read: Sequence[Callable[[], Raster | None]]) -> Range | None:
 
 
 def _sample(raster: Raster) -> tuple[Float[np.ndarray, " n"], float, float]:
-    """Levels from all over the image, as many of every image, and the least and the most of all."""
+    """Levels from all over the image, at most as many of every image, and the least and the most of all."""
     levels = raster.levels[np.isfinite(raster.levels)]
     if not levels.size:
         return np.zeros(0), np.inf, -np.inf
-    rows = np.linspace(0, levels.size - 1, _LEVELS).astype(np.int64)
+    rows = np.linspace(0, levels.size - 1, min(levels.size, _LEVELS)).round().astype(np.int64)
     return levels[rows].astype(np.float64), float(levels.min()), float(levels.max())

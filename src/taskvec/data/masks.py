@@ -127,7 +127,7 @@ def _many_levels(files: Files, union: Union, metric: str | None, where: Path) ->
     soft = None if numbered or (flat and len(union) == 3) else _nearly_two(files)
     if soft is not None:
         return Outputs(soft)
-    if flat and (numbered or metric is None):
+    if flat and (numbered or metric is None) and any(len(one.levels) > 1 for one in files.values()):
         shown = ", ".join(_name(level) for level in sorted(union)[:_SHOWN]) + (", ..." if len(union) > _SHOWN else "")
         if numbered:
             span = f"{min(ids):g}..{max(ids):g}"

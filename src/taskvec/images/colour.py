@@ -38,14 +38,23 @@ def to_srgb(
     """Levels, grey or RGB, as sRGB has them."""
     if profile.icc is None:
         return _gamma_table(profile.gamma or _SRGB_GAMMA)[pixels]
-    image, mode = Image.fromarray(pixels), "L" if pixels.ndim == 2 else "RGB"
-    transform = _transform(profile.icc, mode)
-    if transform is None and mode == "L":  # a grey image with a profile of colours
-        transform, image = _transform(profile.icc, "RGB"), image.convert("RGB")
-    converted = None if transform is None else ImageCms.applyTransform(image, transform)
-    if converted is None:
-        return pixels
-    return np.asarray(converted)[..., 1] if mode == "L" else np.asarray(converted)
+    if pixels.ndim == 2:
+        return _grey_table(profile.icc)[pixels]
+    transform = _transform(profile.icc, "RGB")
+    converted = None if transform is None else ImageCms.applyTransform(Image.fromarray(pixels), transform)
+    return pixels if converted is None else np.asarray(converted)
+
+
+@lru_cache(maxsize=32)
+def _grey_table(icc: bytes) -> UInt8[np.ndarray, "256"]:
+    """Of a grey profile, or one of colours that a grey image has."""
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    for mode in ("L", "RGB"):
+        transform = _transform(icc, mode)
+        converted = None if transform is None else ImageCms.applyTransform(ramp.convert(mode), transform)
+        if converted is not None:
+            return np.asarray(converted)[0, :, 1]
+    return np.asarray(ramp)[0]
 
 
 def cmyk_to_srgb(image: Image.Image) -> Image.Image:
@@ -61,7 +70,12 @@ def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """To sRGB, from a profile of images of this mode; None where it is as good as sRGB, or no such profile."""
     try:
         transform = ImageCms.buildTransform(
-            ImageCms.ImageCmsProfile(BytesIO(icc)), ImageCms.createProfile("sRGB"), mode, "RGB"
+            ImageCms.ImageCmsProfile(BytesIO(icc)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            # exact where it is a table, which by default has steps of many levels near black
+            flags=ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE,
         )
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None

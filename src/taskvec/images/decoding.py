@@ -34,7 +34,8 @@ _MANY = 16  # levels of transparency that no edge needs
 class Header:
     """What a file's first bytes say: the upright size, the EXIF orientation (1 for upright), and whether it is deep.
 
-    remark: what makes the file unusual, in words, None for nothing.
+    windowed: whether a deep file says itself how it is to be shown. remark: what makes the file unusual, in words, None
+    for nothing.
     """
 
     width: int
@@ -42,6 +43,7 @@ class Header:
     orientation: int
     deep: bool
     remark: str | None = None
+    windowed: bool = False
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -61,13 +63,14 @@ def peek(path: Path) -> Header:
             return Header(levels.shape[1], levels.shape[0], 1, levels.dtype not in (np.uint8, np.bool_))
         if dicom.is_dicom(start) or _is_bare_dicom(path, start):
             raster = read_raster(path)  # whether it is deep depends on its windows and tables
-            return Header(raster.shape[1], raster.shape[0], 1, raster.deep)
+            return Header(raster.shape[1], raster.shape[0], 1, raster.deep, windowed=raster.shown is not None)
         with heif.open_heif(read_bytes(path)) if heif.is_heif(start) else Image.open(path, formats=formats()) as image:
             width, height = image.size
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)  # PNG's own reads all pixels
             if orientation in (5, 6, 7, 8) and image.format != "TIFF":  # whose size is the upright one
                 width, height = height, width
-            deep = image.mode in ("F", "I") or image.mode.startswith("I;") or _is_deep_colour(image)
+            deep = image.mode in ("F", "I") or image.mode.startswith("I;")
+            deep = deep or _is_deep_colour(image) or _is_signed_byte(image)
             return Header(width, height, orientation if orientation in range(1, 9) else 1, deep, _remark(image))
 
 
@@ -157,7 +160,7 @@ def _unknown(path: Path) -> str:
     """Why pillow knows nothing of a file's content."""
     start = b""
     with suppress(OSError), path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(64)
     if start.startswith(_TIFF):
         return (
             "its TIFF is of a kind that is not read (such as float64, or float in colour): save it as .npy, such as "
@@ -243,6 +246,7 @@ def _factor(size: tuple[int, int]) -> int:
 
 
 def _decode(image: Image.Image, data: bytes, factor: int = 1) -> Raster:
+    in_deep_colour = _is_deep_colour(image)  # which is forgotten once pixels are read
     orientation = _orientation(image)
     orientation = orientation if orientation in range(2, 9) else 1
     if factor > 1:
@@ -251,17 +255,17 @@ def _decode(image: Image.Image, data: bytes, factor: int = 1) -> Raster:
         if image.format in ("JPEG", "MPO"):
             image.draft(image.mode, (image.width // factor, image.height // factor))
             factor = _factor(image.size)
-        return replace(_decode_loaded(image, data, orientation, factor), whole=whole)
-    return _decode_loaded(image, data, orientation, factor)
+        return replace(_turned(image, data, orientation, factor, in_deep_colour=in_deep_colour), whole=whole)
+    return _turned(image, data, orientation, factor, in_deep_colour=in_deep_colour)
 
 
-def _decode_loaded(image: Image.Image, data: bytes, orientation: int, factor: int) -> Raster:
+def _turned(image: Image.Image, data: bytes, orientation: int, factor: int, *, in_deep_colour: bool) -> Raster:
     upright: Any = ImageOps.exif_transpose(image)
     if factor > 1 and not upright.mode.startswith(("I", "F")):
         if upright.mode in ("1", "P", "PA"):  # whose numbers have no average
             upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
         upright = upright.reduce(factor)
-    deep = _deep_levels(image, upright, data)
+    deep = _deep_colours(data) if in_deep_colour and data else _deep_levels(image, upright, data)
     if deep is not None:
         if factor > 1:
             deep = _mean_of_blocks(deep, factor)
@@ -321,6 +325,12 @@ def _is_deep_colour(image: Image.Image) -> bool:
     )
 
 
+def _is_signed_byte(image: Image.Image) -> bool:
+    """Whether pillow takes -128 to 127 for 0 to 255."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" and image.mode == "L" else {}
+    return tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED and tags.get(_BITS, (8,))[0] == 8
+
+
 def _raw_mode(image: ImageFile.ImageFile) -> str:
     arguments: Any = image.tile[0][3]
     first = arguments if isinstance(arguments, str) else arguments[0] if arguments else ""
@@ -333,12 +343,9 @@ def _maximum_of_ppm(image: ImageFile.ImageFile) -> int:
 
 
 def _deep_levels(image: Image.Image, upright: Image.Image, data: bytes) -> np.ndarray | None:
-    """Levels of other than 8 bits, upright, [height, width] or [height, width, 3 or 4]; None where it has none."""
-    if image.format == "TIFF" and image.mode == "L":
-        tags = getattr(image, "tag_v2", {})
-        if tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED and tags.get(_BITS, (8,))[0] == 8:
-            return np.asarray(upright).view(np.int8).astype(np.int16)
-        return None
+    """Grey levels of other than 8 bits, upright; None where it has none."""
+    if _is_signed_byte(image):
+        return np.asarray(upright).view(np.int8).astype(np.int16)
     if upright.mode == "F":
         levels = np.asarray(upright)
     elif upright.mode.startswith("I;16"):
@@ -350,8 +357,6 @@ def _deep_levels(image: Image.Image, upright: Image.Image, data: bytes) -> np.nd
             levels = levels.view(np.uint32)
         elif levels.size and levels.min() >= 0 and levels.max() < 65536:
             levels = levels.astype(np.uint16)
-    elif data:
-        return _deep_colours(data)
     else:
         return None
     return _fits_levels(levels, data) if image.format == "FITS" and data else levels
@@ -362,7 +367,7 @@ def _deep_colours(data: bytes) -> np.ndarray | None:
     that it is told, so that two readings have both.
     """
     with Image.open(BytesIO(data), formats=formats()) as image:
-        if not isinstance(image, ImageFile.ImageFile) or not _is_deep_colour(image):
+        if not isinstance(image, ImageFile.ImageFile):
             return None
         _check_frames(image)
         if _maximum_of_ppm(image):

@@ -1,5 +1,6 @@
 """The report: one HTML file that holds everything it shows, so that it can be kept, mailed and read offline."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ from taskvec.report.verdicts import METRIC_LABELS
 ILLUSTRATED = "segmentation"  # the task whose outputs are understood at a glance
 
 
-def write_report(outcome: Outcome, path: Path) -> None:
-    """Write the report as one self-contained HTML file; an error leaves ``path`` as it was."""
-    page = _render(outcome)
+def write_report(outcome: Outcome, path: Path, pairs: bytes | None = None, remarks: Sequence[str] = ()) -> None:
+    """Write the report as one self-contained HTML file; an error leaves ``path`` as it was.
+
+    ``pairs`` is a picture (PNG) of the first pairs as the model is given them, ``remarks`` what was told from their
+    files.
+    """
+    page = _render(outcome, pairs, remarks)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _render(outcome: Outcome) -> str:
+def _render(outcome: Outcome, pairs: bytes | None, remarks: Sequence[str]) -> str:
     templates = environment()
     templates.filters.update(
         number=number, span=span, signed="{:+.3f}".format, duration=duration, thousands="{:,}".format
@@ -28,6 +33,8 @@ def _render(outcome: Outcome) -> str:
     illustrated = next((task for task in outcome.tasks if task.task == ILLUSTRATED), outcome.tasks[0])
     return templates.get_template("report.html.j2").render(
         outcome=outcome,
+        pairs=data_uri(pairs) if pairs else None,
+        remarks=remarks,
         methods=METHODS,
         labels=METHOD_LABELS,
         metric_labels=METRIC_LABELS,
