@@ -313,7 +313,7 @@ BAD_INPUT = [
     ),
     (["info", "tiny", "--json", "W/search.json/x"], 1, "cannot be written: W/search.json is no directory"),
     (["convert", "--mae", "W/absent", "--out", "W/x"], 1, "absent does not exist"),
-    (["convert", "--mae", "W/search.json", "--out", "W/x"], 1, "search.json cannot be read as a checkpoint"),
+    (["convert", "--mae", "W/search.json", "--out", "W/x"], 1, "search.json is text that begins"),
     (["dance"], 2, "No such command 'dance'"),
 ]
 
