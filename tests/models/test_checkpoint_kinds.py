@@ -59,6 +59,7 @@ def test_the_page_has_the_table_of_these_outcomes(outcomes: dict[str, checkpoint
     if len(outcomes) < len(MAKERS):
         pytest.skip("not all kinds have run")
     assert checkpoint_kinds.table(outcomes) in PAGE.read_text()
+    assert f"each of {len(MAKERS)} kinds" in " ".join((PAGE.parents[1] / "README.md").read_text().split())
 
 
 def test_the_command_prints_what_was_taken_off(
