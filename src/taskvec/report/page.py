@@ -24,7 +24,7 @@ def write_report(outcome: Outcome, path: Path, pairs: bytes | None = None, remar
         temporary.write_text(page, encoding="utf-8")
 
 
-def _render(outcome: Outcome, pairs: bytes | None, remarks: Sequence[str]) -> str:
+def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str] = ()) -> str:
     templates = environment()
     templates.filters.update(number=number, span=span, duration=duration, thousands="{:,}".format)
     illustrated = next((task for task in outcome.tasks if task.task == ILLUSTRATED), outcome.tasks[0])
