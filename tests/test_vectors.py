@@ -465,3 +465,23 @@ def test_vectors_of_two_searches_say_how_to_add_them(small_model: MaeVqgan, smal
         _ = a + b
     with pytest.raises(ValueError, match="for folders `--data folder` with a --root for each"):
         _ = a - own
+
+
+def test_vectors_of_other_levels_do_not_add_up(small_model: MaeVqgan, random_vectors: TaskVectors) -> None:
+    first, second = (
+        TaskVectors(small_model, replace(random_vectors.config, input_levels=levels), random_vectors.means)
+        for levels in ((0.0, 4095.0), (0.0, 255.0))
+    )
+    with pytest.raises(ValueError, match=r"of different levels, 0 to 4095 and 0 to 255: only those of the same range"):
+        _ = first + second
+    assert (first + random_vectors).levels == first.levels
+
+
+def test_a_deep_image_takes_the_vectors_levels(small_model: MaeVqgan, random_vectors: TaskVectors) -> None:
+    deep = Image.fromarray(np.linspace(0, 4095, 144).reshape(12, 12).astype(np.uint16))
+    with pytest.raises(ValueError, match=r"it has uint16 levels from 0 to 4095"):
+        random_vectors(deep)
+    found = TaskVectors(small_model, replace(random_vectors.config, input_levels=(0.0, 4095.0)), random_vectors.means)
+    expected = random_vectors(Image.fromarray(np.round(np.asarray(deep) / 4095 * 255).astype(np.uint8)))
+    assert np.array_equal(np.asarray(found(deep)), np.asarray(expected))
+    assert np.array_equal(np.asarray(random_vectors(deep, levels=(0, 4095))), np.asarray(expected))

@@ -232,6 +232,11 @@ class TaskVectors:
                 f"{self.task} and {other.task} have different sites: only vectors of the same sites add up, as one "
                 f"search for both finds them, {_search_for([self.task, other.task])}"
             )
+        if None not in (self.levels, other.levels) and self.levels != other.levels:
+            raise ValueError(
+                f"{self.task} and {other.task} were found on deep images of different levels, {self.levels} and "
+                f"{other.levels}: only those of the same range (--levels) add up"
+            )
         # a stack without a chosen site is all NaN, and the other's search may not have had it
         means = {stack: mean + sign * other.means.get(stack, torch.nan) for stack, mean in self.means.items()}
         return self._combined(means, self._terms() + other._terms(sign))

@@ -180,6 +180,7 @@ FOUND = (
     "search.jsonl",
     "report.html",
     "examples.png",
+    "pairs.png",
     "results.json",
     "pairs.jsonl",
 )

@@ -25,7 +25,7 @@ def write_report(outcome: Outcome, path: Path, pairs: bytes | None = None, remar
         temporary.write_text(page, encoding="utf-8")
 
 
-def _render(outcome: Outcome, pairs: bytes | None, remarks: Sequence[str]) -> str:
+def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str] = ()) -> str:
     templates = environment()
     templates.filters.update(
         number=number, span=span, signed="{:+.3f}".format, duration=duration, thousands="{:,}".format
