@@ -52,9 +52,7 @@ def _found(config: VectorsConfig) -> dict[str, str]:
         case Search() as search:
             chosen = sum(drawn.prompts for drawn in search.held_out)
             rows = {
-                "Prompts behind the means": "not recorded"
-                if behind is None
-                else f"{behind.prompts}, {_data(behind.data)}",
+                "Prompts behind the means": _behind(search.statistics),
                 "Search": f"{search.method}, for the sites of {len(search.tasks)} task(s), on "
                 f"{sum(drawn.prompts for drawn in search.search)} queries, {search.evaluations} evaluations"
                 + (", interrupted" if search.interrupted else ""),
