@@ -253,7 +253,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Statistics.load(tmp_path / "absent")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe is not a file of statistics: expected a regular file"):
+    with pytest.raises(ValueError, match="pipe is a pipe, expected a file"):
         Statistics.load(tmp_path / "pipe")
 
 

@@ -51,11 +51,8 @@ def _found(config: VectorsConfig) -> dict[str, str]:
     match config.found:
         case Search() as search:
             chosen = sum(drawn.prompts for drawn in search.held_out)
-            behind = search.statistics
             rows = {
-                "Prompts behind the means": f"{behind.prompts}, of {_data(behind)}"
-                if isinstance(behind, Drawn)
-                else "not recorded",
+                "Prompts behind the means": _behind(search.statistics),
                 "Search": f"{search.method}, for the sites of {len(search.tasks)} task(s), on "
                 f"{sum(drawn.prompts for drawn in search.search)} queries, {search.evaluations} evaluations"
                 + (", interrupted" if search.interrupted else ""),
@@ -76,8 +73,3 @@ def _behind(drawn: Drawn | Former | None) -> str:
 def _line(text: str) -> str:
     """As one line of a table."""
     return " ".join(text.split()).replace("|", "\\|").replace("`", "'")
-
-
-def _data(drawn: Drawn) -> str:
-    """The data in words: the kind, and how many images of it were drawn."""
-    return f"{len(drawn.images)} images of the data set {_line(str(drawn.data.get('data')))}"
