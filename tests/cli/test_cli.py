@@ -153,6 +153,7 @@ FOUND = (
     "examples.png",
     "results.json",
     "pairs.jsonl",
+    "pairs.png",
 )
 
 
