@@ -183,6 +183,7 @@ FOUND = (
     "pairs.png",
     "results.json",
     "pairs.jsonl",
+    "pairs.png",
 )
 
 

@@ -147,7 +147,7 @@ def test_fewer_than_ten_pairs_are_not_divided(root: Path) -> None:
 
 
 def test_objects_darker_than_grey_are_not_guessed(root: Path) -> None:
-    _write_outputs(root, [np.arange(256, dtype=np.uint8).reshape(16, 16) % 3] * 12)
+    _write_outputs(root, [np.arange(256, dtype=np.uint8).reshape(16, 16) // 16 % 3] * 12)
     for metric in (None, "iou"):
         with pytest.raises(ValueError, match=r"levels 0..2 are classes: which is the object\? --object N \(0, 1, 2"):
             _ = Folder(root, metric=metric).own_task
@@ -189,3 +189,13 @@ def test_an_image_is_known_by_its_content(tmp_path: Path) -> None:
     assert Folder(first, "all").images_of(every) == Folder(second, "all").images_of(every)
     assert len(set(Folder(first, "all").images_of(every))) == 3
     assert Folder(first, "all").groups_of(every) == Folder(first, "all").images_of(every)
+
+
+def test_dark_and_noisy_pictures_are_no_classes(root: Path) -> None:
+    """They have few levels, as maps of classes have, but not in areas."""
+    noise = [np.random.default_rng(index).gamma(1, 9, (48, 48)).clip(0, 60).astype(np.uint8) for index in range(12)]
+    for outputs in (noise, [np.repeat(levels[..., None], 3, -1) // [1, 2, 1] for levels in noise]):
+        _write_outputs(root, [np.asarray(levels, np.uint8) for levels in outputs])
+        task = Folder(root).own_task
+        assert task is not None
+        assert task.metric == "mse"

@@ -14,6 +14,7 @@ VOID = 255  # the class that says: ignore this pixel
 _CLASSES = 64  # more levels than that in a file are no classes; nor are classes, but for VOID, of a higher number
 _PIXELS = 16  # a class has, on average, or its levels are noise
 _NEAR = 16  # levels around either of two that are still that one, after JPEG or a soft edge
+_ALIKE = 0.5  # of neighbours, at least, in a map of classes; dark pictures have few levels, too, but mixed
 _SHOWN = 8  # levels in a sentence
 _APART = 64  # levels between the two
 _SHARE = 0.9  # of pixels that are near either, of a mask
@@ -50,7 +51,8 @@ def census(raster: Raster) -> Census:
         return Census(levels, levels, counts, flat=True, transparent=True)
     labels, colours = _labels(raster)
     levels, counts = _count(labels)
-    flat = len(levels) <= _CLASSES and len(levels) * _PIXELS <= labels.size
+    few = len(levels) <= _CLASSES and len(levels) * _PIXELS <= labels.size
+    flat = few and (labels[:, 1:] == labels[:, :-1]).mean() >= _ALIKE
     return Census(levels, _looks(levels, colours), counts, flat or len(levels) <= 2, colours=colours)
 
 
