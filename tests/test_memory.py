@@ -14,14 +14,15 @@ from taskvec.models.mae_vqgan import MaeVqgan
 PEAKS = r"""
 import json, re, sys, torch
 from pathlib import Path
-from taskvec import draw_prompts, load_data, load_model
+from taskvec import Means, draw_prompts, load_data, load_model
 from taskvec.objectives import Objective
 from taskvec.tasks import IDENTITY
 
 kind, gradient, counts = sys.argv[1], sys.argv[2] == "gradient", [int(count) for count in sys.argv[3:]]
 model = load_model("tiny")
 sites = model.sites("quadrant")
-means = {stack: torch.zeros(1, *index.shape, model.head_width(stack)) for stack, index in sites.index.items()}
+zeros = {stack: torch.zeros(1, *index.shape, model.head_width(stack)) for stack, index in sites.index.items()}
+means = Means(zeros, model.fingerprint())
 prompts = draw_prompts(load_data("scenes", "validation"), IDENTITY, 1, model.config.image_size, 0)
 peaks = []
 for rows in counts:

@@ -61,5 +61,5 @@ def test_the_search_by_gradient_brings_its_objective() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no preset 'papers': expected one of paper, official-code, best"):
+    with pytest.raises(ValueError, match=r"there is no preset 'papers': did you mean paper"):
         preset_named("papers")

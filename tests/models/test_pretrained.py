@@ -129,8 +129,8 @@ def test_fingerprints_of_earlier_versions_are_known(tiny: MaeVqgan) -> None:
 
 def test_errors_name_the_model_to_pass(tiny: MaeVqgan, saved: Path) -> None:
     other = load_model(saved)
-    assert other.name == "model"
-    with pytest.raises(ValueError, match=r"^the statistics are of the model tiny, not of model: pass --model tiny$"):
+    assert other.name is None  # a directory of the user's
+    with pytest.raises(ValueError, match=r"^the statistics are of the model tiny, not of this one: pass --model tiny$"):
         check_model(other, "the statistics", None, tiny.former_fingerprint())
     with pytest.raises(
         ValueError, match=r"are of the model large with fingerprint 0{16}, not of tiny with \w{16}: pass "
