@@ -172,7 +172,7 @@ def _clash(files: Files) -> str | None:
 def _pictures(files: Files, where: Path) -> Outputs:
     two = [path for path, one in files.items() if len(one.levels) <= 2 or _is_nearly_two(one)]
     others = [path for path in files if path not in set(two)]
-    if len(two) > len(others):
+    if others and len(two) > len(others):
         return Outputs(
             refusal=f"{len(two)} of {len(files)} outputs in {where} are masks, and {others[0].name} has "
             f"{len(files[others[0]].levels)} levels{_and_others(others)}: --metric iou takes what is brighter than "
