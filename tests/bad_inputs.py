@@ -308,7 +308,7 @@ CASES = [
         "vectors of another model",
         _other_model,
         f"{APPLY} --model model",
-        "these task vectors are of the model tiny, not of model: pass --model tiny",
+        "these task vectors are of the model tiny, not of this one: pass --model tiny",
     ),
     Case("vectors that were edited", _damaged_vectors, APPLY, "config.json is damaged or was changed: its checksum is"),
     Case("vectors cut in half", _half("vectors/vectors.safetensors"), APPLY, "vectors.safetensors"),
