@@ -79,7 +79,10 @@ def test_a_card_says_what_is_recorded_and_claims_no_score(random_vectors: TaskVe
     for found, expected in (
         (
             search,
-            ("| Prompts behind the means | 7, data set scenes, split train |", "relaxed, for the sites of 1 task"),
+            (
+                "| Prompts behind the means | 7, of 2 images of the data set scenes |",
+                "relaxed, for the sites of 1 task",
+            ),
         ),
         (Combination("a | b", (Term(1, "a", "mse", "", search),)), ("| Combined | a \\| b, of 1 terms |",)),
         (None, ("| Search | not recorded |",)),
