@@ -80,7 +80,7 @@ def test_a_card_says_what_is_recorded_and_claims_no_score(random_vectors: TaskVe
         (
             search,
             (
-                "| Prompts behind the means | 7, of 2 images of the data set scenes |",
+                "| Prompts behind the means | 7, data set scenes, split train |",
                 "relaxed, for the sites of 1 task",
             ),
         ),
