@@ -162,15 +162,9 @@ def test_the_baselines_are_the_papers_whatever_the_preset(statistics: str, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ["--method", "magic"],
-            "--method magic: there is no such search, expected one of reinforce",
-        ),
+        (["--method", "magic"], "--method magic: there is no such search, expected one of reinforce"),
         (["--method", "cma", "--steps", "3"], "--steps: the search cma has no such setting"),
-        (
-            ["--preset", "papers"],
-            "there is no preset 'papers': did you mean paper",
-        ),
+        (["--preset", "papers"], "there is no preset 'papers': did you mean paper"),
         (["--method", "relaxed", "--objective", "pixel"], "the objective is pixel, expected token"),
     ],
 )
