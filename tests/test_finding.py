@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -6,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from labelled import labelled
 from taskvec import evaluate
 from taskvec.data.examples import partition
+from taskvec.data.folder import Folder
 from taskvec.data.scenes import Scenes
 from taskvec.finding import (
     PARTITION_SEED,
@@ -205,6 +208,48 @@ def test_one_search_for_the_sites_of_several_tasks(small_model: MaeVqgan) -> Non
     )
     assert [drawn.prompts for drawn in first.search.search] == [2, 2]
     assert (first + second).sites == first.sites
+
+
+def _folder(root: Path, change: Callable[[np.ndarray], np.ndarray], first: int, count: int) -> Folder:
+    """A task of its own on drawn scenes."""
+    for index, picture in enumerate(Scenes("test").load(np.arange(first, first + count), 32).images):
+        for name, pixels in (("input", picture), ("output", change(picture))):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(root / name / f"{index:02}.png")
+    return Folder(root)
+
+
+def test_one_search_for_two_folders(small_model: MaeVqgan, tmp_path: Path) -> None:
+    """Each task's prompts are of its own folder, of unequal sizes, and none is searched on what its means are of."""
+    data = [
+        _folder(tmp_path / "darker", lambda pixels: pixels // 2, 0, 20),
+        _folder(tmp_path / "negative", lambda pixels: 255 - pixels, 100, 30),
+    ]
+    vectors = find_all(small_model, data, [None, None], replace(QUICK, held_out=100))
+    assert [each.task for each in vectors] == ["darker", "negative"]
+    assert (vectors[0] + vectors[1]).sites == vectors[0].sites
+    for number, (each, own) in enumerate(zip(vectors, data, strict=True)):
+        of_folder, found = set(own.images_of(np.arange(len(own)))), each.search
+        assert isinstance(found.statistics, Drawn)
+        for drawn in (found.statistics, found.search[number], found.held_out[number]):
+            assert drawn.data["digest"] == own.describe()["digest"]
+            assert of_folder.issuperset(drawn.images)
+        assert set(found.statistics.images).isdisjoint({*found.search[number].images, *found.held_out[number].images})
+    assert [drawn.prompts for drawn in vectors[0].search.held_out] == [5, 7]  # three tenths of what is not kept aside
+    with pytest.raises(ValueError, match="there are 2 data sets for 3 tasks: expected one for all, or one for each"):
+        find_all(small_model, data, [None, None, None], QUICK)
+    with pytest.raises(ValueError, match="a task is named twice: darker, darker"):
+        find_all(small_model, [data[0], data[0]], [None, None], QUICK)
+
+
+def test_means_of_one_folder_on_images_that_another_is_searched_on_are_refused(
+    small_model: MaeVqgan, tmp_path: Path
+) -> None:
+    """The same photographs under other names and so in other parts."""
+    data = [_folder(tmp_path / "darker", lambda pixels: pixels // 2, 0, 20)]
+    data.append(_folder(tmp_path / "negative", lambda pixels: 255 - pixels, 5, 20))
+    with pytest.raises(ValueError, match=r"were collected on \d+ images that the search needs for itself"):
+        find_all(small_model, data, [None, None], QUICK)
 
 
 def test_who_judges_a_search_for_several_tasks(tiny: MaeVqgan) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 LENGTH = 16  # hexadecimal digits
+PIECE = 1 << 18  # numbers that are looked at together: what stays in a processor's cache
 
 
 def of_tensors(tensors: Mapping[str, Tensor], *facts: object, compact: bool = False) -> str:
@@ -20,11 +21,15 @@ def of_tensors(tensors: Mapping[str, Tensor], *facts: object, compact: bool = Fa
     """
 
     def hashed(name: str) -> str:
-        tensor = tensors[name].detach().cpu()
-        if compact:
-            tensor = _compact(tensor)
-        content = tensor.contiguous().flatten().view(torch.uint8).numpy().data
-        return f"{name} {tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(content).hexdigest()}"
+        tensor = tensors[name].detach().cpu().contiguous()
+        pieces = tensor.flatten().split(PIECE)
+        dtype = tensor.dtype
+        if compact and dtype == torch.float32 and all(map(_is_half, pieces)):
+            dtype = torch.float16
+        content = hashlib.sha256()
+        for piece in pieces:
+            content.update(piece.to(dtype).view(torch.uint8).numpy().data)
+        return f"{name} {dtype} {tuple(tensor.shape)} {content.hexdigest()}"
 
     with ThreadPoolExecutor() as threads:
         return of_json([list(threads.map(hashed, sorted(tensors))), *facts])
@@ -46,12 +51,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _compact(tensor: Tensor) -> Tensor:
-    if tensor.dtype != torch.float32:
-        return tensor
-    head = tensor.flatten()[:256]  # where half precision does not do, this mostly tells
-    for part in (head, tensor):
-        half = part.half()
-        if not torch.equal(half.float().view(torch.int32), part.contiguous().view(torch.int32)):
-            return tensor
-    return half
+def _is_half(piece: Tensor) -> bool:
+    """Whether half precision holds all of these float32 values to the last bit."""
+    return torch.equal(piece.half().float().view(torch.int32), piece.view(torch.int32))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -178,9 +178,23 @@ def _one_shot_losses(model: MaeVqgan, prompts: Prompts, area: DecodeArea | None,
     return torch.cat(losses)
 
 
+Data = DataSet | Sequence[DataSet]  # of all tasks, or one for each
+
+
+def data_of_each(data: Data, tasks: Sequence[Task | str | None]) -> list[DataSet]:
+    """The data set of each task; ValueError where there are several, but not one for each."""
+    if not isinstance(data, list | tuple):
+        return [cast(DataSet, data)] * len(tasks)
+    if len(data) != len(tasks):
+        raise ValueError(
+            f"there are {len(data)} data sets for {len(tasks)} tasks: expected one for all, or one for each"
+        )
+    return list(data)
+
+
 def find_sites(
     model: MaeVqgan,
-    data: DataSet,
+    data: Data,
     tasks: Sequence[Task],
     settings: FindSettings,
     statistics: Statistics,
@@ -189,6 +203,7 @@ def find_sites(
 ) -> FoundSites:
     """One set of sites for all of the tasks, each patched with its own means: task-specific for one, else multi-task.
 
+    ``data`` is that of all of the tasks, or a list with one for each, such as of folders that are tasks of their own.
     Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
     search by REINFORCE or gradient go on, and one that is over end at once: call ``memory.forget()`` when the result is
     safe. Raises ValueError where a task comes twice, examples are too few, the statistics lack a task or belong to
@@ -196,18 +211,21 @@ def find_sites(
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
-    _, search_part, held_out_part = parts_of(data)
+    of_each = data_of_each(data, tasks)
+    parted = {id(one): parts_of(one) for one in of_each}
+    search_parts, held_out_parts = ([parted[id(one)][index] for one in of_each] for index in (1, 2))
+    apart = [part for parts in parted.values() for part in parts[1:]]
     statistics = statistics.of(model)
     means = statistics.means([task.name for task in tasks])
-    for task in tasks:
-        _check_origin(statistics.tasks[task.name].prompts, data, task, [search_part, held_out_part])
-    evaluate = _objective(model, search_part, tasks, settings, statistics, settings.items, settings.objective)
+    for task, one in zip(tasks, of_each, strict=True):
+        _check_origin(statistics.tasks[task.name].prompts, one, task, apart)
+    evaluate = _objective(model, search_parts, tasks, settings, statistics, settings.items, settings.objective)
     settings = replace(settings, search=settings.seeded_search)
     sites, search, held_out = evaluate.sites, settings.search, []
     task_of_item = evaluate.tasks if len(tasks) > 1 else None
     size = (len(sites), evaluate.items)
     if memory is not None:
-        memory = replace(memory, of={**memory.of, **_identity(statistics, means, data, tasks, settings)})
+        memory = replace(memory, of={**memory.of, **_identity(statistics, means, of_each, tasks, settings)})
     names = [f"{prompts.task.name} of {name}" for prompts in evaluate.prompts for name in prompts.query_names]
     finite = FiniteLosses(settings.non_finite, names)
     if isinstance(search, CmaSettings):
@@ -215,7 +233,7 @@ def find_sites(
     elif isinstance(search, GreedySettings):
         found = greedy(evaluate, _layers(sites, statistics, search), *size, search, task_of_item, on_step, finite)
     else:
-        judge = _objective(model, held_out_part, tasks, settings, statistics, settings.held_out, "pixel")
+        judge = _objective(model, held_out_parts, tasks, settings, statistics, settings.held_out, "pixel")
         validate, held_out = _validate(judge, [task.name for task in tasks], settings), judge.prompts
         if isinstance(search, RelaxedSettings):
             found = relaxed(evaluate.differentiate, validate, *size, search, task_of_item, on_step, memory, finite)
@@ -243,21 +261,24 @@ def search_objective(
     model: MaeVqgan, data: DataSet, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
 ) -> Objective:
     """What ``find_sites`` minimises: losses of masks on the items that it searches on."""
-    part = parts_of(data)[1]
-    return _objective(model, part, tasks, settings, statistics, settings.items, settings.objective)
+    parts = [parts_of(data)[1]] * len(tasks)
+    return _objective(model, parts, tasks, settings, statistics, settings.items, settings.objective)
 
 
 def _objective(
     model: MaeVqgan,
-    part: DataSet,
+    parts: Sequence[DataSet],
     tasks: Sequence[Task],
     settings: FindSettings,
     statistics: Statistics,
     items: int,
     kind: ObjectiveKind,
 ) -> Objective:
-    each = min(max(1, items // len(tasks)), len(part))
-    prompts = [_draw(model, part, task, each, settings, query_only=True) for task in tasks]
+    each = max(1, items // len(tasks))
+    prompts = [
+        _draw(model, part, task, min(each, len(part)), settings, query_only=True)
+        for part, task in zip(parts, tasks, strict=True)
+    ]
     sites = model.sites(settings.granularity, settings.stacks)
     means = statistics.means([task.name for task in tasks])
     return Objective(model, sites, means, prompts, kind, area=settings.area, bfloat16=settings.bfloat16)
@@ -286,8 +307,8 @@ def find(
 
 def find_all(
     model: MaeVqgan,
-    data: DataSet,
-    tasks: Sequence[Task | str],
+    data: Data,
+    tasks: Sequence[Task | str | None],
     settings: FindSettings | None = None,
     statistics: Statistics | None = None,
     on_step: Callable[[dict[str, Any]], None] = lambda record: None,
@@ -297,10 +318,11 @@ def find_all(
 ) -> list[TaskVectors]:
     """Multi-task: one search for the sites of all tasks, and the task vectors of each, which therefore add up.
 
-    ``settings``, ``progress``, Ctrl-C and errors are as in ``find``.
+    ``data`` is that of all tasks, or a list with one for each: ``find_all(model, [lungs, ribs], [None, None])`` of two
+    folders that are tasks of their own.     ``settings``, ``progress``, Ctrl-C and errors are as in ``find``.
     """
     settings = settings or FindSettings()
-    chosen = [task_for(data, task) for task in tasks]
+    chosen = [task_for(one, task) for one, task in zip(data_of_each(data, tasks), tasks, strict=True)]
     with search_progress(shown=progress) as shown:
         if statistics is None:
             bar = shown.add_task("statistics", total=settings.prompts, status="")
@@ -326,15 +348,16 @@ def find_all(
 
 def collect_for(
     model: MaeVqgan,
-    data: DataSet,
+    data: Data,
     tasks: Sequence[Task],
     settings: FindSettings,
     on_batch: Callable[[str, int], None] = lambda task, count: None,
 ) -> Statistics:
     """The statistics that a search for these tasks takes: those of all that the data serve where it ranks layers."""
-    others = tasks_of(data) if settings.ranks_layers else []
-    known = {task.name: task for task in [*others, *tasks]}.values()
-    return collect(model, (statistics_prompts(model, data, task, settings) for task in known), on_batch)
+    of_each = data_of_each(data, tasks)
+    others = [(task, one) for one in of_each for task in tasks_of(one)] if settings.ranks_layers else []
+    known = {task.name: (task, one) for task, one in [*others, *zip(tasks, of_each, strict=True)]}.values()
+    return collect(model, (statistics_prompts(model, one, task, settings) for task, one in known), on_batch)
 
 
 def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:
@@ -390,12 +413,12 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
 
 
 def _identity(
-    statistics: Statistics, means: Means, data: DataSet, tasks: Sequence[Task], settings: FindSettings
+    statistics: Statistics, means: Means, data: Sequence[DataSet], tasks: Sequence[Task], settings: FindSettings
 ) -> dict[str, Any]:
     """All that a search depends on, beside what it knows itself."""
     return {
         "model": statistics.model_fingerprint,
-        "data": data.describe(),
+        "data": list({id(one): one.describe() for one in data}.values()),
         "tasks": [[task.name, sides(task), task.metric] for task in tasks],
         "finding": {**asdict(settings), "search": None},  # whose settings it knows itself
         "means": digests.of_tensors(means),

@@ -377,7 +377,7 @@ def _search_for(tasks: Sequence[str]) -> str:
     """The command that finds the vectors of these tasks at the same sites."""
     if all(task in TASKS for task in tasks):
         return f"`taskvec search {' '.join(f'--task {task}' for task in tasks)} --out DIRECTORY`"
-    return "`taskvec search` with a --task for each, or for folders `--data folder` with a --root for each"
+    return "of two folders `taskvec search --data folder --root FIRST --and-root SECOND --out DIRECTORY`"
 
 
 def _as_sum(terms: Sequence[Term]) -> str:

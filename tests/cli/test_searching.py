@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from taskvec.cli import main, searching
+from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 
@@ -98,6 +101,27 @@ def test_greedy_ranks_layers_for_a_composed_task_too(tmp_path: Path) -> None:
         *COARSE,
     ]
     assert main([*search, "--task", "inpainting+segmentation", "--out", str(tmp_path / "composed")]) == 0
+
+
+def test_two_folders_in_one_search_add_up(tmp_path: Path, tiny: MaeVqgan) -> None:
+    scenes = Scenes("test").load(np.arange(40), 32).images
+    for task, images, outputs in (
+        ("dark", scenes[:20], scenes[:20] // 2),
+        ("grey", scenes[20:], scenes[20:] // 3 + 80),
+    ):
+        for name, pixels in (("input", images), ("output", outputs)):
+            (tmp_path / task / name).mkdir(parents=True)
+            for index, picture in enumerate(pixels):
+                Image.fromarray(picture).save(tmp_path / task / name / f"{index}.png")
+    roots = ["--data", "folder", "--root", str(tmp_path / "dark"), "--and-root", str(tmp_path / "grey")]
+    quick = ["--metric", "mse", "--preset", "best", "--prompts", "4", "--items", "4", "--steps", "2", "--held-out", "4"]
+    assert main(["search", *roots, *quick, "--out", str(tmp_path / "both")]) == 0
+    dark, grey = (TaskVectors.load(tmp_path / "both" / name, tiny) for name in ("dark", "grey"))
+    assert dark.sites == grey.sites
+    assert main(["combine", "dark + grey", "--vectors", str(tmp_path / "both"), "--out", str(tmp_path / "sum")]) == 0
+    assert TaskVectors.load(tmp_path / "sum", tiny).task == "dark + grey"
+    for path in (tmp_path / "sum" / "config.json", tmp_path / "both" / "dark" / "config.json"):
+        assert str(tmp_path) not in path.read_text()
 
 
 @pytest.mark.parametrize(

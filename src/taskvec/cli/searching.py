@@ -141,6 +141,10 @@ def search_command(
     layers: Annotated[int | None, typer.Option(min=1, help="Layers that greedy searches; 17 of 32 of them.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Random starts of greedy, 100.")] = None,
     bfloat16: options.Bfloat16 = False,
+    and_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another folder with a task of its own, for the same sites as --root's; repeat for more."),
+    ] = None,
     non_finite: Annotated[
         str | None, typer.Option(help=f"Losses that are NaN or infinite: {' or '.join(NON_FINITE)}; refuse.")
     ] = None,
@@ -185,6 +189,11 @@ def search_command(
     network = load_model(model, options.device_named(device))
     examples = data_options.load("train")
     tasks = [choose_task(examples, name, data_options.metric) for name in task or [None]]
+    examples = [examples] * len(tasks)
+    for other in and_root or []:
+        folder = replace(data_options, root=other).load("train")
+        examples.append(folder)
+        tasks.append(choose_task(folder, None, data_options.metric))
     places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
     _refuse_to_mix(out, places, overwrite=overwrite)
     options.check_destinations(out, (SEARCH_LOG, SEARCH_STATE))

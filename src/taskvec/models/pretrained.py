@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
-from weakref import WeakKeyDictionary, ref
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
@@ -23,9 +22,19 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 T = TypeVar("T")
 
-# by model and kind of fingerprint: the weights as they were, and the fingerprint that they had
-_Weights = list[tuple[ref[Tensor], int, int]]
-_fingerprints: WeakKeyDictionary[nn.Module, dict[str, tuple[_Weights, str]]] = WeakKeyDictionary()
+
+class _Part(NamedTuple):
+    """A weight or a module in the dictionary of the module that it is part of; of a weight, its state."""
+
+    owner: Mapping[str, object]
+    name: str
+    value: object
+    place: int
+    version: int
+
+
+# by model and kind of fingerprint: its parts as they were, and the fingerprint that it had
+_fingerprints: WeakKeyDictionary[nn.Module, dict[str, tuple[list[_Part], str]]] = WeakKeyDictionary()
 
 
 def parse(kind: type[T], values: Any, source: Path) -> T:
@@ -144,21 +153,38 @@ class Pretrained(nn.Module, ModelHubMixin):
 
     def _remembered(self, kind: str, compute: Callable[[], str]) -> str:
         """What was computed of the weights as they are now, or is now."""
-        weights = list(chain(self.parameters(), self.buffers()))
-        if any(weight.requires_grad or weight.is_inference() for weight in weights):
-            return compute()
         remembered = _fingerprints.setdefault(self, {})
         if kind in remembered:
-            known, fingerprint = remembered[kind]
-            if len(known) == len(weights) and all(
-                seen() is weight and place == weight.data_ptr() and version == weight._version
-                for (seen, place, version), weight in zip(known, weights, strict=True)
-            ):
+            parts, fingerprint = remembered[kind]
+            if all(map(_is_as_before, parts)):
                 return fingerprint
-        state: _Weights = [(ref(weight), weight.data_ptr(), weight._version) for weight in weights]
+        parts = [
+            _Part(owner, name, value, *(_state(value) if isinstance(value, Tensor) else (0, 0)))
+            for module in self.modules()
+            for owner in (module._parameters, module._buffers, module._modules)
+            for name, value in owner.items()
+        ]
         fingerprint = compute()
-        remembered[kind] = state, fingerprint
+        if not any(isinstance(part.value, Tensor) and _is_untold(part.value) for part in parts):
+            remembered[kind] = parts, fingerprint
         return fingerprint
+
+
+def _is_untold(weight: Tensor) -> bool:
+    """Whether a weight may be changed without torch's counting it."""
+    return weight.requires_grad or weight.is_inference()
+
+
+def _state(weight: Tensor) -> tuple[int, int]:
+    """Where its values lie, and how often they were changed in place."""
+    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
+
+
+def _is_as_before(part: _Part) -> bool:
+    if part.owner.get(part.name) is not part.value:
+        return False
+    weight = part.value
+    return not isinstance(weight, Tensor) or (not weight.requires_grad and _state(weight) == (part.place, part.version))
 
 
 def _stated_licence(card: Path) -> str | None:
