@@ -20,6 +20,7 @@ import typer
 from PIL import Image
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 import taskvec
 from taskvec.cli import main, terminal, vectors
@@ -509,8 +510,14 @@ def test_control_characters_are_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "a\\x1b[2J\nb\\r\n"
     table = Table("task\x1b]0;title\x07")
     table.add_row("a\x9b2J")
+    table.add_row(Text.assemble(("0.925\n", "bold"), "0.9\n", "as good"))
     terminal.show(table, 60)
     printed = capsys.readouterr().out
+    assert [line.strip("\N{BOX DRAWINGS LIGHT VERTICAL} ") for line in printed.splitlines()][4:7] == [
+        "0.925",
+        "0.9",
+        "as good",
+    ]
     assert "task\\x1b]0;" in printed
     assert "a\\x9b2J" in printed
     terminal.console.print("a\x1b[2J\nb")

@@ -33,8 +33,12 @@ class _Console(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            shown = segment.control or segment.text == "\n"
-            yield segment if shown else Segment(escaped(segment.text), segment.style)
+            yield segment if segment.control else Segment(_escaped_lines(segment.text), segment.style)
+
+
+def _escaped_lines(text: str) -> str:
+    """Line by line: where a text of several lines is laid out, their ends are meant."""
+    return "\n".join(escaped(line) for line in text.split("\n"))
 
 
 # names of files are no markup, and never broken into lines
@@ -44,7 +48,7 @@ console = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 def say(text: str) -> None:
     """Print a result, line by line, on standard output; control characters are shown, not obeyed."""
     try:
-        print("\n".join(escaped(line) for line in text.split("\n")))
+        print(_escaped_lines(text))
     except BrokenPipeError:
         raise
     except OSError as error:

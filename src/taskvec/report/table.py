@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from taskvec.files import escaped
 from taskvec.intervals import Interval
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
 from taskvec.report.verdicts import METRIC_LABELS, RELATIONS, Relation, number
@@ -56,7 +57,7 @@ def results_table(outcome: Outcome) -> Table:
     for task in outcome.tasks:
         scores = [_cell(task, method) for method in METHODS]
         arrow = "\N{UPWARDS ARROW}" if task.metric == "iou" else "\N{DOWNWARDS ARROW}"
-        name = Text.assemble(f"{task.task}\n", (f"{METRIC_LABELS[task.metric]} {arrow}", "dim"))
+        name = Text.assemble(f"{escaped(task.task)}\n", (f"{METRIC_LABELS[task.metric]} {arrow}", "dim"))
         table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}", "dim")))
     return table
 
@@ -74,7 +75,7 @@ def verdicts_text(outcome: Outcome) -> Text:
     lines = Text()
     for task in outcome.tasks:
         judgement = task.judgement
-        lines.append(f"{task.task}: ", "bold").append(f"{judgement.headline}\n")
+        lines.append(f"{escaped(task.task)}: ", "bold").append(f"{judgement.headline}\n")
         for note in judgement.notes:
             lines.append(f"  {note}\n")
         for advice in judgement.advice:
