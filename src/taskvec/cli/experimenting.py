@@ -18,7 +18,7 @@ from taskvec.data import DataSet, load_data
 from taskvec.experiments import EXPERIMENTS, experiments_named
 from taskvec.experiments.cells import Store
 from taskvec.experiments.methods import layers_of
-from taskvec.experiments.protocol import GROUPS, PAPER_LAYERS, Group, protocol
+from taskvec.experiments.protocol import GROUPS, Group, protocol
 from taskvec.experiments.results import Table
 from taskvec.experiments.running import report, run
 from taskvec.experiments.study import Study
@@ -27,6 +27,7 @@ from taskvec.models import load_model
 from taskvec.presets import PRESETS
 from taskvec.prompts import pairs_of
 from taskvec.report.exports import to_markdown
+from taskvec.search.greedy import PAPER_LAYERS
 
 PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 1
 

@@ -25,7 +25,7 @@ from taskvec.cli.terminal import (
 )
 from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
-from taskvec.files import replacing, write_json_lines
+from taskvec.files import replacing, shortened, write_json_lines
 from taskvec.finding import FindSettings
 from taskvec.hub import located
 from taskvec.images import MAX_PIXELS
@@ -171,9 +171,8 @@ def apply_command(
 
 
 def _first(sentences: Sequence[str], limit: int = 3) -> str:
-    """A few of them in one line, and how many more there are."""
-    more = [f"... and {len(sentences) - limit} more (--json FILE has all)"] if len(sentences) > limit else []
-    return "; ".join([*sentences[:limit], *more])
+    """A few of them in one line, and how many more there are, with where to find these."""
+    return shortened(sentences, limit) + (" (--json FILE has all)" if len(sentences) > limit else "")
 
 
 @app.command("demo")

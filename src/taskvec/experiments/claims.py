@@ -35,11 +35,12 @@ from taskvec.experiments.gains import (
 from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, means
 from taskvec.experiments.results import Verdict, contrast
 from taskvec.intervals import CONFIDENCE, Interval, margin
+from taskvec.search.greedy import PAPER_LAYERS
 
 PAPER = {method: means(printed) for method, printed in {**TABLE_9, **TABLE_4, **TABLE_3}.items()}
 PAPER |= {method: (fmean(means(TABLE_5[method])),) for method in ("vectors_encoder", "vectors_decoder")}
 SAVED, SAVED_WITHIN = 0.225, 0.005  # of a one-shot prompt's operations
-PAPER_LAYERS, PAPER_SHARE = 17 / 32, 0.3  # where greedy random search starts
+PAPER_SHARE = 0.3  # of sites, that greedy random search starts from in the layers of PAPER_LAYERS
 STRONG = 0.5  # a rank correlation
 LITTLE = 0.1  # of a score, which an example may change at most to change little
 

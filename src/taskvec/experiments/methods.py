@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from taskvec.canvas import ViewName
-from taskvec.experiments.protocol import PAPER_LAYERS, Protocol
+from taskvec.experiments.protocol import Protocol
 from taskvec.finding import FindSettings
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.search import CmaSettings, GreedySettings
-from taskvec.search.greedy import Order
+from taskvec.search.greedy import PAPER_LAYERS, Order
 from taskvec.sites import Granularity
 
 Kind = Literal["vectors", "cma", "greedy", "random", "top"]

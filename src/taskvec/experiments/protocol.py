@@ -49,9 +49,6 @@ class Protocol:
         object.__setattr__(self, "tasks", tuple(tasks_of(self.groups[0].test)))
 
 
-PAPER_LAYERS = 17 / 32  # of all layers, that greedy random search searches
-
-
 def scenes_groups(seeds: Sequence[int]) -> tuple[Group, ...]:
     """Drawn scenes that no model was trained on, others for every seed, judged on those that nothing is chosen on."""
     judging = judging_split("scenes")

@@ -1,16 +1,15 @@
 """The state of an unfinished search in a file, so that the search goes on where it was stopped."""
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from taskvec import digests
 from taskvec.files import check_regular, difference, replacing
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that JSON can hold
@@ -32,7 +31,7 @@ class Memory:
         tensors, facts = state
         metadata = {"search": json.dumps({"of": self.of, **search}), "facts": json.dumps(facts)}
         with replacing(self.path) as path:
-            save_file(tensors, path, {**metadata, "digest": _digest(tensors, metadata)})
+            save_file(tensors, path, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
 
     def recall(self, search: dict[str, Any]) -> State | None:
         """The state that was kept, None where there is no file.
@@ -50,7 +49,7 @@ class Memory:
             kept, facts = json.loads(metadata["search"]), json.loads(metadata["facts"])
         except Exception as error:  # of the file's reader, or of JSON: whatever a damaged file brings about
             raise damaged(self.path, str(error)) from error
-        if digest != _digest(tensors, metadata):
+        if digest != digests.of_tensors(tensors, metadata):
             raise damaged(self.path, "its numbers are not those that were written")
         wanted = json.loads(json.dumps({"of": self.of, **search}))  # as it would come back: tuples are lists
         if kept != wanted:
@@ -68,12 +67,3 @@ def damaged(path: Path, problem: str) -> ValueError:
     """The error of a file that is not, or not only, what ``Memory.keep`` wrote."""
     problem = " ".join(problem.split())
     return ValueError(f"{path} does not hold the state of a search, or is damaged: {problem}; remove it to begin anew")
-
-
-def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """SHA-256 of all that a state says, 16 hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
