@@ -24,9 +24,10 @@ from torch import Tensor
 
 from taskvec import collect, draw_prompts, environment, load_data, metrics
 from taskvec.heads import Means, Patch
+from taskvec.models.interface import Variant
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
-from taskvec.objectives import Objective
+from taskvec.objectives import Objective, ObjectiveKind
 from taskvec.prompts import Prompts
 from taskvec.sites import Sites
 from taskvec.tasks import LOW_LIGHT
@@ -38,7 +39,8 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 def reference(model: MaeVqgan, sites: Sites, means: Means, prompts: Prompts) -> Losses:
     """Losses one by one, as the official code computes them."""
-    canvases = prompts.canvases(model.geometry)
+    canvases = model.geometry.canvases(prompts)
+    whole = model.variant(Variant(area="canvas"))
     metric = prompts.task.metric
 
     @torch.inference_mode()
@@ -48,7 +50,7 @@ def reference(model: MaeVqgan, sites: Sites, means: Means, prompts: Prompts) -> 
             canvas = canvases[item : item + 1]
             model.vqgan.encode(to_unit(canvas))
             codes = model(canvas, "query_only", Patch(sites, mask[None], means)).argmax(-1)
-            image = model.decode(codes, "query_only", "canvas")
+            image = whole.decode(codes, "query_only")
             truth = model.geometry.crop(canvas, "query_output")
             values.append(metrics.loss(metric, metrics.score(metric, image, truth)).float())
         return torch.cat(values)
@@ -59,8 +61,8 @@ def reference(model: MaeVqgan, sites: Sites, means: Means, prompts: Prompts) -> 
 def ways(model: MaeVqgan, sites: Sites, means: Means, prompts: Prompts) -> dict[str, Losses]:
     """Every way of evaluating masks, from the reference to a gradient by all sites at once."""
 
-    def objective(**options: Any) -> Objective:
-        return Objective(model, sites, means, [prompts], **options)
+    def objective(kind: ObjectiveKind = "pixel", **options: Any) -> Objective:
+        return Objective(model.variant(Variant(**options)), sites, means, [prompts], kind)
 
     def with_a_gradient(objective: Objective) -> Losses:
         return lambda masks, items: objective.differentiate(masks.float().mean(0), items)[0]

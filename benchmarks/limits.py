@@ -14,7 +14,7 @@ from pathlib import Path
 
 from taskvec import evaluate, load_data, load_model
 from taskvec.data import DataSet
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel, Variant
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import LOW_LIGHT, SEGMENTATION, TASKS, Task
 from taskvec.training.figures import UNSEEN_TASKS
@@ -25,9 +25,9 @@ def with_example_of(prompts: Prompts, other: Prompts) -> Prompts:
     return replace(prompts, support_input=other.support_input, support_output=other.support_output)
 
 
-def row(model: MaeVqgan, data: DataSet, task: Task, pairs: int, seed: int) -> list[str]:
+def row(model: PromptedModel, data: DataSet, task: Task, pairs: int, seed: int) -> list[str]:
     """Mean scores of one task."""
-    size = model.config.image_size
+    size = model.image_size
     prompts = draw_prompts(data, task, pairs, size, seed)
     other = draw_prompts(data, LOW_LIGHT if task.metric == "iou" else SEGMENTATION, pairs, size, seed)
     one_shot, query_only = evaluate.run(model, "one_shot"), evaluate.run(model, "query_only")
@@ -35,7 +35,7 @@ def row(model: MaeVqgan, data: DataSet, task: Task, pairs: int, seed: int) -> li
         (one_shot, prompts),
         (one_shot, with_example_of(prompts, other)),
         (query_only, prompts),
-        (evaluate.run(model, "one_shot", area="canvas"), prompts),
+        (evaluate.run(model.variant(Variant(area="canvas")), "one_shot"), prompts),
         (evaluate.copy_input(model), prompts),
         (evaluate.ceiling(model), prompts),
     ]

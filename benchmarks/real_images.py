@@ -23,7 +23,7 @@ from taskvec.data.pascal import FOLDS
 from taskvec.evaluate import Evaluation
 from taskvec.finding import find
 from taskvec.intervals import bounded, nested_interval
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel
 from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts, pairs_of
 from taskvec.tasks import INPAINTING, LOW_LIGHT, TASKS, Task, task_named
@@ -36,7 +36,9 @@ Cells = dict[str, dict[str, Any]]
 class Bench:
     """A model, the cells measured so far, and the task vectors found on the way."""
 
-    def __init__(self, model: MaeVqgan, out: Path, pairs: int, seed: int, roots: list[Path | None], *, bfloat16: bool):
+    def __init__(
+        self, model: PromptedModel, out: Path, pairs: int, seed: int, roots: list[Path | None], *, bfloat16: bool
+    ):
         self._model, self._out, self._pairs, self._seed = model, out, pairs, seed
         self._key = {"model": model.fingerprint(), "pairs_wanted": pairs, "seed": seed}
         self._key |= {"roots": [None if root is None else str(root.resolve()) for root in roots]}
@@ -53,7 +55,7 @@ class Bench:
         if all(f"{name} {task.name} {method}" in self.cells for method in wanted):
             return
         count = min(self._pairs, pairs_of(test))
-        prompts = draw_prompts(test, task, count, self._model.config.image_size, self._seed)
+        prompts = draw_prompts(test, task, count, self._model.image_size, self._seed)
         methods: dict[str, evaluate.Method] = {
             method: evaluate.method_named(self._model, method)
             for method in ("one_shot", "query_only", "copy_input", "ceiling")

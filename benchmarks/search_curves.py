@@ -30,7 +30,7 @@ from taskvec import collect, evaluate, load_data, load_model
 from taskvec.data.examples import partition
 from taskvec.finding import PARTITION_SEED, SHARES, statistics_prompts
 from taskvec.heads import Patch
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel, Variant
 from taskvec.objectives import Objective
 from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts
@@ -69,17 +69,17 @@ COLOURS = dict(
 )
 
 
-def run(model: MaeVqgan, task: Task, name: str, seed: int, *, bfloat16: bool) -> list[dict[str, Any]]:
+def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: bool) -> list[dict[str, Any]]:
     """A record of every checkpoint of one search."""
     items, kind, settings = SEARCHES[name]
-    data, size = load_data("scenes", "validation"), model.config.image_size
+    data, size = load_data("scenes", "validation"), model.image_size
     parts = partition(data, SHARES, PARTITION_SEED)
     means = collect(model, [statistics_prompts(model, data, task, BEST)]).means([task.name])
     sites = model.sites()
     searched = draw_prompts(parts[1], task, items, size, 0)
-    objective = Objective(model, sites, means, [searched], kind, bfloat16=bfloat16)  # pyright: ignore[reportArgumentType]
+    objective = Objective(model.variant(Variant(bfloat16=bfloat16)), sites, means, [searched], kind)  # pyright: ignore[reportArgumentType]
     held_out = draw_prompts(parts[2], task, BEST.held_out, size, 0)
-    judge = Objective(model, sites, means, [held_out], "pixel", bfloat16=bfloat16)
+    judge = Objective(model.variant(Variant(bfloat16=bfloat16)), sites, means, [held_out], "pixel")
     queries = draw_prompts(load_data("scenes", "test"), task, TEST_QUERIES, size, 0)
     if isinstance(settings, RelaxedSettings):
         each = COST_OF_A_GRADIENT * settings.items

@@ -28,7 +28,7 @@ from workload import model_of
 @torch.inference_mode()
 def forward(model: MaeVqgan, prompts: Prompts) -> None:
     """One-shot runs, and the model's fingerprint, which belongs to the statistics."""
-    for chunk in prompts.canvases(model.geometry).split(BATCH):
+    for chunk in model.geometry.canvases(prompts).split(BATCH):
         model(chunk, "one_shot")
     model.fingerprint()
 

@@ -20,9 +20,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import draw_prompts, environment, load_data
-from taskvec.canvas import VIEWS, ViewName
 from taskvec.heads import Means, Patch
-from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
+from taskvec.models.interface import VIEWS, Area, Variant, ViewName
+from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.tasks import LOW_LIGHT
 from workload import model_of
 
@@ -34,20 +34,22 @@ def ways(model: MaeVqgan, images: int) -> dict[tuple[ViewName, str], Callable[[i
     """Answers to the first of the same prompts in every view, by what is decoded."""
     sites, tensors = model.sites("quadrant"), {}
     for stack, index in sites.index.items():
-        tensors[stack] = torch.randn(1, *index.shape, model.head_width(stack))
+        tensors[stack] = torch.randn(1, *index.shape, model.stacks[stack].head_dim)
     means = Means(tensors, model.fingerprint())
     patches = {"one_shot": None, "query_only": Patch(sites, sites.sample(1, SITES), means)}
     prompts = draw_prompts(load_data("scenes", "validation"), LOW_LIGHT, images, model.config.image_size, 0)
-    canvases = prompts.canvases(model.geometry).to(model.device)
+    canvases = model.geometry.canvases(prompts).to(model.device)
 
-    def way(view: ViewName, area: DecodeArea | None) -> Callable[[int], object]:
+    def way(view: ViewName, area: Area | None) -> Callable[[int], object]:
+        decoder = model.variant(Variant(area=area))
+
         def run(count: int) -> object:
             codes = model(canvases[:count], view, patches[view]).argmax(-1)
-            return codes if area is None else model.decode(codes, view, area)
+            return codes if area is None else decoder.decode(codes, view)
 
         return run
 
-    areas: tuple[DecodeArea | None, ...] = (None, *get_args(DecodeArea))
+    areas: tuple[Area | None, ...] = (None, *get_args(Area))
     return {(view, area or "model"): way(view, area) for area in areas for view in VIEWS}
 
 

@@ -79,7 +79,7 @@ def small_prompts(small_model: MaeVqgan) -> list[Prompts]:
 
 @pytest.fixture(scope="session")
 def canvases(small_model: MaeVqgan, small_prompts: list[Prompts]) -> Tensor:
-    return torch.cat([prompts.canvases(small_model.geometry) for prompts in small_prompts])
+    return torch.cat([small_model.geometry.canvases(prompts) for prompts in small_prompts])
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from taskvec import metrics
-from taskvec.canvas import ViewName
 from taskvec.heads import Means, Patch, recording
 from taskvec.models.checkpoints import from_official
-from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
+from taskvec.models.interface import ViewName
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, negative_log_likelihood
 from taskvec.models.pretrained import parse
 from taskvec.search.reinforce import advantages, surrogate
 from taskvec.sites import Granularity
@@ -78,7 +78,7 @@ def main() -> None:
         recorded = golden[f"{name}/decoded_u8"]
         images = model.geometry.crop(decoded, "query_output")
         own = model.query_output_logits(logits, view)
-        nll = metrics.negative_log_likelihood(own, model.target_codes(golden["canvas_u8"]))
+        nll = negative_log_likelihood(own, model.target_codes(golden["canvas_u8"]))
         cells = [
             f"{difference(logits, golden[f'{name}/logits']):.1e}",
             str(int((codes != golden[f"{name}/codes"]).sum())),

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 import evaluation_speed
-from taskvec.canvas import QUADRANTS
 from taskvec.heads import Means
+from taskvec.models.canvas import QUADRANTS
+from taskvec.models.interface import Variant
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
 from taskvec.prompts import Prompts
@@ -34,11 +35,11 @@ def test_reference_and_exact_losses_are_the_recorded_ones(
     golden_means: Means,
 ) -> None:
     prompts = _recorded_prompts(golden, golden_model, task)
-    assert torch.equal(prompts.canvases(golden_model.geometry), golden["canvas_u8"])
+    assert torch.equal(golden_model.geometry.canvases(prompts), golden["canvas_u8"])
     sites = golden_model.sites(granularity)
     masks = golden[f"zs/{granularity}/sample"].bool().expand(2, -1)
     reference = evaluation_speed.reference(golden_model, sites, golden_means, prompts)
-    objective = Objective(golden_model, sites, golden_means, [prompts], area="canvas")
+    objective = Objective(golden_model.variant(Variant(area="canvas")), sites, golden_means, [prompts])
     expected = sign * golden[f"zs/{granularity}/{metric}"].float()
     for losses in (reference(masks, torch.arange(2)), objective(masks, torch.arange(2))):
         torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)

@@ -7,8 +7,8 @@ import torch
 
 import records
 from taskvec import evaluate
-from taskvec.canvas import ViewName
 from taskvec.data.scenes import Scenes
+from taskvec.models.interface import ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.provenance import Combination, Former, Term
@@ -91,7 +91,7 @@ def test_the_ceiling_of_a_canvas_tokenizer_is_decoded_as_a_canvas(
     canvases = golden["canvas_u8"]
     decoded = golden_model.decode_canvas(golden["vae_target_codes"].long(), "one_shot")
     expected = golden_model.geometry.crop(decoded, "query_output")
-    assert torch.equal(evaluate.ceiling(golden_model)(canvases), expected)
+    assert torch.equal(golden_model.reconstruct(canvases), expected)
 
 
 def test_methods_by_name(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
@@ -107,7 +107,7 @@ def test_methods_by_name(small_model: MaeVqgan, small_prompts: list[Prompts]) ->
 def test_vectors_are_patched_with_or_without_the_example(tiny: MaeVqgan, tmp_path: Path) -> None:
     prompts = draw_prompts(Scenes("test"), SEGMENTATION, 4, tiny.config.image_size, seed=0)
     sites = tiny.sites("layer")
-    zeros = {stack: torch.zeros(*index.shape, tiny.head_width(stack)) for stack, index in sites.index.items()}
+    zeros = {stack: torch.zeros(*index.shape, tiny.stacks[stack].head_dim) for stack, index in sites.index.items()}
     vectors = TaskVectors.select(tiny, sites, sites.mask([0]), zeros, task="t", metric="mse", found=None)
     vectors.save_pretrained(tmp_path)
     views: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
@@ -129,7 +129,5 @@ def test_a_composed_task_is_scored_as_its_output_is(small_model: MaeVqgan) -> No
     changed = (composed.query_input != plain.query_input).any(-1)
     assert not composed.query_input[changed].any()
     assert changed.any((1, 2)).all()
-    truth = evaluate.evaluate(
-        small_model, lambda canvases: small_model.geometry.crop(canvases, "query_output"), composed
-    )
+    truth = evaluate.evaluate(small_model, lambda batch: torch.from_numpy(batch.query_output), composed)
     assert truth.scores.tolist() == [1.0] * 6

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from taskvec.canvas import VIEWS, View, ViewName
-from taskvec.heads import Means, Patch, intercept, recording
+from taskvec.heads import Means, Patch, intercept, recording, run
+from taskvec.models.canvas import View
+from taskvec.models.interface import VIEWS, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.sites import GRANULARITIES, Granularity
 
@@ -38,10 +39,10 @@ def _own(model: MaeVqgan, canvases: Tensor) -> Means:
 def test_recorded_contributions(golden: dict[str, Tensor], golden_model: MaeVqgan) -> None:
     with recording(golden_model) as recorded:
         golden_model(golden["canvas_u8"], "one_shot")
-    for stack, projections in golden_model.projections().items():
-        for layer, module in enumerate(projections.modules):
+    for stack, taps in golden_model.taps().items():
+        for layer, module in enumerate(tap.module for tap in taps):
             assert isinstance(module, nn.Linear)
-            weight = module.weight.unflatten(1, (projections.heads, -1))
+            weight = module.weight.unflatten(1, (golden_model.stacks[stack].heads, -1))
             contribution = torch.einsum("bthd,ohd->btho", recorded[stack][layer], weight) + module.bias
             expected = golden[f"acts/{stack}.{layer}"]
             torch.testing.assert_close(contribution[0], expected, rtol=0, atol=1e-5)
@@ -94,7 +95,7 @@ def test_a_patch_sets_the_head_output_itself(small_model: MaeVqgan, small_means:
     mask = sites.mask([5])  # encoder, layer 1, head 1
     patch = Patch(sites, mask[None], small_means.map(lambda mean: mean[:1]))
     view = small_model.view("query_only")
-    with patch.applied(small_model, view), recording(small_model) as recorded:
+    with patch.applied(small_model, small_model.locations(view)), recording(small_model) as recorded:
         small_model(canvases, view)
     patched = recorded["encoder"][1][:, :, 1]
     expected = small_means["encoder"][0, 1, 1, view.encoder_tokens]
@@ -107,7 +108,7 @@ def test_query_only_sites_apply_in_a_one_shot_run_at_the_same_canvas_tokens(
     sites = small_model.sites("head", ["encoder"])
     patch = Patch(sites, sites.mask([0])[None], small_means.map(lambda mean: mean[:1]))
     view = small_model.view("one_shot")
-    with patch.applied(small_model, view), recording(small_model) as recorded:
+    with patch.applied(small_model, small_model.locations(view)), recording(small_model) as recorded:
         small_model(canvases, view)
     with recording(small_model) as plain:
         small_model(canvases, view)
@@ -126,7 +127,7 @@ def test_a_patch_that_is_never_reached_is_refused(small_model: MaeVqgan, small_m
     patch = Patch(sites, sites.mask([0])[None], small_means.map(lambda mean: mean[:1]))
     with (
         pytest.raises(RuntimeError, match="did not reach"),
-        patch.applied(small_model, small_model.view("query_only")),
+        patch.applied(small_model, small_model.locations("query_only")),
     ):
         pass
 
@@ -135,8 +136,8 @@ def test_a_patch_in_the_wrong_view_is_refused(small_model: MaeVqgan, small_means
     sites = small_model.sites("head")
     patch = Patch(sites, sites.mask([0])[None], small_means.map(lambda mean: mean[:1]))
     with (
-        pytest.raises(ValueError, match="the encoder ran on 13 tokens, but the view of the patch has 5"),
-        patch.applied(small_model, small_model.view("query_only")),
+        pytest.raises(ValueError, match="the encoder ran on 13 tokens, but the items of the patch have 5"),
+        patch.applied(small_model, small_model.locations("query_only")),
     ):
         small_model(canvases, "one_shot")
 
@@ -172,7 +173,7 @@ def test_the_model_is_restored_even_after_an_exception(
     before = small_model(canvases, "query_only")
 
     def interrupted() -> None:
-        with patch.applied(small_model, small_model.view("query_only")):
+        with patch.applied(small_model, small_model.locations("query_only")):
             small_model(canvases, "query_only")
             raise ZeroDivisionError
 
@@ -240,14 +241,18 @@ def test_a_block_that_is_open_in_one_thread_is_none_in_another(
 ) -> None:
     patch, view = _single_patches(small_model, small_means)[0], small_model.view("query_only")
     plain, patched = small_model(canvases, view), small_model(canvases, view, patch)
-    with ThreadPoolExecutor(1) as pool, patch.applied(small_model, view), recording(small_model) as recorded:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        patch.applied(small_model, small_model.locations(view)),
+        recording(small_model) as recorded,
+    ):
         assert torch.equal(pool.submit(small_model, canvases, view).result(), plain)
         assert recorded == {"encoder": [], "decoder": []}
         assert torch.equal(small_model(canvases, view), patched)
     opened, closed = Event(), Event()
 
     def other() -> Tensor:
-        with patch.applied(small_model, view):
+        with patch.applied(small_model, small_model.locations(view)):
             opened.set()
             closed.wait()
             return small_model(canvases, view)
@@ -256,7 +261,7 @@ def test_a_block_that_is_open_in_one_thread_is_none_in_another(
         answer = pool.submit(other)
         opened.wait()
         assert torch.equal(small_model(canvases, view), plain)
-        with pytest.raises(ZeroDivisionError), patch.applied(small_model, view):
+        with pytest.raises(ZeroDivisionError), patch.applied(small_model, small_model.locations(view)):
             raise ZeroDivisionError  # which takes away nobody else's
         closed.set()
         assert torch.equal(answer.result(), patched)
@@ -270,7 +275,7 @@ def test_a_patch_that_only_another_thread_would_reach_is_refused(
     with (
         ThreadPoolExecutor(1) as pool,
         pytest.raises(RuntimeError, match=r"did not reach .* in another thread, where a patch has no effect"),
-        patch.applied(small_model, view),
+        patch.applied(small_model, small_model.locations(view)),
     ):
         pool.submit(small_model, canvases, view).result()
 
@@ -282,7 +287,7 @@ def test_asynchronous_tasks_of_one_thread_do_not_see_each_other(
     patches, view = _single_patches(small_model, small_means), small_model.view("query_only")
 
     async def answer(patch: Patch) -> list[Tensor]:
-        with patch.applied(small_model, view):
+        with patch.applied(small_model, small_model.locations(view)):
             await asyncio.sleep(0.01)
             here = small_model(canvases, view)
             return [here, await asyncio.to_thread(small_model, canvases, view)]
@@ -299,8 +304,8 @@ def test_patches_nest(small_model: MaeVqgan, small_means: Means, canvases: Tenso
     """The inner one comes last, and the outer one stays when it has ended."""
     outer, inner = _single_patches(small_model, small_means)[1:3]
     view = small_model.view("query_only")
-    with outer.applied(small_model, view):
-        with inner.applied(small_model, view), recording(small_model) as recorded:
+    with outer.applied(small_model, small_model.locations(view)):
+        with inner.applied(small_model, small_model.locations(view)), recording(small_model) as recorded:
             small_model(canvases, view)
         assert torch.equal(small_model(canvases, view), small_model(canvases, view, outer))
     for stack in recorded:
@@ -319,13 +324,13 @@ def test_a_pass_that_backward_repeats_is_patched_as_it_was(
 ) -> None:
     """Gradient checkpointing runs the model again in the backward pass, which opens its own block."""
     sites, view = small_model.sites("quadrant"), small_model.view("query_only")
-    embedded = small_model.embed(canvases, view)
+    items = small_model._items(small_model.embed(canvases, view), view)
     gradients = []
     for checkpointed in (False, True):
         shares = torch.full((1, len(sites)), 0.3, requires_grad=True)
         patch = Patch(sites, shares, small_means.map(lambda mean: mean[:1]))
-        run = partial(checkpoint, small_model.predict, use_reentrant=False) if checkpointed else small_model.predict
-        gradients.append(torch.autograd.grad(run(embedded, view, patch).square().mean(), shares)[0])
+        way = partial(checkpoint, run, use_reentrant=False) if checkpointed else run
+        gradients.append(torch.autograd.grad(way(small_model, items, patch).square().mean(), shares)[0])
     assert gradients[0].count_nonzero() > 20
     assert torch.equal(*gradients)
 
@@ -347,9 +352,7 @@ def test_a_selected_position_that_the_run_does_not_have_is_refused(
         index for index, name in enumerate(sites.names)
         if name.layer == 1 and name.head in (None, 2) and name.region in (None, "support_input")
     )  # fmt: skip
-    message = (
-        rf"a position that the run does not have: encoder, layer 1, head [02], {place} is not in the view query_only"
-    )
+    message = rf"a position that the run does not have: encoder, layer 1, head [02], {place}: choose sites of the view"
     for mask in (sites.mask([site])[None], sites.mask([site])[None].float()):
         patch = Patch(sites, mask, one_task)
         expected = message if mask.dtype == torch.bool else "that the run does not have: encoder, layer 0"
@@ -371,7 +374,9 @@ def test_a_view_without_some_of_the_selected_positions_is_refused(
     fewer = View(whole.encoder_tokens[:-1], whole.decoder_tokens, "cut")
     patch = Patch(sites, sites.mask(range(len(sites)))[None], small_means.map(lambda mean: mean[:1]))
     last = int(geometry.region_tokens("query_input")[-1])
-    with pytest.raises(ValueError, match=rf"head 0, token {last} \(query_input\) is not in the view cut"):
+    with pytest.raises(
+        ValueError, match=rf"head 0, token {last} \(query_input\): choose sites"
+    ):
         small_model(canvases, fewer, patch)
 
 

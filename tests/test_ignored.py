@@ -10,7 +10,7 @@ from PIL import Image
 from taskvec import evaluate, metrics
 from taskvec.data.folder import Folder
 from taskvec.data.scenes import Scenes
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.mae_vqgan import CodeTargets, MaeVqgan, negative_log_likelihood
 from taskvec.objectives import Objective
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.statistics import collect
@@ -57,7 +57,7 @@ def test_the_border_is_neither_object_nor_background(prompts: Prompts) -> None:
 def test_an_evaluation_does_not_count_it(tiny: MaeVqgan, prompts: Prompts) -> None:
     assert prompts.query_ignored is not None
     answer = torch.from_numpy(np.where(prompts.query_ignored[..., None], np.uint8(255), prompts.query_output))
-    result = evaluate.evaluate(tiny, lambda canvases: answer[: len(canvases)], prompts)
+    result = evaluate.evaluate(tiny, lambda batch: answer[: len(batch)], prompts)
     assert result.scores.tolist() == [1.0] * 6
     rows = prompts.take(np.array([2, 0]))
     assert rows.query_ignored is not None
@@ -74,7 +74,7 @@ def test_a_search_does_not_count_it(tiny: MaeVqgan, prompts: Prompts, kind: str)
     losses = Objective(tiny, sites, means, [prompts], kind)  # pyright: ignore[reportArgumentType]
     masks, items = sites.sample(rows=6, share=0.2), torch.arange(6)
     first = losses(masks, items)
-    counted = losses._counted(items)
+    counted = tiny.targets(prompts).counted
     assert counted is not None
     assert counted.shape == (6, 16)
     assert ((counted > 0) & (counted < 1)).any()
@@ -85,13 +85,14 @@ def test_a_search_does_not_count_it(tiny: MaeVqgan, prompts: Prompts, kind: str)
         losses._targets = torch.where(everywhere, 255 - losses._targets, losses._targets)
         torch.testing.assert_close(losses(masks, items), first)
     else:
-        losses._targets = torch.where(counted > 0, losses._targets, (losses._targets + 1) % 1024)
+        codes = losses._targets.codes
+        losses._targets = CodeTargets(torch.where(counted > 0, codes, (codes + 1) % 1024), counted)
         torch.testing.assert_close(losses(masks, items), first)
 
 
 def test_without_anything_ignored_nothing_changes(tiny: MaeVqgan) -> None:
     logits, codes = torch.randn(2, 16, 9, generator=torch.Generator().manual_seed(0)), torch.arange(32).view(2, 16) % 9
     torch.testing.assert_close(
-        metrics.negative_log_likelihood(logits, codes, torch.ones(2, 16)),
-        metrics.negative_log_likelihood(logits, codes),
+        negative_log_likelihood(logits, codes, torch.ones(2, 16)),
+        negative_log_likelihood(logits, codes),
     )

@@ -21,7 +21,7 @@ from taskvec.tasks import IDENTITY
 kind, gradient, counts = sys.argv[1], sys.argv[2] == "gradient", [int(count) for count in sys.argv[3:]]
 model = load_model("tiny")
 sites = model.sites("quadrant")
-zeros = {stack: torch.zeros(1, *index.shape, model.head_width(stack)) for stack, index in sites.index.items()}
+zeros = {stack: torch.zeros(1, *index.shape, model.stacks[stack].head_dim) for stack, index in sites.index.items()}
 means = Means(zeros, model.fingerprint())
 prompts = draw_prompts(load_data("scenes", "validation"), IDENTITY, 1, model.config.image_size, 0)
 peaks = []
@@ -50,27 +50,26 @@ def test_a_row_needs_what_it_is_said_to(kind: str, gradient: bool, counts: tuple
     ran = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
     first, second = json.loads(ran.stdout)
     measured = (second - first) / (counts[1] - counts[0])
-    said = memory.row_bytes(tiny, "query_only", None, kind == "pixel", gradient)
+    said = tiny.cost("query_only", answers=kind == "pixel", gradient=gradient).bytes
     assert 0.8 * measured < said < 2 * measured  # allocators round as they like
 
 
 def test_rows_are_as_many_as_fit(tiny: MaeVqgan, monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = (tiny, "query_only", None, True, False)
-    each = memory.row_bytes(*setting)
-    for free, rows in ((0, 1), (each, 1), (10 * each, 5)):
+    cost = tiny.cost("query_only", answers=True, gradient=False)
+    for free, rows in ((0, 1), (cost.bytes, 1), (10 * cost.bytes, 5)):
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
-        assert memory.rows_of_a_pass(*setting) == rows
+        assert memory.rows_of_a_pass(torch.device("cpu"), cost) == rows
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2**50)
-    most = memory.rows_of_a_pass(*setting)
+    most = memory.rows_of_a_pass(torch.device("cpu"), cost)
     assert most == memory.PROCESSOR_TOKENS // (17 + 33)
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
-    assert memory.rows_of_a_pass(*setting) == most
+    assert memory.rows_of_a_pass(torch.device("cpu"), cost) == most
 
 
 def test_a_gradient_needs_more_and_so_do_more_tokens(tiny: MaeVqgan) -> None:
-    plain = memory.row_bytes(tiny, "query_only", None, False, False)
-    assert memory.row_bytes(tiny, "query_only", None, False, True) > 2 * plain
-    assert memory.row_bytes(tiny, "one_shot", None, False, False) > plain
+    plain = tiny.cost("query_only", answers=False, gradient=False).bytes
+    assert tiny.cost("query_only", answers=False, gradient=True).bytes > 2 * plain
+    assert tiny.cost("one_shot", answers=False, gradient=False).bytes > plain
 
 
 def test_free_memory_is_at_most_what_the_control_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

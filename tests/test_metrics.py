@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec import metrics
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.mae_vqgan import MaeVqgan, negative_log_likelihood
 
 
 @pytest.mark.parametrize("run", ["oneshot", "zs/none", "zs/head", "zs/quadrant", "zs/token"])
@@ -19,7 +19,7 @@ def test_recorded_scores(run: str, golden: dict[str, Tensor], golden_model: MaeV
     torch.testing.assert_close(iou, golden[f"{run}/iou"].float(), rtol=0, atol=5e-4)  # a few of 12,321 pixels
     torch.testing.assert_close(mse, golden[f"{run}/mse"].float(), rtol=0, atol=5e-4)
     logits = golden_model.query_output_logits(golden[f"{run}/logits"], view)
-    nll = metrics.negative_log_likelihood(logits, golden_model.target_codes(golden["canvas_u8"]))
+    nll = negative_log_likelihood(logits, golden_model.target_codes(golden["canvas_u8"]))
     torch.testing.assert_close(nll, golden[f"{run}/nll"].float(), rtol=0, atol=1e-5)
 
 

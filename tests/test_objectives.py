@@ -6,7 +6,8 @@ from torch import Tensor
 
 from taskvec import metrics
 from taskvec.heads import Means, Patch
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import Variant
+from taskvec.models.mae_vqgan import MaeVqgan, negative_log_likelihood
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts
 from taskvec.sites import Granularity
@@ -27,12 +28,12 @@ def test_losses_are_those_of_the_runs_one_by_one(
     for row, item in enumerate(items.tolist()):
         task, place = divmod(item, 6)
         prompts = small_prompts[task][place : place + 1]
-        canvas = prompts.canvases(small_model.geometry)
+        canvas = small_model.geometry.canvases(prompts)
         patch = Patch(sites, masks[row : row + 1], small_means, torch.tensor([task]))
         logits = small_model(canvas, "query_only", patch)
         if kind == "token":
             own = small_model.query_output_logits(logits, "query_only")
-            expected = metrics.negative_log_likelihood(own, small_model.target_codes(canvas))
+            expected = negative_log_likelihood(own, small_model.target_codes(canvas))
         else:
             images = small_model.decode(logits.argmax(-1), "query_only")
             metric = prompts.task.metric
@@ -72,7 +73,7 @@ def test_bfloat16_is_close(small_model: MaeVqgan, small_means: Means, small_prom
     sites = small_model.sites("head")
     masks, items = _masks(len(sites), 12), torch.arange(12)
     exact, quick = (
-        Objective(small_model, sites, small_means, small_prompts, "token", bfloat16=fast)(masks, items)
+        Objective(small_model.variant(Variant(bfloat16=fast)), sites, small_means, small_prompts, "token")(masks, items)
         for fast in (False, True)
     )
     assert not torch.equal(exact, quick)
@@ -85,7 +86,8 @@ def test_fused_attention_is_equal_but_for_rounding(
     sites = small_model.sites("head")
     masks, items = _masks(len(sites), 12), torch.arange(12)
     exact, fused = (
-        Objective(small_model, sites, small_means, small_prompts, "token", fused=fused) for fused in (False, True)
+        Objective(small_model.variant(Variant(fused=fused)), sites, small_means, small_prompts, "token")
+        for fused in (False, True)
     )
     torch.testing.assert_close(fused(masks, items), exact(masks, items), rtol=1e-5, atol=1e-5)
     gradients = [each.differentiate(torch.full((len(sites),), 0.4), items)[1] for each in (exact, fused)]

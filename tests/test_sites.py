@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from taskvec.canvas import CanvasGeometry
+from taskvec.models.canvas import CanvasGeometry
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.sites import GRANULARITIES, Granularity, Sites, StackShape
+from taskvec.sites import GRANULARITIES, Granularity, Sites, StackLayout
 
 
 @pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])
@@ -37,15 +37,13 @@ def test_counts(granularity: Granularity, count: int, golden_model: MaeVqgan) ->
 
 def test_the_published_model_has_as_many_sites_as_the_paper_says() -> None:
     geometry = CanvasGeometry(224, 111, 16)
-    view, regions = geometry.view("query_only"), geometry.token_regions()
-    shapes = {
-        "encoder": StackShape(24, 16, regions, view.encoder_tokens),
-        "decoder": StackShape(8, 16, regions, view.decoder_tokens),
-    }
-    assert len(Sites.group(shapes, "quadrant", ["encoder"])) == 768
-    assert len(Sites.group(shapes, "quadrant", ["decoder"])) == 384
-    assert len(Sites.group(shapes, "head", ["encoder", "decoder"])) == 512
-    assert len(Sites.group(shapes, "layer", ["encoder", "decoder"])) == 32
+    view, places = geometry.view("query_only"), geometry.places()
+    layouts = {"encoder": StackLayout(24, 16, 64, places), "decoder": StackLayout(8, 16, 32, places)}
+    searched = {stack: view.tokens(stack) for stack in layouts}
+    assert len(Sites.group(layouts, searched, "quadrant", ["encoder"])) == 768
+    assert len(Sites.group(layouts, searched, "quadrant", ["decoder"])) == 384
+    assert len(Sites.group(layouts, searched, "head")) == 512
+    assert len(Sites.group(layouts, searched, "layer", ["encoder", "decoder"])) == 32
 
 
 @given(
@@ -59,9 +57,9 @@ def test_sites_partition_the_searched_positions(
     granularity: Granularity, layers: int, heads: int, half: int, stacks: tuple[str, ...]
 ) -> None:
     geometry = CanvasGeometry(4 * half, 2 * half, 2)
-    view, regions = geometry.view("query_only"), geometry.token_regions()
-    shapes = {stack: StackShape(layers, heads, regions, view.tokens(stack)) for stack in ("encoder", "decoder")}
-    sites = Sites.group(shapes, granularity, stacks)
+    view, places = geometry.view("query_only"), geometry.places()
+    layouts = {stack: StackLayout(layers, heads, 4, places) for stack in ("encoder", "decoder")}
+    sites = Sites.group(layouts, {stack: view.tokens(stack) for stack in layouts}, granularity, stacks)
     seen = torch.cat([index.flatten() for index in sites.index.values()])
     assert torch.equal(seen[seen >= 0].unique(), torch.arange(len(sites)))
     for stack, index in sites.index.items():

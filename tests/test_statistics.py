@@ -48,7 +48,7 @@ def test_collected_statistics_are_those_of_the_head_outputs(
     view = small_model.view("one_shot")
     for prompts in small_prompts:
         with recording(small_model) as recorded:
-            small_model(prompts.canvases(small_model.geometry), view)
+            small_model(small_model.geometry.canvases(prompts), view)
         own = statistics.tasks[prompts.task.name]
         assert own.count == 6
         assert isinstance(own.prompts, Drawn)

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from taskvec.canvas import CanvasGeometry, Region
 from taskvec.images import resize
+from taskvec.models.canvas import CanvasGeometry, Region
 from taskvec.tasks import COLORIZATION, SEGMENTATION, TASKS, Source, Task, dark, grey, hole, mask, task_named
 
 GEOMETRY = CanvasGeometry(224, 111, 16)

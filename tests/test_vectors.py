@@ -19,9 +19,9 @@ from torch import Tensor
 import records
 from taskvec import digests
 from taskvec import vectors as module
-from taskvec.canvas import VIEWS, ViewName
 from taskvec.files import digest
 from taskvec.heads import Means, Patch, recording
+from taskvec.models.interface import VIEWS, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.provenance import Combination, Term, images_of
 from taskvec.vectors import TaskVectors, read_config
@@ -46,8 +46,9 @@ def test_they_patch_as_the_searched_mask_does(
     patch = Patch(sites, sites.mask([0, 5, 9])[None], small_means.map(lambda mean: mean[:1]))
     expected = small_model(canvases, "query_only", patch)
     assert torch.equal(small_model(canvases, "query_only", vectors.patch), expected)
-    with vectors.applied() as model:
-        assert torch.equal(model(canvases, "query_only"), expected)
+    items = small_model._items(small_model.embed(canvases, "query_only"), small_model.view("query_only"))
+    with vectors.applied(items) as model:
+        assert torch.equal(model.run(items), expected)
     assert not torch.equal(small_model(canvases, "query_only"), expected)
     assert vectors.sites == tuple(sites.names[i] for i in (0, 5, 9))
 
@@ -168,8 +169,9 @@ def test_just_the_chosen_positions_are_replaced_in_either_view(
 ) -> None:
     """By what went into the patch and what came out of it in the same run, position by position of the canvas."""
     vectors = _vectors(small_model, small_means, chosen=(0, 5, 9, 16, 19, 24))
-    with recording(small_model) as before, vectors.applied(view) as model, recording(model) as after:
-        model(canvases, view)
+    items = small_model._items(small_model.embed(canvases, view), small_model.view(view))
+    with recording(small_model) as before, vectors.applied(items) as model, recording(model) as after:
+        model.run(items)
     for stack, mean in vectors.means.items():
         tokens = small_model.view(view).tokens(stack)
         z, replaced = torch.stack(before[stack], 1), torch.stack(after[stack], 1)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taskvec.analysis import taskness
     from taskvec.data import load_data
     from taskvec.finding import FindSettings, SearchInterrupted, find, find_all
-    from taskvec.heads import Means, Patch
+    from taskvec.heads import Means, Patch, run
     from taskvec.models import load_model
     from taskvec.presets import PRESETS
     from taskvec.prompts import draw_prompts
@@ -42,6 +42,7 @@ __all__ = [
     "find_all",
     "load_data",
     "load_model",
+    "run",
     "taskness",
 ]
 
@@ -64,6 +65,7 @@ _HOMES = {
     "find_all": "finding",
     "load_data": "data",
     "load_model": "models",
+    "run": "heads",
     "taskness": "analysis",
 }
 

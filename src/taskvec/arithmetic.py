@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel
 from taskvec.provenance import Combination
 from taskvec.tasks import METRICS, Metric
 from taskvec.vectors import TaskVectors
@@ -24,7 +24,7 @@ OPERATORS: dict[type[ast.operator | ast.unaryop], Callable[..., Any]] = {
 }
 
 
-def combine(expression: str, model: MaeVqgan, root: Path = Path(), metric: str | None = None) -> TaskVectors:
+def combine(expression: str, model: PromptedModel, root: Path = Path(), metric: str | None = None) -> TaskVectors:
     """The task vectors that an expression makes of those in the directories of ``root`` that it names.
 
     ``metric`` is that of the outputs: ``iou`` if any vectors that are not subtracted have it, else ``mse``, where it is

@@ -1,51 +1,24 @@
 """What ``taskvec info`` says."""
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from taskvec.canvas import VIEWS
 from taskvec.files import read_json
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel
 from taskvec.provenance import Combination, Drawn, Former, Provenance, Search
 from taskvec.sites import GRANULARITIES
 from taskvec.vectors import CONFIG, TENSORS, read_config
 
 
-def describe_model(model: MaeVqgan) -> dict[str, Any]:
-    """Architecture, parameters, operations per canvas in GFLOP as torch counts them, fingerprint and licence."""
-    parameters = sum(p.numel() for p in model.parameters())
-    tokenizer = sum(p.numel() for p in model.vqgan.parameters())
+def describe_model(model: PromptedModel) -> dict[str, Any]:
+    """Architecture, parameters, operations, sites, fingerprint and licence."""
     return {
-        "architecture": asdict(model.config),
-        "parameters": parameters,
-        "parameters_without_tokenizer": parameters - tokenizer,
+        **model.describe(),
         "sites": {granularity: len(model.sites(granularity)) for granularity in GRANULARITIES},
-        "gflop": gigaflops(model),
         "fingerprint": model.fingerprint(),
         "licence": model.licence or "not stated",
     }
-
-
-@torch.inference_mode()
-def gigaflops(model: MaeVqgan) -> dict[str, float]:
-    """GFLOP for one canvas: the transformer in each view, and the decoding of a whole canvas or of one quadrant."""
-    size, grid = model.config.canvas_size, model.geometry.grid
-    canvas = torch.zeros(1, size, size, 3, dtype=torch.uint8, device=model.device)
-    counted = {}
-    for view in VIEWS:
-        with FlopCounterMode(display=False) as counter:
-            model(canvas, view)
-        counted[view] = counter.get_total_flops() / 1e9
-    for name, side in (("decode_canvas", grid), ("decode_quadrant", grid // 2)):
-        with FlopCounterMode(display=False) as counter:
-            model.vqgan.decode(torch.zeros(1, side, side, dtype=torch.int64, device=model.device))
-        counted[name] = counter.get_total_flops() / 1e9
-    return counted
 
 
 def holds_vectors(directory: str | Path) -> bool:

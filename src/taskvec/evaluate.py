@@ -6,23 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import Float
 
-from taskvec import metrics
-from taskvec.canvas import VIEWS, View, ViewName
+from taskvec import heads, metrics
 from taskvec.heads import Patch
 from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
-from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
+from taskvec.models.interface import VIEWS, Pixels, PromptedModel, ViewName
 from taskvec.names import choose_from
 from taskvec.prompts import Prompts
 from taskvec.provenance import images_of
 from taskvec.tasks import Images
 from taskvec.vectors import TaskVectors, VectorsConfig
 
-Pixels = UInt8[Tensor, "n size size 3"]
-Method = Callable[[UInt8[Tensor, "n canvas canvas 3"]], Pixels]
+Method = Callable[[Prompts], Pixels]
 
 BATCH = 64
 # before a directory, name the methods of the task vectors in it, by the view in which they are patched
@@ -120,39 +117,51 @@ def _detail(evaluations: Sequence[Evaluation]) -> Interval | None:
     return bounded(nested_interval(errors, groups), "mse") if errors else None
 
 
-def run(model: MaeVqgan, view: ViewName | View, patch: Patch | None = None, area: DecodeArea | None = None) -> Method:
+def run(model: PromptedModel, view: ViewName, patch: Patch | None = None) -> Method:
     """The model's own answer in a view, patched or not (a patch of one row, the same for every prompt)."""
 
-    def method(canvases: Tensor) -> Pixels:
-        return model.decode(model(canvases, view, patch).argmax(-1), view, area)
+    def method(prompts: Prompts) -> Pixels:
+        items = model.prepare(prompts, view)
+        return model.answers(heads.run(model, items, patch), items)
 
     return method
 
 
-def copy_input(model: MaeVqgan) -> Method:
+def copy_input(model: PromptedModel) -> Method:
     """The query input as the answer."""
-    return lambda canvases: model.geometry.crop(canvases, "query_input")
+    return lambda prompts: torch.from_numpy(prompts.query_input)
 
 
-def ceiling(model: MaeVqgan) -> Method:
-    """The tokenizer's reconstruction of the truth: what perfect codes would score."""
-    return model.reconstruct
+def ceiling(model: PromptedModel) -> Method:
+    """The best that the model's outputs can be, such as a tokenizer's reconstruction of the truth.
+
+    ValueError for a model whose outputs nothing limits.
+    """
+
+    def method(prompts: Prompts) -> Pixels:
+        best = model.ceiling(prompts)
+        if best is None:
+            raise ValueError(f"the model {model.model_type} has no ceiling: its answers are not limited by a tokenizer")
+        return best
+
+    return method
 
 
 @torch.no_grad()
 def answers(
-    model: MaeVqgan, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
+    model: PromptedModel, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
 ) -> Pixels:
     """The query outputs that a method gives, in batches; ``on_batch(prompts in it)`` is called after each."""
     outputs = []
-    for chunk in prompts.canvases(model.geometry).split(BATCH):
-        outputs.append(method(chunk.to(model.device)).cpu())
-        on_batch(len(chunk))
+    for start in range(0, len(prompts), BATCH):
+        batch = prompts[start : start + BATCH]
+        outputs.append(method(batch).cpu())
+        on_batch(len(batch))
     return torch.cat(outputs)
 
 
 def evaluate(
-    model: MaeVqgan, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
+    model: PromptedModel, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
 ) -> Evaluation:
     """Run a method on prompts and score its answers by the task's metric."""
     started = time.perf_counter()
@@ -168,7 +177,7 @@ def evaluate(
     return Evaluation(prompts, images.numpy(), scores, seconds, details)
 
 
-def scores(model: MaeVqgan, method: Method, prompts: Prompts) -> Float[np.ndarray, " n"]:
+def scores(model: PromptedModel, method: Method, prompts: Prompts) -> Float[np.ndarray, " n"]:
     """The task's metric of every prompt."""
     return evaluate(model, method, prompts).scores
 
@@ -188,7 +197,7 @@ def patched_by(name: str) -> tuple[ViewName, str] | None:
     return None if prefix is None else (VECTORS[prefix], name.removeprefix(prefix))
 
 
-def method_named(model: MaeVqgan, name: str) -> Method:
+def method_named(model: PromptedModel, name: str) -> Method:
     """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another.
 
     ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9). In

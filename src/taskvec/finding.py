@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import digests, environment, metrics
+from taskvec import digests, environment, evaluate, metrics
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
 from taskvec.heads import Means
-from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan
+from taskvec.models.interface import Area, PromptedModel, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.progress import search_progress, show_step
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
@@ -73,11 +73,11 @@ class FindSettings:
     held_out: int = 100
     objective: ObjectiveKind = "token"
     granularity: Granularity = "quadrant"
-    stacks: tuple[str, ...] = ("encoder", "decoder")
+    stacks: tuple[str, ...] | None = None  # all of the model's
     search: SearchSettings = RelaxedSettings(halving=True)
     seed: int = 0
     bfloat16: bool = False
-    area: DecodeArea | None = None
+    area: Area | None = None
     pool: int = 0
     sampling: Sampling = "balanced"
     same_hole: bool = False
@@ -92,6 +92,15 @@ class FindSettings:
         FiniteLosses(self.non_finite)  # ValueError for another policy
         if isinstance(self.search, RelaxedSettings) and self.objective != "token":
             raise ValueError(f"the relaxed search needs a gradient: the objective is {self.objective}, expected token")
+
+    def of(self, model: PromptedModel) -> "FindSettings":
+        """These settings with the stacks that are searched in a model, and the search's seed."""
+        return replace(self, stacks=self.stacks or tuple(model.stacks), search=self.seeded_search)
+
+    @property
+    def variant(self) -> Variant:
+        """What the search's passes compute with."""
+        return Variant(bfloat16=self.bfloat16, area=self.area)
 
     @property
     def ranks_layers(self) -> bool:
@@ -149,33 +158,27 @@ def parts_of(data: DataSet) -> list[Part]:
     return parts
 
 
-def statistics_prompts(model: MaeVqgan, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
+def statistics_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
     """The prompts behind the means."""
     part = parts_of(data)[0]
     pairs = pairs_of(part)
     drawn = _draw(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
     if settings.pool <= settings.prompts:
         return drawn
-    return drawn.take(_one_shot_losses(model, drawn, settings.area).argsort(stable=True)[: settings.prompts].numpy())
+    judged = _one_shot_losses(model.variant(Variant(area=settings.area)), drawn)
+    return drawn.take(judged.argsort(stable=True)[: settings.prompts].numpy())
 
 
 def _draw(
-    model: MaeVqgan, data: DataSet, task: Task, count: int, settings: FindSettings, *, query_only: bool = False
+    model: PromptedModel, data: DataSet, task: Task, count: int, settings: FindSettings, *, query_only: bool = False
 ) -> Prompts:
     options: dict[str, Any] = {"sampling": settings.sampling, "same_hole": settings.same_hole, "query_only": query_only}
-    return draw_prompts(data, task, count, model.config.image_size, settings.seed, **options)
+    return draw_prompts(data, task, count, model.image_size, settings.seed, **options)
 
 
-@torch.inference_mode()
-def _one_shot_losses(model: MaeVqgan, prompts: Prompts, area: DecodeArea | None, batch: int = 64) -> Tensor:
-    losses = []
-    for start, canvases in enumerate(prompts.canvases(model.geometry).to(model.device).split(batch)):
-        images = model.decode(model(canvases, "one_shot").argmax(-1), "one_shot", area)
-        metric, truth = prompts.task.metric, model.geometry.crop(canvases, "query_output")
-        rows = slice(start * batch, (start + 1) * batch)
-        own = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored[rows]).to(model.device)
-        losses.append(metrics.loss(metric, metrics.score(metric, images, truth, own)).cpu())
-    return torch.cat(losses)
+def _one_shot_losses(model: PromptedModel, prompts: Prompts) -> Tensor:
+    scores = torch.from_numpy(evaluate.scores(model, evaluate.run(model, "one_shot"), prompts))
+    return metrics.loss(prompts.task.metric, scores)
 
 
 Data = DataSet | Sequence[DataSet]  # of all tasks, or one for each
@@ -193,7 +196,7 @@ def data_of_each(data: Data, tasks: Sequence[Task | str | None]) -> list[DataSet
 
 
 def find_sites(
-    model: MaeVqgan,
+    model: PromptedModel,
     data: Data,
     tasks: Sequence[Task],
     settings: FindSettings,
@@ -220,7 +223,7 @@ def find_sites(
     for task, one in zip(tasks, of_each, strict=True):
         _check_origin(statistics.tasks[task.name].prompts, one, task, apart)
     evaluate = _objective(model, search_parts, tasks, settings, statistics, settings.items, settings.objective)
-    settings = replace(settings, search=settings.seeded_search)
+    settings = settings.of(model)
     sites, search, held_out = evaluate.sites, settings.search, []
     task_of_item = evaluate.tasks if len(tasks) > 1 else None
     size = (len(sites), evaluate.items)
@@ -243,8 +246,8 @@ def find_sites(
         method=method_of(settings),
         settings=digests.plain(asdict(settings)),
         tasks=tuple(task.name for task in tasks),
-        search=tuple(Drawn.of(prompts, supports=False) for prompts in evaluate.prompts),
-        held_out=tuple(Drawn.of(prompts, supports=False) for prompts in held_out),
+        search=tuple(Drawn.of(prompts) for prompts in evaluate.prompts),
+        held_out=tuple(Drawn.of(prompts) for prompts in held_out),
         statistics=None,
         step=found.step,
         loss=found.loss,
@@ -258,7 +261,7 @@ def find_sites(
 
 
 def search_objective(
-    model: MaeVqgan, data: DataSet, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
+    model: PromptedModel, data: DataSet, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
 ) -> Objective:
     """What ``find_sites`` minimises: losses of masks on the items that it searches on."""
     parts = [parts_of(data)[1]] * len(tasks)
@@ -266,7 +269,7 @@ def search_objective(
 
 
 def _objective(
-    model: MaeVqgan,
+    model: PromptedModel,
     parts: Sequence[DataSet],
     tasks: Sequence[Task],
     settings: FindSettings,
@@ -281,11 +284,11 @@ def _objective(
     ]
     sites = model.sites(settings.granularity, settings.stacks)
     means = statistics.means([task.name for task in tasks])
-    return Objective(model, sites, means, prompts, kind, area=settings.area, bfloat16=settings.bfloat16)
+    return Objective(model.variant(settings.variant), sites, means, prompts, kind)
 
 
 def find(
-    model: MaeVqgan,
+    model: PromptedModel,
     data: DataSet,
     task: Task | str | None = None,
     settings: FindSettings | None = None,
@@ -306,7 +309,7 @@ def find(
 
 
 def find_all(
-    model: MaeVqgan,
+    model: PromptedModel,
     data: Data,
     tasks: Sequence[Task | str | None],
     settings: FindSettings | None = None,
@@ -347,7 +350,7 @@ def find_all(
 
 
 def collect_for(
-    model: MaeVqgan,
+    model: PromptedModel,
     data: Data,
     tasks: Sequence[Task],
     settings: FindSettings,
@@ -360,7 +363,7 @@ def collect_for(
     return collect(model, (statistics_prompts(model, one, task, settings) for task, one in known), on_batch)
 
 
-def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:
+def select(model: PromptedModel, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:
     """The task vectors of one task at the sites that were found."""
     own = statistics.tasks[task.name]
     record = replace(found.record, statistics=own.prompts)

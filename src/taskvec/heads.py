@@ -1,31 +1,31 @@
 """The one place where head outputs are recorded and replaced.
 
 z, the output of a head before the output projection, is the projection's input. Hooks in front of the projections
-therefore reach the head outputs of any model that can name its projections; the model itself knows nothing of it.
+therefore reach the head outputs of any model that can name them (``taps``); the model itself knows nothing of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from taskvec.canvas import View
-from taskvec.sites import Sites
+from taskvec.models.interface import Locations, PromptedModel, Tap
+from taskvec.sites import Sites, StackLayout
 
 HeadOutput = Float[Tensor, "batch tokens heads head_dim"]
-StackMeans = Float[Tensor, "tasks layers heads tokens head_dim"]
+StackMeans = Float[Tensor, "tasks layers heads places head_dim"]
 
 
 @dataclass(frozen=True, eq=False)
 class Means(Mapping[str, StackMeans]):
-    """Means of head outputs by stack: float [tasks, layers, heads, canvas tokens, head_dim], NaN where none is known.
+    """Means of head outputs by stack: float [tasks, layers, heads, places, head_dim], NaN where none is known.
 
     ``model`` is the fingerprint of the model that they are of: ``Means(tensors, model.fingerprint())``.
     """
@@ -56,18 +56,12 @@ def require_means(means: object) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Projections:
-    """The output projections of one stack, by layer, and how many heads share each."""
-
-    modules: list[nn.Module]
-    heads: int
-
-
 class HasHeads(Protocol):
-    """A model whose head outputs can be reached."""
+    """A model whose head outputs can be reached; every ``PromptedModel`` is one."""
 
-    def projections(self) -> dict[str, Projections]: ...
+    @property
+    def stacks(self) -> Mapping[str, StackLayout]: ...
+    def taps(self) -> Mapping[str, Sequence[Tap]]: ...
 
 
 class Patchable(HasHeads, Protocol):
@@ -92,20 +86,29 @@ def intercept(model: HasHeads, function: Callable[[str, int, HeadOutput], HeadOu
     block = object()
     handles = []
 
-    def hook(stack: str, layer: int, heads: int) -> Callable[..., tuple[Tensor, ...] | None]:
+    def hook(stack: str, layer: int, heads: int, tap: Tap) -> Callable[..., tuple[Tensor, ...] | None]:
         def before_projection(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             if block not in _open_blocks.get():
                 return None
-            replaced = function(stack, layer, inputs[0].unflatten(-1, (heads, -1)))
-            return None if replaced is None else (replaced.flatten(-2), *inputs[1:])
+            part = inputs[0].unflatten(0, (tap.parts, -1))[tap.part]
+            replaced = function(stack, layer, part.flatten(1, -2).unflatten(-1, (heads, -1)))
+            if replaced is None:
+                return None
+            whole = replaced.flatten(-2).view_as(part)
+            if tap.parts > 1:
+                parts = list(inputs[0].chunk(tap.parts))
+                parts[tap.part] = whole
+                whole = torch.cat(parts)
+            return (whole, *inputs[1:])
 
         return before_projection
 
     try:
         with _hooking:
-            for stack, projections in model.projections().items():
-                for layer, module in enumerate(projections.modules):
-                    handles.append(module.register_forward_pre_hook(hook(stack, layer, projections.heads)))
+            for stack, taps in model.taps().items():
+                heads = model.stacks[stack].heads
+                for layer, tap in enumerate(taps):
+                    handles.append(tap.module.register_forward_pre_hook(hook(stack, layer, heads, tap)))
         _open_blocks.set(_open_blocks.get() | {block})
         yield
     finally:
@@ -117,11 +120,12 @@ def intercept(model: HasHeads, function: Callable[[str, int, HeadOutput], HeadOu
 
 @contextmanager
 def recording(model: HasHeads) -> Iterator[dict[str, list[HeadOutput]]]:
-    """The head outputs of the forward pass run inside the block: by stack, a list of layers, in the view's tokens.
+    """The head outputs of the forward pass run inside the block: by stack a list of layers, [rows, tokens, heads,
+    head_dim] each.
 
     They are copies without a gradient, to be used and edited as any tensor, under ``torch.inference_mode`` too.
     """
-    recorded: dict[str, list[HeadOutput]] = {stack: [] for stack in model.projections()}
+    recorded: dict[str, list[HeadOutput]] = {stack: [] for stack in model.taps()}
 
     def keep(stack: str, layer: int, z: HeadOutput) -> None:
         with torch.inference_mode(False), torch.no_grad():
@@ -144,7 +148,7 @@ class Patch:
     masks: Bool[Tensor, "rows sites"] | Float[Tensor, "rows sites"]
     means: Means
     tasks: Int[Tensor, " rows"] | None = None
-    _selected: dict[str, Bool[Tensor, "layers heads tokens"]] = field(init=False, repr=False)  # in any row
+    _selected: dict[str, Bool[Tensor, "layers heads places"]] = field(init=False, repr=False)  # in any row
     _layers: dict[str, list[int]] = field(init=False, repr=False)  # that have a selected position
 
     def __post_init__(self) -> None:
@@ -164,7 +168,7 @@ class Patch:
             if mean.shape[1:4] != positions.shape:
                 raise ValueError(
                     f"means of shape {tuple(mean.shape)} do not fit the {stack}: expected [tasks, layers, heads, "
-                    f"tokens, head_dim] with {tuple(positions.shape)} for layers, heads and tokens"
+                    f"places, head_dim] with {tuple(positions.shape)} for layers, heads and places"
                 )
             # sums find what is not finite in one pass over the memory; large numbers may overflow in them
             if not mean.sum((0, -1))[positions].isfinite().all():
@@ -180,15 +184,15 @@ class Patch:
         object.__setattr__(self, "_layers", layers)
 
     @contextmanager
-    def applied(self, model: Patchable, view: View) -> Iterator[None]:
+    def applied(self, model: Patchable, locations: Mapping[str, Locations]) -> Iterator[None]:
         """Replace head outputs in the forward passes that this thread, or asynchronous task, runs inside the block.
 
-        A generator that yields inside the block leaves it open for its caller, until it goes on. A function that is
-        to be checkpointed (torch.utils.checkpoint) opens the block itself, as ``model(..., patch=patch)`` does: what
-        the backward pass runs again is patched only so.
+        ``locations`` are those of the items that are run. A generator that yields inside the block leaves it open for
+        its caller, until it goes on. A function that is to be checkpointed (torch.utils.checkpoint) opens the block
+        itself, as ``run(model, items, patch)`` does: what the backward pass runs again is patched only so.
 
-        Raises ValueError where the means are of another model, a selected position is not in the view, or the model's
-        tokens or rows are not those of the view and the patch; RuntimeError where the block ends without a patched
+        Raises ValueError where the means are of another model, a selected position is not in a run, or the model's
+        tokens or rows are not those of the items and the patch; RuntimeError where the block ends without a patched
         layer having run.
         """
         if self.means.model != (fingerprint := _fingerprint(model)):
@@ -196,26 +200,28 @@ class Patch:
                 f"the means of the patch are of the model with fingerprint {self.means.model}, not of this one with "
                 f"{fingerprint}"
             )
-        self._check_presence(view)
+        self._check_presence(locations)
         pending = {(stack, layer) for stack, layers in self._layers.items() for layer in layers}
 
         def replace(stack: str, layer: int, z: HeadOutput) -> HeadOutput | None:
             if layer not in self._layers.get(stack, ()):
                 return None
             pending.discard((stack, layer))
-            tokens = view.tokens(stack).to(z.device)
-            if z.shape[1] != len(tokens):
-                raise ValueError(f"the {stack} ran on {z.shape[1]} tokens, but the view of the patch has {len(tokens)}")
+            own = locations[stack]
+            if z.shape[1] != own.tokens:
+                raise ValueError(
+                    f"the {stack} ran on {z.shape[1]} tokens, but the items of the patch have {own.tokens}"
+                )
             if len(self.masks) not in (1, len(z)):
                 raise ValueError(f"a patch of {len(self.masks)} rows does not fit a batch of {len(z)}")
-            index = self.sites.index[stack][layer].to(z.device)[:, tokens].T
-            mean = self.means[stack][:, layer].to(z)[:, :, tokens].transpose(1, 2)
-            if self.tasks is not None:
-                mean = mean[self.tasks.to(z.device)]
-            shares = _spread(self.masks.to(z.device), index)[..., None]
-            if shares.dtype == torch.bool:
-                return torch.where(shares, mean, z)
-            return z + shares.to(z) * (mean.nan_to_num() - z)  # where nothing was recorded, the share is 0
+            if (places := own.sequence) is not None:  # every token is a place: all of z at once
+                return self._replaced(z, stack, layer, places.to(z.device))
+            rows, places = (own.where.expand(len(z), -1) >= 0).nonzero(as_tuple=True)
+            tokens = own.where.expand(len(z), -1).to(z.device).clamp(min=0)
+            every = torch.arange(len(z), device=z.device)[:, None]
+            replaced = self._replaced(z[every, tokens], stack, layer, torch.arange(tokens.shape[1], device=z.device))
+            rows, places = rows.to(z.device), places.to(z.device)
+            return z.index_put((rows, tokens[rows, places]), replaced[rows, places])
 
         with intercept(model, replace):
             yield
@@ -225,23 +231,54 @@ class Patch:
                 "thread, where a patch has no effect"
             )
 
-    def _check_presence(self, view: View) -> None:
-        """ValueError where a selected position is not in the view, naming one."""
+    def _replaced(
+        self, z: Float[Tensor, "rows places heads head_dim"], stack: str, layer: int, places: Int[Tensor, " places"]
+    ) -> Float[Tensor, "rows places heads head_dim"]:
+        """Head outputs at these places with what the masks select replaced."""
+        index = self.sites.index[stack][layer].to(z.device)[:, places].T
+        mean = self.means[stack][:, layer].to(z)[:, :, places].transpose(1, 2)
+        if self.tasks is not None:
+            mean = mean[self.tasks.to(z.device)]
+        shares = _spread(self.masks.to(z.device), index)[..., None]
+        if shares.dtype == torch.bool:
+            return torch.where(shares, mean, z)
+        return z + shares.to(z) * (mean.nan_to_num() - z)  # where nothing was recorded, the share is 0
+
+    def _check_presence(self, locations: Mapping[str, Locations]) -> None:
+        """ValueError where a selected position is not in a run, naming one."""
         for stack, selected in self._selected.items():
-            seen, known = view.tokens(stack), selected.shape[-1]
-            if len(seen) and (last := int(seen[-1])) >= known:
-                raise ValueError(f"the {view} has token {last}, the patch's sites are of tokens 0 to {known - 1}")
-            absent = torch.ones(known, dtype=torch.bool)
-            absent[seen] = False
-            missing = selected.any(0).any(0) & absent
-            if missing.any():
-                layer, head, token = (selected & absent).nonzero()[0].tolist()
-                region = self.sites.names[int(self.sites.index[stack][layer, head, token])].region
-                place = f"token {token}" if region is None else f"token {token} ({region})"
+            if stack not in locations:
+                raise ValueError(f"the run has no stack {stack}, which the patch is of")
+            where, known = locations[stack].where, selected.shape[-1]
+            if where.shape[1] != known:
                 raise ValueError(
-                    f"the patch selects a position that the run does not have: {stack}, layer {layer}, head {head}, "
-                    f"{place} is not in the {view}: choose sites of that view"
+                    f"the run has {where.shape[1]} places in the {stack}, the patch's sites are of {known}"
                 )
+            absent = where < 0
+            missing = selected & absent.any(0)
+            if not missing.any():
+                continue
+            at_row = ""
+            if len(absent) > 1:  # of those rows, whose masks may leave them out
+                chosen = _spread(self.masks.cpu() != 0, self.sites.index[stack]) & absent[:, None, None]
+                if not chosen.any():
+                    continue
+                row = int(chosen.flatten(1).any(1).nonzero()[0])
+                missing, at_row = chosen[row], f" {row}" if len(chosen) == len(absent) else ""
+            layer, head, place = missing.nonzero()[0].tolist()
+            site = self.sites.names[int(self.sites.index[stack][layer, head, place])]
+            name = f"token {place}" if site.region is None else f"token {place} ({site.region})"
+            raise ValueError(
+                f"the patch selects a position that the run{at_row} does not have: {stack}, layer {layer}, head "
+                f"{head}, {name}: choose sites of the view that is run"
+            )
+
+
+def run(model: PromptedModel, items: Any, patch: Patch | None = None) -> Tensor:
+    """Outputs of a model's forward pass of prepared runs, under a patch if there is one; ``Patch.applied`` says what is
+    raised."""
+    with nullcontext() if patch is None else patch.applied(model, items.places):
+        return model.run(items)
 
 
 def _fingerprint(model: Patchable) -> str:
@@ -249,7 +286,7 @@ def _fingerprint(model: Patchable) -> str:
 
     Every pass under a patch needs it, and to look at all weights would take a tenth of a small model's pass.
     """
-    modules = (module for projections in model.projections().values() for module in projections.modules)
+    modules = (tap.module for taps in model.taps().values() for tap in taps)
     weights = [weight for module in modules for weight in module.parameters(recurse=False)]
     state = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
     known = _fingerprints.get(model)

@@ -13,7 +13,7 @@ from taskvec.data.examples import DataSet
 from taskvec.evaluate import Method
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, method_of
 from taskvec.heads import Patch
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel
 from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.report.outcomes import Outcome, TaskOutcome
@@ -29,7 +29,7 @@ Progress = Callable[[str, dict[str, Any]], None]
 
 
 def find_and_judge(
-    model: MaeVqgan,
+    model: PromptedModel,
     train: DataSet,
     test: DataSet,
     tasks: Sequence[Task],
@@ -45,8 +45,9 @@ def find_and_judge(
     does every search's result.
     """
     started = time.monotonic()
+    settings = settings.of(model)
     # first of all: a file that cannot be read shall not cost a search
-    size, count = model.config.image_size, min(queries, pairs_of(test))
+    size, count = model.image_size, min(queries, pairs_of(test))
     judged = [draw_prompts(test, task, count, size, settings.seed) for task in tasks]
     statistics = collect_for(model, train, tasks, settings)
     shared = (time.monotonic() - started) / len(tasks)
@@ -66,14 +67,13 @@ def find_and_judge(
         seconds = shared + time.monotonic() - begun
         outcomes.append(_judge(model, found, prompts, statistics, settings, seconds))
         vectors.append(found)
-    config = model.config
     outcome = Outcome(
         tasks=outcomes,
         pairs=count,
         queries=len(set(judged[0].query_images)),
-        layers={"encoder": config.encoder.layers, "decoder": config.decoder.layers},
-        heads={"encoder": config.encoder.heads, "decoder": config.decoder.heads},
-        model={"fingerprint": model.fingerprint(), "parameters": sum(p.numel() for p in model.parameters())},
+        layers={name: stack.layers for name, stack in model.stacks.items()},
+        heads={name: stack.heads for name, stack in model.stacks.items()},
+        model={"fingerprint": model.fingerprint(), "parameters": model.describe()["parameters"]},
         data={"found on": train.describe(), "judged on": test.describe()},
         settings={"method": method_of(settings), **asdict(settings)},
         seconds=time.monotonic() - started,
@@ -84,7 +84,7 @@ def find_and_judge(
 
 
 def _judge(
-    model: MaeVqgan,
+    model: PromptedModel,
     vectors: TaskVectors,
     prompts: Prompts,
     statistics: Statistics,
@@ -125,7 +125,7 @@ def _judge(
 
 
 def _random_sites(
-    model: MaeVqgan, count: int, prompts: Prompts, statistics: Statistics, settings: FindSettings
+    model: PromptedModel, count: int, prompts: Prompts, statistics: Statistics, settings: FindSettings
 ) -> Float[np.ndarray, " pairs"]:
     """Scores of as many sites at random as were found, the mean over draws."""
     sites = model.sites(settings.granularity, settings.stacks)

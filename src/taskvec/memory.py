@@ -4,61 +4,20 @@ from pathlib import Path
 
 import torch
 
-from taskvec.canvas import ViewName
-from taskvec.models.mae_vqgan import DecodeArea, MaeVqgan, StackConfig
+from taskvec.models.interface import RowCost
 
 SHARE = 0.5  # of the free memory that a pass may take: the rest is for others, and for what no model foresees
-PROCESSOR_TOKENS = 4096  # of both stacks in one pass: on a processor more are no faster
+PROCESSOR_TOKENS = 4096  # of all stacks in one pass: on a processor more are no faster
 GPU_TOKENS = 65536  # so that where memory is plenty rows do not hang on how much of it is free at the moment
-NUMBER = 4  # bytes; bfloat16 needs less and is given as much
 
 
-def rows_of_a_pass(model: MaeVqgan, view: ViewName, area: DecodeArea | None, decodes: bool, gradient: bool) -> int:
-    """Patched runs that share a pass, at least one; ``decodes`` and ``gradient`` as in ``row_bytes``."""
-    tokens = sum(len(model.view(view).tokens(stack)) for stack in model.projections())
-    rows = (PROCESSOR_TOKENS if model.device.type == "cpu" else GPU_TOKENS) // tokens
-    free = free_bytes(model.device)
+def rows_of_a_pass(device: torch.device, cost: RowCost) -> int:
+    """How many rows of this cost share a pass on the device, at least one."""
+    rows = (PROCESSOR_TOKENS if device.type == "cpu" else GPU_TOKENS) // cost.tokens
+    free = free_bytes(device)
     if free is not None:
-        rows = min(rows, int(SHARE * free) // row_bytes(model, view, area, decodes, gradient))
+        rows = min(rows, int(SHARE * free) // cost.bytes)
     return max(1, rows)
-
-
-def row_bytes(model: MaeVqgan, view: ViewName, area: DecodeArea | None, decodes: bool, gradient: bool) -> int:
-    """Bytes that a row adds to the peak of a pass, estimated from above.
-
-    With a gradient every layer of both stacks keeps what its backward pass needs; without, one layer's activations are
-    there at a time. A GPU decodes all images at once if ``decodes``, a processor in pieces, which rows add nothing to.
-    """
-    tokens, config = model.view(view), model.config
-    encoder = (config.encoder, len(tokens.encoder_tokens))
-    decoder = (config.decoder, len(tokens.decoder_tokens))
-    logits = 4 * len(tokens.predicted) * config.vqgan.codes  # predicted, selected, and two in the cross-entropy
-    running = max(_running(*encoder), _running(*decoder), logits)
-    kept = _kept(*encoder) + _kept(*decoder) if gradient else 0
-    decoded = 0
-    if decodes and model.device.type != "cpu":
-        side = config.canvas_size if (area or model.default_area) == "canvas" else config.canvas_size // 2
-        decoded = _decoded(model, side)
-    return NUMBER * (kept + max(running, decoded))
-
-
-def _running(config: StackConfig, tokens: int) -> int:
-    """Numbers of one block: input, normed input, q, k and v as projected and once more in order, z, z as patched ..."""
-    attention = 12 * tokens * config.width + 2 * config.heads * tokens**2
-    mlp = (2 + 2 * config.mlp_ratio) * tokens * config.width
-    return int(max(attention, mlp))
-
-
-def _kept(config: StackConfig, tokens: int) -> int:
-    """Numbers that all blocks keep: inputs of both norms, q, k, v, z and its change twice, attention, hidden layer."""
-    block = (12 + config.mlp_ratio) * tokens * config.width + 2 * config.heads * tokens**2
-    return int(config.layers * block)
-
-
-def _decoded(model: MaeVqgan, side: int) -> int:
-    """Numbers of the feature maps of the last level, at the size of the image."""
-    config = model.config.vqgan
-    return 4 * side**2 * config.channels * max(config.multipliers[:2])
 
 
 def free_bytes(device: torch.device) -> int | None:

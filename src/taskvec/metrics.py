@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from taskvec.models.mae_vqgan import IMAGENET_STD
@@ -31,16 +31,6 @@ def mean_squared_error(images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
     """Mean over pixels and channels of the squared difference in ImageNet-normalised units."""
     scale = 255 * torch.tensor(IMAGENET_STD, device=images.device)
     return ((images.float() - targets.float()) / scale).square().flatten(1).mean(1)
-
-
-def negative_log_likelihood(
-    logits: Float[Tensor, "n patches codes"],
-    codes: Int[Tensor, "n patches"],
-    counted: Float[Tensor, "n patches"] | None = None,
-) -> Float[Tensor, " n"]:
-    """Mean over patches of the cross-entropy of the true codes, in nats; ``counted`` are the patches' weights."""
-    entropies = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
-    return entropies.mean(1) if counted is None else (entropies * counted).sum(1) / counted.sum(1)
 
 
 def chroma_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tensor, " n"]:

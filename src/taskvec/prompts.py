@@ -1,15 +1,12 @@
 """Prompts: an example (support) and a query of the same class, both sides of a task, ready for a canvas."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Int, UInt8
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
 
-from taskvec.canvas import CanvasGeometry
 from taskvec.data.examples import DataSet, Examples, numbered
 from taskvec.tasks import Images, Source, Task, own_output
 
@@ -22,8 +19,9 @@ class Prompts:
     """A batch of prompts of one task.
 
     ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of, names
-    what it calls them, images the digests of the images that they are in, groups what hangs together with them.
-    ``query_ignored`` is where the query's output does not count, None where all of all does.
+    what it calls them, images the digests of the images that they are in, groups what hangs together with them. All of
+    supports is empty where only queries were drawn. ``query_ignored`` is where the query's output does not count, None
+    where all of all does.
     """
 
     task: Task
@@ -54,22 +52,40 @@ class Prompts:
         chosen: dict[str, Any] = {}
         for name in (f.name for f in fields(self)[2:]):
             values = getattr(self, name)
-            if values is not None:
+            if values is not None and len(values) == 0:  # supports that were not drawn
+                chosen[name] = values
+            elif values is not None:
                 chosen[name] = values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
         return Prompts(self.task, self.origin, **chosen)
 
-    def canvases(self, geometry: CanvasGeometry) -> UInt8[Tensor, "n canvas canvas 3"]:
-        """Complete canvases; the query output is there as the truth, and no view shows it to a model."""
-        return torch.from_numpy(
-            geometry.compose(
-                {
-                    "support_input": self.support_input,
-                    "support_output": self.support_output,
-                    "query_input": self.query_input,
-                    "query_output": self.query_output,
-                }
-            )
-        )
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and outputs alone, of any tasks."""
+
+    support_input: Images
+    support_output: Images
+    query_input: Images
+    query_output: Images
+    query_ignored: Bool[np.ndarray, "n size size"] | None
+
+    def __getitem__(self, rows: slice) -> "Batch":
+        ignored = None if self.query_ignored is None else self.query_ignored[rows]
+        images = (self.support_input, self.support_output, self.query_input, self.query_output)
+        return Batch(*(side[rows] for side in images), query_ignored=ignored)
+
+
+def joined(prompts: Sequence[Prompts]) -> Batch:
+    """The inputs and outputs of several tasks' prompts, one after the other."""
+    sides = ("support_input", "support_output", "query_input", "query_output")
+    images = {side: np.concatenate([getattr(each, side) for each in prompts]) for side in sides}
+    if all(each.query_ignored is None for each in prompts):
+        return Batch(**images, query_ignored=None)
+    ignored = [
+        np.zeros(each.query_output.shape[:3], np.bool_) if each.query_ignored is None else each.query_ignored
+        for each in prompts
+    ]
+    return Batch(**images, query_ignored=np.concatenate(ignored))
 
 
 def draw_prompts(
@@ -92,7 +108,7 @@ def draw_prompts(
     gets another one, so that ``pairs_of`` prompts of balanced classes are all the pairs.
 
     Classes of a single example have no pair and are left out; ``origin`` counts them. For runs that see no support,
-    ``query_only``, they are taken, with a support of another class, or the query itself where there is nothing else.
+    ``query_only``, they are taken, and no support is read: queries and holes are those that there would be with one.
 
     The same data, task, count and seed give the same prompts. Holes are at different places in support and query,
     unless ``same_hole``, which is how the official code has it. Raises ValueError where no class has two examples.
@@ -116,27 +132,32 @@ def draw_prompts(
             same = len(choices) == 0 or (choices == choices[0]).all()
             highest = int(choices.max(initial=1)) if same else choices
             supports[rows] = of_class.support(own, _partners(own, random.integers(0, highest, len(rows)), choices))
-        else:
-            others = np.delete(np.arange(len(data)), own[:1]) if len(data) > 1 else own[:1]
-            supports[rows] = others[random.integers(0, len(others), len(rows))]
-    support_examples, query_examples = data.load(supports, size), data.load(queries, size)
-    support, query = draw_source(support_examples, random), draw_source(query_examples, random)
-    if same_hole:
-        query = replace(query, holes=support.holes)
+        else:  # which only a run without a support takes: as many numbers as there would be with one
+            random.integers(0, max(1, len(data) - 1), len(rows))
+    support_holes, query_holes = (random.random((count, 2)) for _ in range(2))
+    query_examples = data.load(queries, size)
+    query = source_of(query_examples, support_holes if same_hole else query_holes)
+    query_input, query_output = (np.ascontiguousarray(side(query)) for side in (task.input, task.output))
+    if query_only:
+        shown, indices, support_input, support_output = supports[:0], supports[:0], query_input[:0], query_output[:0]
+    else:
+        shown, examples = supports, data.load(supports, size)
+        indices, support = examples.indices, source_of(examples, support_holes)
+        support_input, support_output = (np.ascontiguousarray(side(support)) for side in (task.input, task.output))
     origin: dict[str, object] = {**data.describe(), "draw_seed": seed, "sampling": sampling, "same_hole": same_hole}
     origin["sides"] = sides(task)
     return Prompts(
         task,
         {**origin, "classes_of_one": len(classes) - len(taken)},
-        support_input=np.ascontiguousarray(task.input(support)),
-        support_output=np.ascontiguousarray(task.output(support)),
-        query_input=np.ascontiguousarray(task.input(query)),
-        query_output=np.ascontiguousarray(task.output(query)),
-        support_indices=support_examples.indices,
+        support_input=support_input,
+        support_output=support_output,
+        query_input=query_input,
+        query_output=query_output,
+        support_indices=indices,
         query_indices=query_examples.indices,
-        support_names=data.names(supports),
+        support_names=data.names(shown),
         query_names=data.names(queries),
-        support_images=data.images_of(supports),
+        support_images=data.images_of(shown),
         query_images=data.images_of(queries),
         query_groups=data.groups_of(queries),
         query_ignored=query_examples.ignored if task.output is own_output else None,
@@ -230,6 +251,6 @@ def _official(classes: list[Indices], count: int, random: np.random.Generator) -
 SAMPLERS = {"balanced": _balanced, "official": _official}
 
 
-def draw_source(examples: Examples, random: np.random.Generator) -> Source:
-    """The examples, with holes at random places, as the sides of a task see them."""
-    return Source(examples.images, examples.masks, random.random((len(examples), 2)), examples.outputs)
+def source_of(examples: Examples, holes: Float[np.ndarray, "n 2"]) -> Source:
+    """The examples as the sides of a task see them."""
+    return Source(examples.images, examples.masks, holes, examples.outputs)

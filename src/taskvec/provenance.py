@@ -38,10 +38,10 @@ class Drawn:
             raise ValueError("there are no images in the record of prompts that were drawn")
 
     @classmethod
-    def of(cls, prompts: Prompts, *, supports: bool) -> "Drawn":
-        """The record of prompts, whose supports were used or not."""
+    def of(cls, prompts: Prompts) -> "Drawn":
+        """The record of prompts, with their supports if they have any."""
         data = {name: value for name, value in prompts.origin.items() if name not in PROMPTED}
-        images = {*prompts.query_images, *(prompts.support_images if supports else ())}
+        images = {*prompts.query_images, *prompts.support_images}
         how: dict[str, Any] = {name: prompts.origin[name] for name in PROMPTED}
         return cls(plain(data), len(prompts), images=tuple(sorted(images)), **how)
 

@@ -1,10 +1,10 @@
 """Positions of head outputs, and the sites that group them for a search.
 
-A position is (stack, layer, head, canvas token). A site is a set of positions that are patched together; which sets, is
-the granularity: single tokens, the tokens of a quadrant, a head, or a layer (Sections 2.3 and 8.5).
+A position is (stack, layer, head, place). A site is a set of positions that are patched together; which sets, is the
+granularity: single tokens, the tokens of a quadrant, a head, or a layer (Sections 2.3 and 8.5).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,28 +13,31 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from taskvec.canvas import REGIONS
-
 Granularity = Literal["token", "quadrant", "head", "layer"]
 GRANULARITIES: tuple[Granularity, ...] = ("token", "quadrant", "head", "layer")
 
 
 @dataclass(frozen=True)
-class StackShape:
-    """One stack of attention blocks as a search sees it.
+class Place:
+    """A place that head outputs have in every run: of an image model a token of a region, such as ``query_input``."""
 
-    ``regions`` holds the region index of every canvas token; ``searched`` the tokens that sites may cover, in order.
-    """
+    region: str | None
+    token: int | None
+
+
+@dataclass(frozen=True)
+class StackLayout:
+    """One stack of attention layers; z of a place is [layers, heads, head_dim], and its number that in the list."""
 
     layers: int
     heads: int
-    regions: Int[Tensor, " tokens"]
-    searched: Int[Tensor, " searched"]
+    head_dim: int
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
 class Site:
-    """What one site covers: None means all heads, or all searched tokens."""
+    """What one site covers: None means all heads, or all places that are searched."""
 
     stack: str
     layer: int
@@ -47,35 +50,46 @@ class Site:
 class Sites:
     """An ordered list of sites: by stack, layer, head, then region or token.
 
-    ``index[stack]`` [layers, heads, canvas tokens] names the site of every position, -1 where there is none.
+    ``index[stack]`` [layers, heads, places] names the site of every position, -1 where there is none.
     """
 
     granularity: Granularity
     names: tuple[Site, ...]
-    index: dict[str, Int[Tensor, "layers heads tokens"]]
+    index: dict[str, Int[Tensor, "layers heads places"]]
 
     def __len__(self) -> int:
         return len(self.names)
 
     @classmethod
-    def group(cls, shapes: dict[str, StackShape], granularity: Granularity, stacks: Sequence[str]) -> "Sites":
-        """Group the positions of ``stacks``; ValueError for a stack or granularity that there is not."""
+    def group(
+        cls,
+        layouts: Mapping[str, StackLayout],
+        searched: Mapping[str, Int[Tensor, " searched"]],
+        granularity: Granularity,
+        stacks: Sequence[str] | None = None,
+    ) -> "Sites":
+        """Group the positions at the ``searched`` places, numbers of each stack, of these stacks, or of all.
+
+        Raises ValueError for a stack or granularity that there is not.
+        """
         if granularity not in GRANULARITIES:
             raise ValueError(f"there is no granularity {granularity!r}: expected one of {', '.join(GRANULARITIES)}")
+        stacks = list(layouts) if stacks is None else stacks
         if not stacks:
-            raise ValueError(f"no stack was named: expected some of {', '.join(shapes)}")
+            raise ValueError(f"no stack was named: expected some of {', '.join(layouts)}")
         if len(set(stacks)) < len(stacks):
             raise ValueError(f"a stack was named twice among {', '.join(stacks)}")
         names: list[Site] = []
         index = {}
         for stack in stacks:
-            if stack not in shapes:
-                raise ValueError(f"there is no stack {stack!r}: expected one of {', '.join(shapes)}")
-            shape = shapes[stack]
-            table = torch.full((shape.layers, shape.heads, len(shape.regions)), -1)
-            for layer in range(shape.layers):
-                for head in range(shape.heads) if granularity != "layer" else [None]:
-                    for region, token, members in _slots(shape, granularity):
+            if stack not in layouts:
+                raise ValueError(f"there is no stack {stack!r}: expected one of {', '.join(layouts)}")
+            layout = layouts[stack]
+            slots = _slots(layout.places, searched[stack], granularity)
+            table = torch.full((layout.layers, layout.heads, len(layout.places)), -1)
+            for layer in range(layout.layers):
+                for head in range(layout.heads) if granularity != "layer" else [None]:
+                    for region, token, members in slots:
                         table[layer, slice(None) if head is None else head, members] = len(names)
                         names.append(Site(stack, layer, head, region, token))
             index[stack] = table
@@ -98,12 +112,16 @@ class Sites:
         return torch.rand(rows, len(self), generator=torch.Generator().manual_seed(seed)) < share
 
 
-def _slots(shape: StackShape, granularity: Granularity) -> list[tuple[str | None, int | None, Tensor]]:
-    """What the searched tokens of one head are divided into: (region, token, canvas tokens) of each part."""
+def _slots(
+    places: Sequence[Place], searched: Int[Tensor, " searched"], granularity: Granularity
+) -> list[tuple[str | None, int | None, Int[Tensor, " members"]]]:
+    """What the searched places of one head are divided into: (region, token, their numbers) of each part."""
     if granularity in ("head", "layer"):
-        return [(None, None, shape.searched)]
-    regions = shape.regions[shape.searched]
+        return [(None, None, searched)]
     if granularity == "token":
-        pairs = zip(shape.searched, regions, strict=True)
-        return [(REGIONS[region], int(token), token[None]) for token, region in pairs]
-    return [(REGIONS[region], None, shape.searched[regions == region]) for region in regions.unique()]
+        named = [(places[number], torch.tensor([number])) for number in searched.tolist()]
+        return [(place.region, place.token, member) for place, member in named]
+    members: dict[str | None, list[int]] = {}
+    for number in searched.tolist():
+        members.setdefault(places[number].region, []).append(number)
+    return [(region, None, torch.tensor(numbers)) for region, numbers in members.items()]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,7 +20,7 @@ from taskvec import digests
 from taskvec.files import check_regular, replacing
 from taskvec.heads import HeadOutput, Means, intercept
 from taskvec.models import check_model
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import Items, Locations, PromptedModel
 from taskvec.models.pretrained import parse
 from taskvec.prompts import Prompts
 from taskvec.provenance import Drawn, Former, former_drawn
@@ -28,7 +28,7 @@ from taskvec.provenance import Drawn, Former, former_drawn
 BATCH = 32
 FORMAT = 2  # 1, which had no number, had no digest and named images
 
-HeadField = Float[Tensor, "layers heads tokens head_dim"]
+HeadField = Float[Tensor, "layers heads places head_dim"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class TaskStatistics:
-    """Statistics of one task: by stack float32 [layers, heads, canvas tokens, head_dim], NaN at tokens not seen.
+    """Statistics of one task: by stack float32 [layers, heads, places, head_dim], NaN at places not seen.
 
     ``variance`` is that over the prompts (divided by their number). ``prompts`` says which prompts they were, as far as
     a file of format 1 does.
@@ -95,16 +95,15 @@ class Statistics:
             {stack: torch.stack([mean[stack] for mean in chosen]) for stack in chosen[0]}, self.model_fingerprint
         )
 
-    def of(self, model: MaeVqgan) -> "Statistics":
+    def of(self, model: PromptedModel) -> "Statistics":
         """These statistics, which know the model by its present fingerprint.
 
         Raises ValueError where they are of another model, or not of the shapes of its head outputs.
         """
         check_model(model, "the statistics", self.model, self.model_fingerprint)
-        tokens = model.geometry.tokens
         shapes = {
-            stack: (len(projections.modules), projections.heads, tokens, model.head_width(stack))
-            for stack, projections in model.projections().items()
+            stack: (layout.layers, layout.heads, len(layout.places), layout.head_dim)
+            for stack, layout in model.stacks.items()
         }
         for name, task in self.tasks.items():
             found = {stack: tuple(mean.shape) for stack, mean in task.mean.items()}
@@ -197,14 +196,13 @@ def _read_task(
 
 @torch.no_grad()
 def collect(
-    model: MaeVqgan, prompts: Iterable[Prompts], on_batch: Callable[[str, int], None] = lambda task, count: None
+    model: PromptedModel, prompts: Iterable[Prompts], on_batch: Callable[[str, int], None] = lambda task, count: None
 ) -> Statistics:
     """Mean and variance of every head output in one-shot runs (Section 2.1, equation 3), one entry a task.
 
     ``on_batch(task, prompts done)`` is called after every batch. Raises ValueError where a task comes twice, or where a
     mean or a variance is not finite.
     """
-    view = model.view("one_shot")
     tasks = {}
     for batch_of_task in prompts:
         name = batch_of_task.task.name
@@ -212,20 +210,24 @@ def collect(
             raise ValueError(f"there are two sets of prompts of {name}: statistics of one task come from one set")
         moments: dict[tuple[str, int], Moments] = {}
 
-        def add(stack: str, layer: int, z: HeadOutput, moments: dict[tuple[str, int], Moments] = moments) -> None:
-            batch = Moments.of(z)
-            moments[stack, layer] = moments[stack, layer] + batch if (stack, layer) in moments else batch
-
-        canvases = batch_of_task.canvases(model.geometry)
+        present: dict[str, Tensor] = {}
         done = 0
-        for chunk in canvases.split(BATCH):
+        for start in range(0, len(batch_of_task), BATCH):
+            items = model.prepare(batch_of_task[start : start + BATCH], "one_shot")
+            for stack, own in items.places.items():
+                present[stack] = _present(own, stack, name, present.get(stack))
+
+            def add(stack: str, layer: int, z: HeadOutput, items: Items = items) -> None:
+                batch = Moments.of(_at_places(z, items.places[stack]))
+                moments[stack, layer] = moments[stack, layer] + batch if (stack, layer) in moments else batch  # noqa: B023
+
             with intercept(model, add):
-                model(chunk.to(model.device), view)
-            done += len(chunk)
+                model.run(items)
+            done += len(items)
             on_batch(name, done)
         fields: dict[str, dict[str, HeadField]] = {"mean": {}, "variance": {}}
-        for stack, projections in model.projections().items():
-            layers = [moments[stack, layer] for layer in range(len(projections.modules))]
+        for stack, layout in model.stacks.items():
+            layers = [moments[stack, layer] for layer in range(layout.layers)]
             for kind, field in fields.items():
                 values = torch.stack([getattr(layer, kind) for layer in layers]).float()
                 if not (finite := values.isfinite().flatten(1).all(1)).all():
@@ -234,15 +236,35 @@ def collect(
                         f"the {kind} of {name}'s head outputs in layer {layer} of the {stack} is not finite: the model "
                         "gives NaN or infinite values there; look at its weights"
                     )
-                field[stack] = _on_canvas(values, view.tokens(stack), model.geometry.tokens)
-        record = Drawn.of(batch_of_task, supports=True)
+                field[stack] = _at_all_places(values, present[stack], len(layout.places))
+        record = Drawn.of(batch_of_task)
         tasks[name] = TaskStatistics(done, fields["mean"], fields["variance"], record)
     return Statistics(tasks, model.fingerprint(), model.name)
 
 
-def _on_canvas(values: Float[Tensor, "layers seen heads head_dim"], tokens: Tensor, size: int) -> HeadField:
-    """Values of the seen tokens at their canvas places, NaN elsewhere."""
+def _present(own: Locations, stack: str, task: str, before: Tensor | None) -> Int[Tensor, " present"]:
+    """The places that the runs of a task have; ValueError where some runs have one and others do not."""
+    there = own.where >= 0
+    places = there[0].nonzero()[:, 0]
+    if not (there == there[0]).all() or (before is not None and not torch.equal(before, places)):
+        raise ValueError(f"some prompts of {task} have places in the {stack} that others have not: no mean is of all")
+    return places
+
+
+def _at_places(z: HeadOutput, own: Locations) -> HeadOutput:
+    """Head outputs of the places that there are, ascending."""
+    there = own.where[0] >= 0
+    if len(own.where) == 1:
+        tokens = own.where[0, there]
+        return z if torch.equal(tokens, torch.arange(z.shape[1])) else z[:, tokens.to(z.device)]
+    return z[torch.arange(len(z), device=z.device)[:, None], own.where[:, there].to(z.device)]
+
+
+def _at_all_places(
+    values: Float[Tensor, "layers present heads head_dim"], present: Int[Tensor, " present"], places: int
+) -> HeadField:
+    """Values of the places that there are, NaN elsewhere."""
     layers, _, heads, width = values.shape
-    field = torch.full((layers, heads, size, width), torch.nan)
-    field[:, :, tokens.cpu()] = values.transpose(1, 2).cpu()
+    field = torch.full((layers, heads, places, width), torch.nan)
+    field[:, :, present] = values.transpose(1, 2).cpu()
     return field

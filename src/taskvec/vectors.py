@@ -21,13 +21,12 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from taskvec import digests, hub, provenance
-from taskvec.canvas import ViewName
 from taskvec.files import digest, read_json, replacing
-from taskvec.heads import Means, Patch
+from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize
 from taskvec.metrics import is_white
 from taskvec.models import check_model
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import Items, PromptedModel, Queries
 from taskvec.models.pretrained import parse
 from taskvec.provenance import Combination, Provenance, Search, Term
 from taskvec.sites import Granularity, Site, Sites
@@ -42,7 +41,7 @@ _ROWS = 256  # of a mask that are told at once: an image may have any size
 
 @dataclass(frozen=True)
 class VectorsConfig:
-    """What config.json holds: ``found`` is how they were found, ``shapes`` are [layers, heads, canvas tokens].
+    """What config.json holds: ``found`` is how they were found, ``shapes`` are [layers, heads, places].
 
     ``model`` is the name of the model that they belong to, and ``model_fingerprint`` what tells that it is the same.
     ``input_levels`` are the levels of deep images (16 bits, floating point) that became black and white in what they
@@ -66,12 +65,12 @@ class VectorsConfig:
 class TaskVectors:
     """Means at the positions of the chosen sites, bound to the model they belong to.
 
-    ``means``: by stack float32 [layers, heads, canvas tokens, head_dim], NaN at every position that is not patched.
+    ``means``: by stack float32 [layers, heads, places, head_dim], NaN at every position that is not patched.
     Raises ValueError where no position is chosen or the model is not the one the vectors were found with. A model that
     they know by its former fingerprint is known by the present one from then on.
     """
 
-    model: MaeVqgan
+    model: PromptedModel
     config: VectorsConfig
     means: dict[str, Float[Tensor, "layers heads tokens head_dim"]]
     patch: Patch = field(init=False, repr=False)
@@ -88,7 +87,7 @@ class TaskVectors:
     @classmethod
     def select(
         cls,
-        model: MaeVqgan,
+        model: PromptedModel,
         sites: Sites,
         mask: Tensor,
         means: dict[str, Tensor],
@@ -98,7 +97,7 @@ class TaskVectors:
         found: Provenance = None,
         input_levels: tuple[float, float] | None = None,
     ) -> Self:
-        """Keep the means of one task [layers, heads, canvas tokens, head_dim] where ``mask`` [sites] is True.
+        """Keep the means of one task [layers, heads, places, head_dim] where ``mask`` [sites] is True.
 
         Raises ValueError for sites of another view than ``query_only``, where task vectors take effect.
         """
@@ -150,20 +149,19 @@ class TaskVectors:
         return Patch(whole, torch.ones(1, 1, dtype=torch.bool), means)
 
     @contextmanager
-    def applied(self, view: ViewName = "query_only") -> Iterator[MaeVqgan]:
-        """The model with the vectors in place, for forward passes in this view."""
-        with self.patch.applied(self.model, self.model.view(view)):
+    def applied(self, items: Items) -> Iterator[PromptedModel]:
+        """The model with the vectors in place, for forward passes of these prepared runs."""
+        with self.patch.applied(self.model, items.places):
             yield self.model
 
     @torch.inference_mode()
     def predict(self, images: UInt8[np.ndarray, "n size size 3"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Output images of query inputs at the canvas's image size."""
-        canvases = torch.from_numpy(self.model.geometry.compose({"query_input": images}))
-        outputs = []
-        for chunk in canvases.split(BATCH):
-            logits = self.model(chunk.to(self.model.device), "query_only", self.patch)
-            outputs.append(self.model.decode(logits.argmax(-1), "query_only").cpu())
-        return torch.cat(outputs).numpy()
+        answers = []
+        for start in range(0, len(images), BATCH):
+            items = self.model.prepare(Queries(images[start : start + BATCH]), "query_only")
+            answers.append(self.model.answers(run(self.model, items, self.patch), items).cpu())
+        return torch.cat(answers).numpy()
 
     @overload
     def __call__(self, image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image: ...
@@ -197,7 +195,7 @@ class TaskVectors:
 
     def to_input(self, image: Raster, levels: Range | None = None) -> UInt8[np.ndarray, "size size 3"]:
         """An image as the model sees it."""
-        return in_colour(resize(image.bytes(levels), self.model.config.image_size))
+        return in_colour(resize(image.bytes(levels), self.model.image_size))
 
     def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
         """What the model gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
@@ -313,7 +311,7 @@ class TaskVectors:
             _apart(place, str(name)).unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, directory: str | Path, model: MaeVqgan) -> Self:
+    def load(cls, directory: str | Path, model: PromptedModel) -> Self:
         """Read a directory; ValueError where it holds no task vectors, damaged ones, or those of another model.
 
         Warns where they are of an earlier format, which had no digests that could tell damage.
@@ -329,7 +327,7 @@ class TaskVectors:
                 positions, values = tensors[f"{stack}.positions"].long(), tensors[f"{stack}.values"]
                 if not torch.equal(positions, selected.nonzero()) or values.dtype != torch.float32:
                     raise ValueError(f"{path} does not hold float32 values of the {stack}'s sites that {CONFIG} names")
-                means[stack] = torch.full((*selected.shape, model.head_width(stack)), torch.nan)
+                means[stack] = torch.full((*selected.shape, model.stacks[stack].head_dim), torch.nan)
                 means[stack][tuple(positions.T)] = values
         except (SafetensorError, KeyError, IndexError, RuntimeError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
@@ -345,7 +343,7 @@ class TaskVectors:
         return cls(model, config, means)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, model: MaeVqgan, *, revision: str | None = None) -> Self:
+    def from_pretrained(cls, name: str | Path, model: PromptedModel, *, revision: str | None = None) -> Self:
         """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded.
 
         ``hub:OWNER/NAME`` is always the repository. Raises ValueError where there is neither, or no connection.
@@ -369,7 +367,7 @@ class TaskVectors:
         return created
 
 
-def _check_model(model: MaeVqgan, config: VectorsConfig) -> None:
+def _check_model(model: PromptedModel, config: VectorsConfig) -> None:
     check_model(model, "these task vectors", config.model, config.model_fingerprint)
 
 
@@ -399,7 +397,7 @@ def _as_mask(image: Image.Image) -> Image.Image:
 
 
 def _positions(
-    model: MaeVqgan, config: VectorsConfig, source: Path | str
+    model: PromptedModel, config: VectorsConfig, source: Path | str
 ) -> dict[str, Bool[Tensor, "layers heads tokens"]]:
     """The positions of the sites that a configuration names."""
     sites = model.sites(config.granularity, tuple(config.shapes))  # pyright: ignore[reportArgumentType]

@@ -51,7 +51,7 @@ def test_vectors_are_those_of_the_first_prompts_of_each_task(
     outputs = head_outputs(small_model, small_prompts, 4, tokens)  # pyright: ignore[reportArgumentType]
     assert outputs.labels.tolist() == [0] * 4 + [1] * 4
     assert outputs.tasks == ("segmentation", "colorization")
-    canvases = torch.cat([prompts[:4].canvases(small_model.geometry) for prompts in small_prompts])
+    canvases = torch.cat([small_model.geometry.canvases(prompts[:4]) for prompts in small_prompts])
     with recording(small_model) as recorded:
         small_model(canvases, small_model.view("one_shot"))
     for stack, layers in recorded.items():

@@ -63,7 +63,7 @@ def test_taskness_of_a_model_follows_equation_4(small_model: MaeVqgan, small_pro
     recorded = []
     for prompts in small_prompts:
         with recording(small_model) as layers:
-            small_model(prompts.canvases(small_model.geometry), small_model.view("one_shot"))
+            small_model(small_model.geometry.canvases(prompts), small_model.view("one_shot"))
         recorded.append(torch.stack(layers["decoder"]).double())  # [layers, prompts, tokens, heads, head_dim]
     total = torch.cat(recorded, 1).var(1, correction=0).sum(-1)
     within = torch.stack([z.var(1, correction=0).sum(-1) for z in recorded]).mean(0)

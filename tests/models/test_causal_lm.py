@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from taskvec.heads import Means, Patch, recording
-from taskvec.models.causal_lm import CausalLm, sequence_view
+from taskvec.models.causal_lm import CausalLm, locations
 from taskvec.sites import Granularity
 
 transformers: Any = pytest.importorskip("transformers")
@@ -101,14 +101,14 @@ def test_head_outputs_by_their_weights_are_what_attention_puts_out(model: Causal
     outputs: list[Tensor] = []
     names = dict(model.model.named_modules())
     handles = []
-    for module in model.projections()["decoder"].modules:
+    for module in (tap.module for tap in model.taps()["decoder"]):
         name = next(name for name, other in names.items() if other is module)
         attention = names[name.rpartition(".")[0]]
         handles.append(attention.register_forward_hook(lambda _, __, output: outputs.append(output[0])))
     recorded = _recorded(model, tokens)
     for handle in handles:
         handle.remove()
-    for layer, module in enumerate(model.projections()["decoder"].modules):
+    for layer, module in enumerate(tap.module for tap in model.taps()["decoder"]):
         weight: Any = module.weight
         matrix = weight.T if isinstance(module, nn.Linear) else weight  # GPT-2's Conv1D holds [inputs, outputs]
         contributions = torch.einsum("bhtd,hdo->bto", recorded[:, layer], matrix.unflatten(0, (HEADS, -1)))
@@ -133,7 +133,7 @@ def test_patched_logits_equal_those_of_a_hook_written_by_hand(model: CausalLm, t
     sites = model.sites("token", LENGTH)
     masks = sites.sample(len(tokens), 0.3)
     together = model(tokens, Patch(sites, masks, means))
-    modules = model.projections()["decoder"].modules
+    modules = [tap.module for tap in model.taps()["decoder"]]
     for row in range(len(tokens)):
         chosen = masks[row].view(LAYERS, HEADS, LENGTH)
         handles = []
@@ -168,13 +168,13 @@ def test_a_sequence_of_another_length_is_refused(model: CausalLm, tokens: Tensor
     first, head = model.sites("token", LENGTH), model.sites("head", LENGTH)
     patch = Patch(first, first.mask([0])[None], means)
     with (
-        pytest.raises(ValueError, match="the decoder ran on 7 tokens, but the view of the patch has 5"),
-        patch.applied(model, sequence_view(5)),
+        pytest.raises(ValueError, match="the run has 5 places in the decoder, the patch's sites are of 7"),
+        patch.applied(model, locations(5)),
     ):
         model(tokens)
-    with pytest.raises(ValueError, match="decoder, layer 1, head 2, token 5 is not in the view of 5 tokens"):
+    with pytest.raises(ValueError, match="the run has 5 places in the decoder, the patch's sites are of 7"):
         model(tokens[:, :5], Patch(head, head.mask([6])[None], means))
-    with pytest.raises(ValueError, match="the view of 9 tokens has token 8, the patch's sites are of tokens 0 to 6"):
+    with pytest.raises(ValueError, match="the run has 9 places in the decoder, the patch's sites are of 7"):
         model(tokens.repeat(1, 2)[:, :9], patch)
 
 

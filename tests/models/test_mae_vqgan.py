@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskvec.canvas import VIEWS, View, ViewName
 from taskvec.heads import Means, Patch
+from taskvec.models.canvas import View
 from taskvec.models.checkpoints import from_official
+from taskvec.models.interface import VIEWS, Variant, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise, sinusoidal_positions
 from taskvec.models.vqgan import VqganConfig, to_unit
 from taskvec.sites import Granularity
@@ -86,24 +87,31 @@ def test_pixels_outside_a_view_make_no_difference(small_model: MaeVqgan, canvase
 def test_decoding_a_quadrant_alone_has_the_canvas_size_of_an_image(small_model: MaeVqgan, canvases: Tensor) -> None:
     codes = small_model(canvases, "query_only").argmax(-1)
     for area in ("canvas", "quadrant"):
-        assert small_model.decode(codes, "query_only", area).shape == (len(canvases), 15, 15, 3)
+        decoded = small_model.variant(Variant(area=area)).decode(codes, "query_only")
+        assert decoded.shape == (len(canvases), 15, 15, 3)
 
 
 def test_a_local_tokenizer_is_for_single_quadrants(tiny: MaeVqgan, golden_model: MaeVqgan) -> None:
-    assert tiny.default_area == "quadrant"
-    assert golden_model.default_area == "canvas"
+    assert tiny.area == "quadrant"
+    assert golden_model.area == "canvas"
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(tiny.config.vqgan.codes, (2, tiny.geometry.grid**2), generator=generator)
     changed = codes.clone()
     changed[:, : len(changed[0]) // 2] = 0  # the example's half
     assert torch.equal(tiny.decode(codes, "one_shot"), tiny.decode(changed, "one_shot"))
-    assert not torch.equal(tiny.decode(codes, "one_shot", "canvas"), tiny.decode(changed, "one_shot", "canvas"))
+    whole = tiny.variant(Variant(area="canvas"))
+    assert not torch.equal(whole.decode(codes, "one_shot"), whole.decode(changed, "one_shot"))
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_run_can_start_from_what_was_embedded(view: ViewName, small_model: MaeVqgan, canvases: Tensor) -> None:
     embedded = torch.cat([small_model.embed(canvas[None], view) for canvas in canvases])
-    torch.testing.assert_close(small_model.predict(embedded, view), small_model(canvases, view), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        small_model.run(small_model._items(embedded, small_model.view(view))),
+        small_model(canvases, view),
+        rtol=1e-5,
+        atol=1e-5,
+    )
     # the convolution of whole canvases, of which the view's tokens are taken
     pixels = normalise(canvases).permute(0, 3, 1, 2)
     tokens = small_model.view(view).encoder_tokens[1:]
@@ -129,14 +137,15 @@ def test_equal_codes_are_decoded_once(small_model: MaeVqgan, monkeypatch: pytest
 
 def test_the_accelerated_copy_is_what_autocast_computes(small_model: MaeVqgan, canvases: Tensor) -> None:
     fingerprint = small_model.fingerprint()
-    quick, fused = (small_model.accelerated(bfloat16) for bfloat16 in (True, False))
-    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        logits, expected = (
-            each.predict(small_model.embed(canvases, "query_only"), "query_only") for each in (quick, fused)
-        )
-        codes = expected.argmax(-1)
-        assert torch.equal(logits, expected)
-        assert torch.equal(quick.decode(codes, "query_only"), small_model.decode(codes, "query_only"))
+    quick, fused = (small_model.variant(variant) for variant in (Variant(bfloat16=True), Variant(fused=True)))
+    items = small_model._items(small_model.embed(canvases, "query_only"), small_model.view("query_only"))
+    with torch.no_grad():
+        logits = quick.run(items)
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = fused.run(items)
+            decoded = small_model.decode(expected.argmax(-1), "query_only")
+    assert torch.equal(logits, expected)
+    assert torch.equal(quick.answers(logits, items), decoded)
     assert quick.encoder.blocks[0].get_parameter("attn.qkv.weight").dtype == torch.bfloat16
     assert quick.encoder.blocks[0].get_parameter("norm1.weight") is small_model.encoder.blocks[0].get_parameter(
         "norm1.weight"
@@ -172,10 +181,11 @@ def test_views_of_ones_own_predict_what_they_say_or_are_refused(small_model: Mae
     assert torch.equal(view.predicted, region)
     logits = small_model(canvases, view)
     assert torch.equal(small_model.query_output_logits(logits, view), logits)
-    assert small_model.decode(logits.argmax(-1), view, "quadrant").shape == (len(canvases), 15, 15, 3)
+    quadrant = small_model.variant(Variant(area="quadrant"))
+    assert quadrant.decode(logits.argmax(-1), view).shape == (len(canvases), 15, 15, 3)
     half = View(view.encoder_tokens, view.decoder_tokens[:-1], "half")
     with pytest.raises(ValueError, match="the view half predicts 3 of the 4 patches of the query output"):
-        small_model.decode(small_model(canvases, half).argmax(-1), half, "quadrant")
+        quadrant.decode(small_model(canvases, half).argmax(-1), half)
     with pytest.raises(ValueError, match="the view given has token 17: the model's canvas has tokens 0 to 16"):
         small_model(canvases, View(view.encoder_tokens, torch.tensor([0, 17])))
     with pytest.raises(ValueError, match="the view given has no encoder tokens"):
@@ -183,7 +193,13 @@ def test_views_of_ones_own_predict_what_they_say_or_are_refused(small_model: Mae
 
 
 def test_accelerated_variants_keep_the_models_identity(small_model: MaeVqgan) -> None:
-    for bfloat16 in (False, True):
-        variant = small_model.accelerated(bfloat16)
-        assert variant.fingerprint() == small_model.fingerprint()
-        assert variant.accelerated(False).fingerprint() == small_model.fingerprint()
+    assert small_model.variant(Variant()) is small_model
+    for chosen in (Variant(fused=True), Variant(bfloat16=True), Variant(area="canvas")):
+        variant = small_model.variant(chosen)
+        assert variant.identity == small_model.identity
+        both = variant.variant(Variant(fused=True, area="quadrant"))
+        assert both.identity == small_model.identity
+        assert (both.area, both._variant.bfloat16) == ("quadrant", chosen.bfloat16)
+        assert both.vqgan.get_parameter("quantize.embedding.weight") is small_model.vqgan.get_parameter(
+            "quantize.embedding.weight"
+        )

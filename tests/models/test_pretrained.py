@@ -22,6 +22,7 @@ def saved(small_model: MaeVqgan, tmp_path: Path) -> Path:
 
 def test_a_model_comes_back_as_it_was(small_model: MaeVqgan, saved: Path, canvases: torch.Tensor) -> None:
     loaded = load_model(saved)
+    assert isinstance(loaded, MaeVqgan)
     assert loaded.fingerprint() == small_model.fingerprint()
     assert loaded.config == small_model.config
     assert torch.equal(loaded(canvases), small_model(canvases))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taskvec.analysis import head_taskness
 from taskvec.analysis.clustering import HeadOutputs
-from taskvec.canvas import CanvasGeometry
+from taskvec.models.canvas import CanvasGeometry
 from taskvec.report.analysis_figures import analysis_figure, taskness_map, token_map
 from taskvec.report.style import BLUE, VERMILLION
 
@@ -84,7 +84,7 @@ def test_scores_beyond_the_scale_have_the_colour_of_its_end(odd: float) -> None:
 def test_tokens_are_where_they_are_on_the_canvas_and_absent_ones_crossed_out() -> None:
     values = torch.arange(1.0, GEOMETRY.tokens + 1)
     values[ABSENT] = torch.nan
-    figure = token_map(values, GEOMETRY)
+    figure = token_map(values, GEOMETRY.places())
     axes = figure.axes[0]
     (mesh,) = meshes(axes)
     table = np.ma.filled(np.ma.asarray(mesh.get_array()), np.nan)
@@ -104,13 +104,13 @@ def test_tokens_are_where_they_are_on_the_canvas_and_absent_ones_crossed_out() -
 
 
 def test_nothing_is_crossed_out_where_all_is_seen() -> None:
-    figure = token_map(torch.rand(GEOMETRY.tokens), GEOMETRY)
+    figure = token_map(torch.rand(GEOMETRY.tokens), GEOMETRY.places())
     (crosses,) = [each for each in figure.axes[0].collections if isinstance(each, PathCollection)]
     assert len(np.asarray(crosses.get_offsets())) == 0
 
 
 def test_the_figure_shows_the_two_highest_heads_and_the_lowest(scores: dict[str, Tensor], outputs: HeadOutputs) -> None:
-    figure = analysis_figure(scores, outputs, GEOMETRY)
+    figure = analysis_figure(scores, outputs, GEOMETRY.places())
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     assert [title.partition("\n")[0] for title in titles] == [
         "a   encoder layer 2, head 1",

@@ -7,10 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from taskvec.canvas import CanvasGeometry
+from taskvec.models.canvas import CanvasGeometry
 from taskvec.report import figures
 from taskvec.report.outcomes import EXAMPLES, Outcome, TaskOutcome
-from taskvec.sites import Granularity, Site, Sites, StackShape
+from taskvec.sites import Granularity, Site, Sites, StackLayout
 
 LAYERS, HEADS = {"encoder": 3, "decoder": 2}, {"encoder": 2, "decoder": 2}
 CELLS = 2 * 3 * 2 + 3 * 2 * 2  # panels x layers x heads of the encoder and of the decoder
@@ -31,8 +31,8 @@ def with_sites(task: TaskOutcome, granularity: Granularity, chosen: list[int]) -
     """The task with these of the sites of a 4x4 canvas, whose quadrants have four tokens."""
     geometry = CanvasGeometry(64, 31, 16)
     view = geometry.view("query_only")
-    shapes = {s: StackShape(LAYERS[s], HEADS[s], geometry.token_regions(), view.tokens(s)) for s in LAYERS}
-    sites = Sites.group(shapes, granularity, tuple(LAYERS))
+    layouts = {stack: StackLayout(LAYERS[stack], HEADS[stack], 4, geometry.places()) for stack in LAYERS}
+    sites = Sites.group(layouts, {stack: view.tokens(stack) for stack in LAYERS}, granularity)
     return replace(task, sites=tuple(sites.names[index] for index in chosen), of=len(sites))
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from taskvec.cli import main
 from taskvec.models import load_model
+from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.training import loop
 from taskvec.training.recipe import read_recipe, train
 
@@ -65,7 +66,9 @@ def _equal(first: Path, second: Path) -> bool:
 
 def test_what_training_on_photographs_writes(recipe: Path, tmp_path: Path, photographs_directory: Path) -> None:
     directory = train(read_recipe(recipe), tmp_path / "run", QUIET, photographs=photographs_directory)
-    assert load_model(directory).config == read_recipe(recipe).model
+    model = load_model(directory)
+    assert isinstance(model, MaeVqgan)
+    assert model.config == read_recipe(recipe).model
     logs = {
         stage: [json.loads(line) for line in (tmp_path / "run" / f"{stage}.jsonl").read_text().splitlines()]
         for stage in ("tokenizer", "sharpening", "mae")

@@ -11,6 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from taskvec.models import SHIPPED, load_model
+from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.training import checkpoints, loop
 from taskvec.training.checkpoints import DivergedError
 from taskvec.training.recipe import read_recipe, train
@@ -59,6 +60,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 def test_what_training_writes(recipe: Path, tmp_path: Path) -> None:
     directory = train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
     model = load_model(directory)
+    assert isinstance(model, MaeVqgan)
     assert model.config == read_recipe(recipe).model
     assert (model.vqgan.quantize.embedding.weight != 0).any()
     stages = {stage: (tmp_path / "run" / f"{stage}.jsonl").read_text().splitlines() for stage in ("tokenizer", "mae")}

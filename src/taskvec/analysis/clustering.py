@@ -15,8 +15,8 @@ from torch import Tensor
 
 from taskvec.analysis.scores import HeadScores
 from taskvec.heads import HeadOutput, intercept
-from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.prompts import Prompts
+from taskvec.models.interface import PromptedModel
+from taskvec.prompts import Prompts, joined
 from taskvec.statistics import BATCH
 
 TABLE_RANKS = 2  # heads of each kind in the table
@@ -36,7 +36,7 @@ class HeadOutputs:
 
 @torch.no_grad()
 def head_outputs(
-    model: MaeVqgan, prompts_of_tasks: Sequence[Prompts], count: int, tokens: Literal["mean", "all"] = "mean"
+    model: PromptedModel, prompts_of_tasks: Sequence[Prompts], count: int, tokens: Literal["mean", "all"] = "mean"
 ) -> HeadOutputs:
     """Head outputs of one-shot runs on the first ``count`` prompts of each task.
 
@@ -47,22 +47,21 @@ def head_outputs(
     for prompts in prompts_of_tasks:
         if len(prompts) < count:
             raise ValueError(f"there are {len(prompts)} prompts of {prompts.task.name}, expected at least {count}")
-    view = model.view("one_shot")
-    canvases = torch.cat([prompts[:count].canvases(model.geometry) for prompts in prompts_of_tasks])
+    every, total = joined([prompts[:count] for prompts in prompts_of_tasks]), count * len(prompts_of_tasks)
     vectors: dict[str, Tensor] = {}
     rows = slice(0)
 
     def keep(stack: str, layer: int, z: HeadOutput) -> None:
         samples = z.mean(1) if tokens == "mean" else z.transpose(1, 2).flatten(2)
         if stack not in vectors:
-            layers = len(model.projections()[stack].modules)
-            vectors[stack] = torch.empty(layers, samples.shape[1], len(canvases), samples.shape[2])
+            layers = model.stacks[stack].layers
+            vectors[stack] = torch.empty(layers, samples.shape[1], total, samples.shape[2])
         vectors[stack][layer, :, rows] = samples.transpose(0, 1).float().cpu()
 
     with intercept(model, keep):
-        for start in range(0, len(canvases), BATCH):
+        for start in range(0, total, BATCH):
             rows = slice(start, start + BATCH)
-            model(canvases[rows].to(model.device), view)
+            model.run(model.prepare(every[rows], "one_shot"))
     labels = torch.arange(len(prompts_of_tasks)).repeat_interleave(count)
     return HeadOutputs(vectors, labels, tuple(prompts.task.name for prompts in prompts_of_tasks))
 

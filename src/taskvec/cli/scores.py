@@ -85,7 +85,7 @@ def evaluate_command(
             examples = data_options.load(part, fold=fold)
             chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
-            size = network.config.image_size
+            size = network.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
             _tell(method_of_split, prompts)
             bar = progress.add_task(f"{chosen.name} {method_of_split}", total=count)

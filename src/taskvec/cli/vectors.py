@@ -87,7 +87,7 @@ def find_command(
     network = load_model(model, options.device_named(device))
     examples = data_options.load("train")
     chosen = choose_task(examples, task, data_options.metric)
-    sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.config.image_size, seed))
+    sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.image_size, seed))
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
         on_step = search_log(progress, bar, out / SEARCH_LOG, total)

@@ -52,7 +52,7 @@ def figure_7(study: Study) -> list[Table | Picture]:
     prompts = study.prompts(task_named(COMPOSED), group)[:count]
     answers: dict[str, np.ndarray] = {}
     for method, weights in SUMS.items():
-        run = evaluate.run(study.model, "query_only", _patch(study, weights, group), study.protocol.settings.area)
+        run = evaluate.run(study.judged, "query_only", _patch(study, weights, group))
         answers[labels[method]] = evaluate.answers(study.model, run, prompts).numpy()
     one_shot = {METHODS["one_shot"]: study.answers("one_shot", task_named(COMPOSED), count)}
     figure = answers_figure({"query": prompts.query_input, **one_shot, **answers, "truth": prompts.query_output})

@@ -15,7 +15,7 @@ from taskvec.experiments.paper import TABLE_2
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.results import Column, Picture, Row, Table
 from taskvec.experiments.study import Study
-from taskvec.report.analysis_figures import analysis_figure
+from taskvec.report.analysis_figures import analysis_figure, quadrant_side
 
 
 def _outputs(study: Study, group: Group) -> HeadOutputs:
@@ -61,11 +61,12 @@ def table_2(study: Study) -> list[Table]:
 
 
 def figure_2(study: Study) -> list[Picture]:
-    if len(study.protocol.tasks) < 2:
+    places = next(iter(study.model.stacks.values())).places
+    if len(study.protocol.tasks) < 2 or not quadrant_side(places):
         return []
     group = study.protocol.groups[0]
     scores = taskness(study.statistics(group))
-    figure = analysis_figure(scores, _outputs(study, group), study.model.geometry)
+    figure = analysis_figure(scores, _outputs(study, group), places)
     note = (
         "Left: taskness of every head. Right: two heads that score high and one that scores low, with the taskness "
         "of their tokens in the places of the canvas and the t-SNE of their outputs."

@@ -1,8 +1,5 @@
 """The evidence of a study: every number that the claims are judged by."""
 
-import torch
-
-from taskvec.describe import gigaflops
 from taskvec.experiments.arithmetic import composed_scores
 from taskvec.experiments.clustering import correlations
 from taskvec.experiments.comparison import ROWS_3
@@ -13,7 +10,7 @@ from taskvec.experiments.layout import tasks_in_order
 from taskvec.experiments.paper import TABLE_5, TABLE_9
 from taskvec.experiments.study import Study
 from taskvec.experiments.xrays import xray_scores
-from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
+from taskvec.models import published_architecture
 
 
 def collect_evidence(study: Study) -> Evidence:
@@ -24,20 +21,16 @@ def collect_evidence(study: Study) -> Evidence:
     if segments:
         scores |= {(method, "segmentation"): study.scores(method, "segmentation") for method in TABLE_5}
         scores |= {(method, COMPOSED): each for method, each in composed_scores(study).items()}
-    stacks = (study.model.config.encoder, study.model.config.decoder)
+    stacks = study.model.stacks.values()
     return Evidence(
         scores=scores,
         xrays=xray_scores(study),
         clustering=correlations(study),
-        gigaflops={"this model": gigaflops(study.model), "published": _published()},
+        gigaflops={
+            "this model": study.model.describe()["gflop"],
+            "published": published_architecture().describe()["gflop"],
+        },
         starts=start_scores(study) if segments else {},
         layers=sum(stack.layers for stack in stacks),
         heads=sum(stack.layers * stack.heads for stack in stacks),
     )
-
-
-def _published() -> dict[str, float]:
-    """GFLOP of the published architecture, counted on a model without memory for its weights."""
-    with torch.device("meta"):
-        model = MaeVqgan(MaeVqganConfig())
-    return gigaflops(model)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from taskvec.canvas import ViewName
 from taskvec.experiments.protocol import Protocol
 from taskvec.finding import FindSettings
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel, ViewName
 from taskvec.search import CmaSettings, GreedySettings
 from taskvec.search.greedy import PAPER_LAYERS, Order
 from taskvec.sites import Granularity
@@ -58,7 +57,7 @@ PATCHINGS = {
 }
 
 
-def find_settings(patching: Patching, protocol: Protocol, model: MaeVqgan, seed: int) -> FindSettings:
+def find_settings(patching: Patching, protocol: Protocol, model: PromptedModel, seed: int) -> FindSettings:
     """The settings of a method's search.
 
     The baselines are searched by the task's own metric on 10 items, as in the paper, whatever the protocol's search is.
@@ -71,12 +70,15 @@ def find_settings(patching: Patching, protocol: Protocol, model: MaeVqgan, seed:
     baseline = replace(base, objective="pixel", search=CmaSettings(), items=protocol.baseline_items)
     if patching.kind == "cma":
         return baseline
-    layers = {"encoder": model.config.encoder.layers, "decoder": model.config.decoder.layers}
-    searched = sum(layers.values()) if patching.stacks == ("decoder",) else layers_of(PAPER_LAYERS, model)
+    searched = (
+        sum(stack.layers for stack in model.stacks.values())
+        if patching.stacks == ("decoder",)
+        else layers_of(PAPER_LAYERS, model)
+    )
     greedy: GreedySettings = replace(protocol.greedy, layers=searched, order=patching.order, seed=seed)
     return replace(baseline, search=greedy)
 
 
-def layers_of(share: float, model: MaeVqgan) -> int:
+def layers_of(share: float, model: PromptedModel) -> int:
     """A share of all layers as a number, at least one."""
-    return max(1, round(share * (model.config.encoder.layers + model.config.decoder.layers)))
+    return max(1, round(share * sum(stack.layers for stack in model.stacks.values())))

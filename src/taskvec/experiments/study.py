@@ -19,7 +19,7 @@ from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
 from taskvec.experiments.protocol import Group, Protocol
 from taskvec.finding import FindSettings, find_sites, statistics_prompts
 from taskvec.heads import Means, Patch
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.interface import PromptedModel, Variant
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.search.baselines import random_sites, top_sites
 from taskvec.sites import Sites
@@ -34,7 +34,7 @@ SEEDS = 2**63  # that a generator takes
 class Study:
     """A model under a protocol. Everything is computed when it is first asked for."""
 
-    model: MaeVqgan
+    model: PromptedModel
     protocol: Protocol
     store: Store
     _prompts: dict[tuple[str, ...], Prompts] = field(default_factory=dict, init=False, repr=False)
@@ -43,6 +43,11 @@ class Study:
     @cached_property
     def _fingerprint(self) -> str:
         return self.model.fingerprint()
+
+    @cached_property
+    def judged(self) -> PromptedModel:
+        """The model as every method is judged with it."""
+        return self.model.variant(Variant(area=self.protocol.settings.area))
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -121,7 +126,7 @@ class Study:
         if place not in self._prompts:
             count, settings = min(self.protocol.pairs, pairs_of(group.test)), self.protocol.settings
             options = {"sampling": settings.sampling, "same_hole": settings.same_hole}
-            size = self.model.config.image_size
+            size = self.model.image_size
             self._prompts[place] = draw_prompts(group.test, task, count, size, group.seed, **options)  # pyright: ignore[reportArgumentType]
         return self._prompts[place]
 
@@ -131,7 +136,7 @@ class Study:
 
     def score_patch(self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]) -> results.Group:
         """The scores of query-only runs under a patch that ``key`` tells apart from others."""
-        run = evaluate.run(self.model, "query_only", patch, self.protocol.settings.area)
+        run = evaluate.run(self.judged, "query_only", patch)
         return self._score(lambda: run, task, group, what, key)
 
     # How they come about
@@ -169,14 +174,13 @@ class Study:
 
     def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluate.Method:
         """How a method answers: of METHODS, those with a search have it done first."""
-        area = self.protocol.settings.area
         if method not in PATCHINGS:
             if method in ("one_shot", "query_only"):
-                return evaluate.run(self.model, method, area=area)  # pyright: ignore[reportArgumentType]
+                return evaluate.run(self.judged, method)  # pyright: ignore[reportArgumentType]
             return evaluate.method_named(self.model, method)
         sites, mask = self.mask(method, task.name, group, draw)
         patch = Patch(sites, mask[None], self.statistics(group).means([task.name]))
-        return evaluate.run(self.model, PATCHINGS[method].view, patch, area)
+        return evaluate.run(self.judged, PATCHINGS[method].view, patch)
 
     def _baseline(self, patching: Patching, task: str, group: Group, draw: int) -> tuple[Sites, Bool[Tensor, " sites"]]:
         """As many quadrants as task vectors have, at random or those of the highest taskness."""

@@ -1,18 +1,36 @@
 """Models by name or directory."""
 
+from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
 from taskvec import hub
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.files import read_json
 from taskvec.names import choose_from
+
+if TYPE_CHECKING:
+    from taskvec.models.interface import PromptedModel
+    from taskvec.models.mae_vqgan import MaeVqgan
 
 SHIPPED = ("tiny", "small")
 
+# by ``model_type`` in config.json: module and class, which are imported when a model is one
+TYPES = {"mae_vqgan": ("taskvec.models.mae_vqgan", "MaeVqgan")}
+UNNAMED = "mae_vqgan"  # whose configuration has no model_type
 
-def load_model(name: str | Path, device: str | torch.device = "cpu") -> MaeVqgan:
+
+@overload
+def load_model(name: Literal["tiny", "small"], device: str | torch.device = "cpu") -> "MaeVqgan": ...
+
+
+@overload
+def load_model(name: str | Path, device: str | torch.device = "cpu") -> "PromptedModel": ...
+
+
+def load_model(name: str | Path, device: str | torch.device = "cpu") -> "PromptedModel":
     """A model that ships with the package (``tiny``, ``small``), a model directory, or ``hub:OWNER/NAME``, which is
     downloaded: nothing else is ever taken from the network.
 
@@ -20,15 +38,38 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> MaeVqgan
     """
     if str(name) in SHIPPED:
         with as_file(files("taskvec") / "weights" / str(name)) as directory:
-            model = MaeVqgan.load(directory)
-        model.name = str(name)
-        return model.to(device)
+            return _load(directory, str(name), device)
     if hub.is_named(name):
-        return MaeVqgan.from_pretrained(name).to(device)
+        return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device)
     if not Path(name).is_dir():
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
-    return MaeVqgan.load(Path(name)).to(device)
+    return _load(Path(name), None, device)
+
+
+def _load(directory: Path, name: str | None, device: str | torch.device) -> "PromptedModel":
+    model = _class_of(directory).load(directory)
+    model.name = name
+    return model.to(device)
+
+
+def _class_of(directory: Path) -> Any:
+    """The class of the model in a directory; ValueError for a type that there is not."""
+    path = directory / "config.json"
+    values = read_json(path) if path.is_file() else {}
+    kind = values.get("model_type", UNNAMED) if isinstance(values, dict) else UNNAMED
+    if kind not in TYPES:
+        raise ValueError(f"{path}: model_type is {kind!r}: {choose_from(str(kind), TYPES)}")
+    module, name = TYPES[kind]
+    return getattr(import_module(module), name)
+
+
+def published_architecture() -> "PromptedModel":
+    """The paper's model, without memory for its weights: to be described, not run."""
+    from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig  # noqa: PLC0415 (a model is imported when it is used)
+
+    with torch.device("meta"):
+        return MaeVqgan(MaeVqganConfig())
 
 
 def shipped_model(fingerprint: str) -> str | None:
@@ -36,7 +77,7 @@ def shipped_model(fingerprint: str) -> str | None:
     return next((name for name in SHIPPED if _has(load_model(name), fingerprint)), None)
 
 
-def check_model(model: MaeVqgan, what: str, name: str | None, fingerprint: str) -> None:
+def check_model(model: "PromptedModel", what: str, name: str | None, fingerprint: str) -> None:
     """ValueError, which says what to do, where ``what`` is of another model than this, by its fingerprint now or then.
 
     ``name`` is what ``what`` calls its model, None where it is not recorded.
@@ -54,6 +95,6 @@ def check_model(model: MaeVqgan, what: str, name: str | None, fingerprint: str) 
     )
 
 
-def _has(model: MaeVqgan, fingerprint: str) -> bool:
+def _has(model: "PromptedModel", fingerprint: str) -> bool:
     """The former fingerprint is computed only where the present one is another."""
     return fingerprint == model.fingerprint() or fingerprint == model.former_fingerprint()

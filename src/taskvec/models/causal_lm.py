@@ -6,7 +6,6 @@ library transformers, which nothing here imports.
 
 import hashlib
 import json
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,18 +13,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from taskvec.canvas import View
-from taskvec.heads import Patch, Projections
-from taskvec.sites import Granularity, Sites, StackShape
+from taskvec.heads import Patch
+from taskvec.models.interface import Locations, Place, StackLayout, Tap
+from taskvec.sites import Granularity, Sites
 
 STACK = "decoder"
 ATTENTIONS = ("self_attn", "self_attention", "attn", "attention")  # what the architectures call a block's attention
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "c_proj", "dense")  # and in it the layer that takes all heads' outputs
 
 
-def sequence_view(length: int) -> View:
-    """All tokens of sequences of this length; there is no encoder to see any."""
-    return View(torch.arange(0), torch.arange(length), f"of {length} tokens")
+def locations(length: int) -> dict[str, Locations]:
+    """Of sequences of this length, whose every token is a place."""
+    return {STACK: Locations(torch.arange(length)[None], length)}
 
 
 class CausalLm:
@@ -55,8 +54,16 @@ class CausalLm:
             if (own := getattr(attention, "num_heads", heads)) != heads:
                 raise ValueError(f"{type(model).__name__} has attention of {own} heads, its configuration says {heads}")
 
-    def projections(self) -> dict[str, Projections]:
-        return {STACK: Projections(self._projections, self.heads)}
+    @property
+    def stacks(self) -> dict[str, StackLayout]:
+        return {STACK: self.layout(0)}
+
+    def layout(self, length: int) -> StackLayout:
+        """Of sequences of this length, whose every token is a place."""
+        return StackLayout(self.layers, self.heads, 0, tuple(Place(None, token) for token in range(length)))
+
+    def taps(self) -> dict[str, list[Tap]]:
+        return {STACK: [Tap(projection) for projection in self._projections]}
 
     def fingerprint(self) -> str:
         """SHA-256 of class, configuration and weights, 16 hexadecimal digits, computed once: means are of one model."""
@@ -79,9 +86,7 @@ class CausalLm:
         """The sites of a search in sequences of this length: by ``token``, ``head`` or ``layer``."""
         if granularity == "quadrant":
             raise ValueError("a sequence has no quadrants: expected the granularity token, head or layer")
-        shape = StackShape(self.layers, self.heads, torch.zeros(length, dtype=torch.int64), torch.arange(length))
-        sites = Sites.group({STACK: shape}, granularity, [STACK])
-        return replace(sites, names=tuple(replace(site, region=None) for site in sites.names))
+        return Sites.group({STACK: self.layout(length)}, {STACK: torch.arange(length)}, granularity)
 
     def __call__(
         self, tokens: Int[Tensor, "batch tokens"], patch: Patch | None = None
@@ -89,7 +94,7 @@ class CausalLm:
         """Logits of every next token; nothing is cached."""
         if patch is None:
             return self.model(tokens, use_cache=False).logits
-        with patch.applied(self, sequence_view(tokens.shape[1])):
+        with patch.applied(self, locations(tokens.shape[1])):
             return self(tokens)
 
 

@@ -8,14 +8,36 @@ the rest from outside.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-Images = UInt8[np.ndarray, "n size size 3"]
+from taskvec.sites import Granularity, Place, Sites, StackLayout
+from taskvec.tasks import Images
+
+__all__ = [
+    "VIEWS",
+    "Images",
+    "Inputs",
+    "Items",
+    "Locations",
+    "ModelIdentity",
+    "Pixels",
+    "Place",
+    "PromptedModel",
+    "Queries",
+    "RowCost",
+    "StackLayout",
+    "Tap",
+    "Targets",
+    "Truths",
+    "ViewName",
+]
+
 Pixels = UInt8[Tensor, "n size size 3"]
 
 ViewName = Literal["one_shot", "query_only"]
@@ -23,25 +45,27 @@ VIEWS: tuple[ViewName, ...] = ("one_shot", "query_only")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place that head outputs have in every run: of an image model a token of a region, such as ``query_input``."""
+class Locations:
+    """Where the places of a stack are in a run's sequence of ``tokens``, -1 where they are not there.
 
-    region: str | None
-    token: int | None
+    ``where`` has a row for every run, or one if all agree, on the CPU.
+    """
 
+    where: Int[Tensor, "rows places"]
+    tokens: int
 
-@dataclass(frozen=True)
-class StackLayout:
-    """One stack of attention layers; z of a place is [layers, heads, head_dim]."""
+    @cached_property
+    def sequence(self) -> Int[Tensor, " tokens"] | None:
+        """The place at every token, where all runs agree and every token is one; else None."""
+        if len(self.where) > 1 or int((self.where >= 0).sum()) != self.tokens:
+            return None
+        sequence = torch.full((self.tokens,), -1)
+        present = (self.where[0] >= 0).nonzero()[:, 0]
+        sequence[self.where[0, present]] = present
+        return sequence
 
-    layers: int
-    heads: int
-    head_dim: int
-    places: tuple[Place, ...]
-
-
-# by stack, on the CPU: where in a run's sequence each place is, -1 where it is not there; one row if all runs agree
-Places = Mapping[str, Int[Tensor, "rows places"]]
+    def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> "Locations":
+        return self if len(self.where) == 1 else Locations(self.where[rows], self.tokens)
 
 
 @dataclass(frozen=True)
@@ -68,14 +92,14 @@ class ModelIdentity:
 
 
 class Inputs(Protocol):
-    """What a run is given; supports are None where only queries were drawn."""
+    """What a run is given; supports are empty where there is no example."""
 
     @property
     def query_input(self) -> Images: ...
     @property
-    def support_input(self) -> Images | None: ...
+    def support_input(self) -> Images: ...
     @property
-    def support_output(self) -> Images | None: ...
+    def support_output(self) -> Images: ...
 
 
 @dataclass(frozen=True)
@@ -83,8 +107,14 @@ class Queries:
     """Images of a user's own, without examples."""
 
     query_input: Images
-    support_input: None = None
-    support_output: None = None
+
+    @property
+    def support_input(self) -> Images:
+        return self.query_input[:0]
+
+    @property
+    def support_output(self) -> Images:
+        return self.query_input[:0]
 
 
 class Truths(Inputs, Protocol):
@@ -93,14 +123,14 @@ class Truths(Inputs, Protocol):
     @property
     def query_output(self) -> Images: ...
     @property
-    def query_ignored(self) -> "np.ndarray | None": ...
+    def query_ignored(self) -> Bool[np.ndarray, "n size size"] | None: ...
 
 
 class Items(Protocol):
     """Runs that are prepared, one row each: all that no mask changes, on the model's device."""
 
     @property
-    def places(self) -> Places: ...
+    def places(self) -> Mapping[str, Locations]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> Self: ...
 
@@ -109,6 +139,27 @@ class Targets(Protocol):
     """What ``PromptedModel.losses`` compares outputs with, one row an item, on the model's device."""
 
     def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> Self: ...
+
+
+Area = Literal["canvas", "quadrant"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a model computes. The defaults are the model as it was published; each other choice shares its weights.
+
+    ``fused`` computes attention in one kernel, equal but for rounding. ``bfloat16`` computes matrix products and
+    convolutions in that type, with a copy of their weights, and attention as ``fused`` does. ``area`` is what a model
+    with a canvas decodes together, None for what its tokenizer is made for.
+    """
+
+    bfloat16: bool = False
+    fused: bool = False
+    area: Area | None = None
+
+    def with_(self, other: "Variant") -> "Variant":
+        """This one, and what the other asks for."""
+        return Variant(self.bfloat16 or other.bfloat16, self.fused or other.fused, other.area or self.area)
 
 
 @dataclass(frozen=True)
@@ -124,7 +175,7 @@ class PromptedModel(ABC):
 
     name: str | None
     licence: str | None
-    type: str  # in the registry of taskvec.models
+    model_type: str  # in the registry of taskvec.models
 
     @property
     @abstractmethod
@@ -180,9 +231,26 @@ class PromptedModel(ABC):
         """What ``taskvec info`` says of the architecture and its cost."""
 
     @abstractmethod
+    def variant(self, variant: Variant) -> Self:
+        """This model, computing so, with the same identity; ValueError for what it does not have."""
+
+    @abstractmethod
     def fingerprint(self) -> str:
-        """The digest of ``identity``."""
+        """The digest of ``identity``, of which variants have the same."""
+
+    def former_fingerprint(self) -> str | None:
+        """What task vectors of formats 1 and 2 call it; None for a model that came later."""
+        return None
 
     @property
     def identity(self) -> ModelIdentity:
-        return ModelIdentity(self.name, self.type, self.fingerprint())
+        return ModelIdentity(self.name, self.model_type, self.fingerprint())
+
+    def sites(
+        self,
+        granularity: Granularity = "quadrant",
+        stacks: Sequence[str] | None = None,
+        view: ViewName = "query_only",
+    ) -> Sites:
+        """The sites of a search among the places that ``view`` has, in these stacks or in all."""
+        return Sites.group(self.stacks, self.present(view), granularity, stacks)

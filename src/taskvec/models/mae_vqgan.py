@@ -1,30 +1,43 @@
 """MAE-VQGAN (Bar et al., 2022): a masked autoencoder that predicts the VQGAN codes of a canvas's hidden patches."""
 
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from taskvec.canvas import CanvasGeometry, View, ViewName
-from taskvec.heads import Patch, Projections
+from taskvec import heads
+from taskvec.models.canvas import CanvasGeometry, View
+from taskvec.models.interface import (
+    VIEWS,
+    Area,
+    Inputs,
+    Locations,
+    Pixels,
+    PromptedModel,
+    RowCost,
+    Tap,
+    Truths,
+    Variant,
+    ViewName,
+)
 from taskvec.models.pretrained import Pretrained
 from taskvec.models.vqgan import Vqgan, VqganConfig, to_pixels, to_unit
-from taskvec.sites import Granularity, Sites, StackShape
+from taskvec.sites import StackLayout
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-DecodeArea = Literal["canvas", "quadrant"]
-
 MOST_LAYERS = 1000  # which are made one by one
-CACHED_PIXELS = 224 * 224  # decoded together on a processor: activations of more fall out of its cache
+CACHED_PIXELS = 224 * 224  # embedded or decoded together on a processor: activations of more fall out of its cache
+NUMBER = 4  # bytes; bfloat16 needs less and is given as much
 
 
 @dataclass(frozen=True)
@@ -126,17 +139,47 @@ class Stack(nn.Module):
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         return self.norm(self.blocks(x))
 
-    def projections(self) -> Projections:
-        blocks = [block for block in self.blocks if isinstance(block, Block)]
-        return Projections([block.attn.proj for block in blocks], blocks[0].attn.heads)
+    def taps(self) -> list[Tap]:
+        return [Tap(block.attn.proj) for block in self.blocks if isinstance(block, Block)]
 
 
-class MaeVqgan(Pretrained):
-    """Canvases in, codes of the hidden patches out; see ``taskvec.canvas`` for canvases, tokens and views."""
+@dataclass(frozen=True)
+class CanvasItems:
+    """Runs that are prepared: what the encoder starts from, of the tokens of a view."""
 
+    embedded: Float[Tensor, "rows encoder_tokens width"]
+    view: View
+    places: Mapping[str, Locations]
+
+    def __len__(self) -> int:
+        return len(self.embedded)
+
+    def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> "CanvasItems":
+        return CanvasItems(self.embedded[rows], self.view, self.places)
+
+
+@dataclass(frozen=True)
+class CodeTargets:
+    """The true codes of query outputs, and the share of each patch's pixels that count, None where all do."""
+
+    codes: Int[Tensor, "rows patches"]
+    counted: Float[Tensor, "rows patches"] | None
+
+    def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> "CodeTargets":
+        return CodeTargets(self.codes[rows], None if self.counted is None else self.counted[rows])
+
+
+class MaeVqgan(Pretrained, PromptedModel):
+    """Canvases in, codes of the hidden patches out; see ``taskvec.models.canvas`` for canvases, tokens and views.
+
+    Its outputs are logits of the codes at a view's predicted patches, its own loss is their cross-entropy in nats.
+    """
+
+    model_type = "mae_vqgan"
     config_class = MaeVqganConfig
     config: MaeVqganConfig
-    _identity: str | None = None  # of the model that this is an accelerated variant of
+    _variant = Variant()
+    _base: "tuple[MaeVqgan] | None" = None  # the model that this is a variant of; in a tuple, it is no part of it
 
     def __init__(self, config: MaeVqganConfig):
         super().__init__()
@@ -150,36 +193,38 @@ class MaeVqgan(Pretrained):
         self.decoder = Stack(config.decoder, self.geometry.tokens)
         self.decoder_pred = nn.Linear(config.decoder.width, config.vqgan.codes)
         self.vqgan = Vqgan(config.vqgan)
+        places = self.geometry.places()
+        self._stacks = {
+            stack: StackLayout(own.layers, own.heads, own.width // own.heads, places)
+            for stack, own in (("encoder", config.encoder), ("decoder", config.decoder))
+        }
 
     @property
     def device(self) -> torch.device:
         return self.cls_token.device
 
+    @property
+    def image_size(self) -> int:
+        return self.config.image_size
+
     def fingerprint(self) -> str:
-        """Of an accelerated variant, that of the model which it is a variant of."""
-        return self._identity or super().fingerprint()
+        """Of a variant, that of the model which it is a variant of."""
+        return self._base[0].fingerprint() if self._base else super().fingerprint()
 
-    def projections(self) -> dict[str, Projections]:
-        return {"encoder": self.encoder.projections(), "decoder": self.decoder.projections()}
+    def former_fingerprint(self) -> str:
+        return self._base[0].former_fingerprint() if self._base else super().former_fingerprint()
 
-    def head_width(self, stack: str) -> int:
-        """Dimensions of one head output of a stack."""
-        config = {"encoder": self.config.encoder, "decoder": self.config.decoder}[stack]
-        return config.width // config.heads
+    @property
+    def stacks(self) -> dict[str, StackLayout]:
+        """Both have a place for every canvas token."""
+        return self._stacks
 
-    def sites(
-        self,
-        granularity: Granularity = "quadrant",
-        stacks: Sequence[str] = ("encoder", "decoder"),
-        view: ViewName = "query_only",
-    ) -> Sites:
-        """The sites of a search among the tokens that ``view`` has."""
+    def taps(self) -> dict[str, list[Tap]]:
+        return {"encoder": self.encoder.taps(), "decoder": self.decoder.taps()}
+
+    def present(self, view: ViewName | View = "query_only") -> dict[str, Int[Tensor, " present"]]:
         tokens = self.view(view)
-        shapes = {
-            stack: StackShape(config.layers, config.heads, self.geometry.token_regions(), tokens.tokens(stack))
-            for stack, config in (("encoder", self.config.encoder), ("decoder", self.config.decoder))
-        }
-        return Sites.group(shapes, granularity, stacks)
+        return {stack: tokens.tokens(stack).sort().values for stack in self.stacks}
 
     def view(self, view: ViewName | View) -> View:
         """A view by its name, or one of one's own; ValueError where that has no encoder or tokens beyond the canvas."""
@@ -197,10 +242,30 @@ class MaeVqgan(Pretrained):
         self,
         canvases: UInt8[Tensor, "batch canvas canvas 3"],
         view: ViewName | View = "one_shot",
-        patch: Patch | None = None,
+        patch: heads.Patch | None = None,
     ) -> Float[Tensor, "batch predicted codes"]:
         """Logits of the codes at the view's predicted patches; pixels of tokens outside the view make no difference."""
-        return self.predict(self.embed(canvases, view), view, patch)
+        return heads.run(self, self._items(self.embed(canvases, view), self.view(view)), patch)
+
+    def prepare(self, inputs: Inputs, view: ViewName | View) -> CanvasItems:
+        """``view`` may be one of one's own; ValueError where it shows an example and there is none."""
+        chosen = self.view(view)
+        tokens = chosen.encoder_tokens
+        supports = self.geometry.region_tokens("support_input", "support_output")
+        if len(inputs.support_input) < len(inputs.query_input) and torch.isin(tokens, supports).any():
+            raise ValueError(f"the {chosen} shows an example, but only queries were drawn")
+        canvases = self.geometry.canvases(inputs).to(self.device)
+        chunks = canvases.split(max(1, CACHED_PIXELS // self.config.canvas_size**2))
+        with torch.no_grad():
+            return self._items(torch.cat([self.embed(chunk, chosen) for chunk in chunks]), chosen)
+
+    def _items(self, embedded: Tensor, view: View) -> CanvasItems:
+        return CanvasItems(embedded, view, self.locations(view))
+
+    def locations(self, view: ViewName | View) -> dict[str, Locations]:
+        """Where the places of both stacks are in runs of this view."""
+        chosen = self.view(view)
+        return {stack: chosen.locations(stack, self.geometry.tokens) for stack in self.stacks}
 
     def embed(
         self, canvases: UInt8[Tensor, "batch canvas canvas 3"], view: ViewName | View
@@ -214,13 +279,44 @@ class MaeVqgan(Pretrained):
         first = (self.cls_token + positions[0]).expand(len(canvases), 1, -1).to(embedded.dtype)
         return torch.cat([first, embedded + positions[1:]], 1)
 
-    def predict(
-        self, embedded: Float[Tensor, "batch encoder_tokens width"], view: ViewName | View, patch: Patch | None = None
-    ) -> Float[Tensor, "batch predicted codes"]:
-        """``forward`` from what ``embed`` gave."""
-        view = self.view(view)
-        with patch.applied(self, view) if patch is not None else nullcontext():
-            return self._decode_tokens(self.encoder(embedded), view)
+    def run(self, items: CanvasItems) -> Float[Tensor, "rows predicted codes"]:
+        with self._autocast():
+            return self._decode_tokens(self.encoder(items.embedded), items.view)
+
+    def answers(
+        self, outputs: Float[Tensor, "rows predicted codes"], items: CanvasItems
+    ) -> UInt8[Tensor, "n size size 3"]:
+        """The likeliest codes, decoded."""
+        with self._autocast():
+            return self.decode(outputs.argmax(-1), items.view)
+
+    def targets(self, prompts: Truths) -> CodeTargets:
+        canvases = self.geometry.canvases(prompts).to(self.device)
+        chunks = canvases.split(max(1, CACHED_PIXELS // self.config.canvas_size**2))
+        with torch.no_grad():
+            return CodeTargets(torch.cat([self.target_codes(chunk) for chunk in chunks]), self._counted(prompts))
+
+    def _counted(self, prompts: Truths) -> Float[Tensor, "rows patches"] | None:
+        """The share of every patch's pixels that count, all of a patch's where none of the item's would."""
+        if prompts.query_ignored is None:
+            return None
+        geometry = self.geometry
+        gap = geometry.canvas_size // 2 - geometry.image_size  # of the quadrant, above and left of the image
+        ignored = torch.from_numpy(prompts.query_ignored).to(self.device)
+        shares = F.pad(1 - ignored.float(), (gap, 0, gap, 0), value=1.0)
+        patches = F.avg_pool2d(shares[:, None], geometry.patch_size).flatten(1)
+        return torch.where(patches.sum(1, keepdim=True) > 0, patches, torch.ones_like(patches))
+
+    def losses(
+        self, outputs: Float[Tensor, "rows predicted codes"], items: CanvasItems, targets: CodeTargets
+    ) -> Float[Tensor, " rows"]:
+        """Mean over patches of the cross-entropy of the true codes, in nats."""
+        with self._autocast():
+            logits = self.query_output_logits(outputs, items.view)
+            return negative_log_likelihood(logits, targets.codes, targets.counted)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self._variant.bfloat16 else nullcontext()
 
     def _decode_tokens(self, encoded: Tensor, view: View) -> Float[Tensor, "batch predicted codes"]:
         embedded = self.decoder_embed(encoded)
@@ -229,31 +325,35 @@ class MaeVqgan(Pretrained):
         decoded = self.decoder(canvas[:, view.decoder_tokens] + self.decoder.pos_embed[view.decoder_tokens])
         return self.decoder_pred(decoded[:, 1:])
 
-    def accelerated(self, bfloat16: bool) -> "MaeVqgan":
-        """This model with fused attention; it shares all weights that stay as they are, and its fingerprint.
+    def variant(self, variant: Variant) -> "MaeVqgan":
+        """Weights are shared but for matrix products in bfloat16, which have a copy so that no call converts them.
 
-        ``bfloat16`` makes the weights of matrix products and convolutions of that type, so that autocast need not
-        convert them in every call; normalisations, embeddings and the sums of the residual stream stay float32.
+        Embeddings, normalisations, the sums of the residual stream and the tokenizer keep float32 weights.
         """
-        known = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
-        if bfloat16:
-            for module in self.modules():
-                if isinstance(module, nn.Linear | nn.Conv2d):
-                    for weight in module.parameters(recurse=False):
-                        known[id(weight)] = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
+        wanted = self._variant.with_(variant)
+        if wanted == self._variant:
+            return self
+        base = self._base or (self,)
+        known: dict[int, Any] = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers(), base)}
+        if wanted.bfloat16:
+            for part in (self.encoder, self.decoder_embed, self.decoder, self.decoder_pred):
+                for module in part.modules():
+                    if isinstance(module, nn.Linear):
+                        for weight in module.parameters(recurse=False):
+                            known[id(weight)] = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
         copy = deepcopy(self, known)
-        copy._identity = self.fingerprint()
+        copy._variant, copy._base = wanted, base
         for module in copy.modules():
             if isinstance(module, Attention):
-                module.fused = True
+                module.fused = wanted.fused or wanted.bfloat16
         return copy
 
     # From codes to pixels and back
 
     @property
-    def default_area(self) -> DecodeArea:
-        """What is decoded together: a local tokenizer is made for single quadrants, others for canvases."""
-        return "quadrant" if self.config.vqgan.local else "canvas"
+    def area(self) -> Area:
+        """What is decoded together: unless chosen, a local tokenizer's quadrants, with others whole canvases."""
+        return self._variant.area or ("quadrant" if self.config.vqgan.local else "canvas")
 
     def query_output_logits(self, logits: Tensor, view: ViewName | View) -> Float[Tensor, "batch patches codes"]:
         """The part of a view's logits that belongs to the query output, row-major.
@@ -285,10 +385,10 @@ class MaeVqgan(Pretrained):
         return self._decode_grid(codes.view(len(codes), grid, grid))
 
     def decode(
-        self, codes: Int[Tensor, "batch predicted"], view: ViewName | View, area: DecodeArea | None = None
+        self, codes: Int[Tensor, "batch predicted"], view: ViewName | View
     ) -> UInt8[Tensor, "batch size size 3"]:
-        """The query output's image from a view's predicted codes, decoding the whole canvas or that quadrant alone."""
-        if (area or self.default_area) == "canvas":
+        """The query output's image from a view's predicted codes, decoding ``area`` together."""
+        if self.area == "canvas":
             return self.geometry.crop(self.decode_canvas(codes, view), "query_output")
         return self.decode_quadrant(self.query_output_logits(codes[..., None], view)[..., 0])
 
@@ -300,9 +400,13 @@ class MaeVqgan(Pretrained):
 
     def reconstruct(self, canvases: UInt8[Tensor, "batch canvas canvas 3"]) -> UInt8[Tensor, "batch size size 3"]:
         """The query output of complete canvases through the tokenizer and back, decoded as predictions are."""
-        if self.default_area == "quadrant":
+        if self.area == "quadrant":
             return self.decode_quadrant(self.target_codes(canvases))
         return self.geometry.crop(self._decode_grid(self.vqgan.encode(to_unit(canvases))), "query_output")
+
+    def ceiling(self, prompts: Truths) -> Pixels:
+        """The tokenizer's reconstruction of the truth: what perfect codes would give."""
+        return self.reconstruct(self.geometry.canvases(prompts).to(self.device))
 
     def _decode_grid(self, codes: Int[Tensor, "batch rows columns"]) -> UInt8[Tensor, "batch height width 3"]:
         pixels = codes[0].numel() * self.config.patch_size**2
@@ -317,6 +421,74 @@ class MaeVqgan(Pretrained):
             middle = self.config.canvas_size // 2
             return self.vqgan.encode(to_unit(canvases[:, middle:, middle:])).flatten(1)
         return self.vqgan.encode(to_unit(canvases))[:, half:, half:].flatten(1)
+
+    # What it costs
+
+    def cost(self, view: ViewName | View, *, answers: bool, gradient: bool) -> RowCost:
+        """With a gradient every layer of both stacks keeps what its backward pass needs; without, one layer's
+        activations are there at a time. A GPU decodes all images at once, a processor in pieces, which rows add nothing
+        to."""
+        chosen, config = self.view(view), self.config
+        encoder = (config.encoder, len(chosen.encoder_tokens))
+        decoder = (config.decoder, len(chosen.decoder_tokens))
+        logits = 4 * len(chosen.predicted) * config.vqgan.codes  # predicted, selected, and two in the cross-entropy
+        running = max(_running(*encoder), _running(*decoder), logits)
+        kept = _kept(*encoder) + _kept(*decoder) if gradient else 0
+        decoded = 0
+        if answers and self.device.type != "cpu":  # feature maps of the last level, at the size of the image
+            side = config.canvas_size if self.area == "canvas" else config.canvas_size // 2
+            decoded = 4 * side**2 * config.vqgan.channels * max(config.vqgan.multipliers[:2])
+        tokens = len(chosen.encoder_tokens) + len(chosen.decoder_tokens)
+        return RowCost(tokens, NUMBER * (kept + max(running, decoded)))
+
+    def describe(self) -> dict[str, Any]:
+        """GFLOP are those of one canvas, as torch counts them: the transformer in each view, and decoding."""
+        parameters = sum(p.numel() for p in self.parameters())
+        tokenizer = sum(p.numel() for p in self.vqgan.parameters())
+        return {
+            "architecture": asdict(self.config),
+            "parameters": parameters,
+            "parameters_without_tokenizer": parameters - tokenizer,
+            "gflop": self._gigaflops(),
+        }
+
+    @torch.inference_mode()
+    def _gigaflops(self) -> dict[str, float]:
+        size, grid = self.config.canvas_size, self.geometry.grid
+        canvas = torch.zeros(1, size, size, 3, dtype=torch.uint8, device=self.device)
+        counted = {}
+        for view in VIEWS:
+            with FlopCounterMode(display=False) as counter:
+                self(canvas, view)
+            counted[view] = counter.get_total_flops() / 1e9
+        for name, side in (("decode_canvas", grid), ("decode_quadrant", grid // 2)):
+            with FlopCounterMode(display=False) as counter:
+                self.vqgan.decode(torch.zeros(1, side, side, dtype=torch.int64, device=self.device))
+            counted[name] = counter.get_total_flops() / 1e9
+        return counted
+
+
+def _running(config: StackConfig, tokens: int) -> int:
+    """Numbers of one block: input, normed input, q, k and v as projected and once more in order, z, z as patched ..."""
+    attention = 12 * tokens * config.width + 2 * config.heads * tokens**2
+    mlp = (2 + 2 * config.mlp_ratio) * tokens * config.width
+    return int(max(attention, mlp))
+
+
+def _kept(config: StackConfig, tokens: int) -> int:
+    """Numbers that all blocks keep: inputs of both norms, q, k, v, z and its change twice, attention, hidden layer."""
+    block = (12 + config.mlp_ratio) * tokens * config.width + 2 * config.heads * tokens**2
+    return int(config.layers * block)
+
+
+def negative_log_likelihood(
+    logits: Float[Tensor, "n patches codes"],
+    codes: Int[Tensor, "n patches"],
+    counted: Float[Tensor, "n patches"] | None = None,
+) -> Float[Tensor, " n"]:
+    """Mean over patches of the cross-entropy of the true codes, in nats; ``counted`` are the patches' weights."""
+    entropies = F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
+    return entropies.mean(1) if counted is None else (entropies * counted).sum(1) / counted.sum(1)
 
 
 def sinusoidal_positions(width: int, tokens: int) -> Float[Tensor, "tokens width"]:

@@ -1,6 +1,8 @@
 """Figures of taskness: maps of heads and of tokens, and head outputs in the plane (Figure 2)."""
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -19,8 +21,9 @@ from torch import Tensor
 
 from taskvec.analysis.clustering import HeadOutputs, embed
 from taskvec.analysis.scores import HeadScores, TokenScores, head_taskness
-from taskvec.canvas import QUADRANTS, CanvasGeometry
+from taskvec.models.canvas import QUADRANTS
 from taskvec.report.style import BLUE, FAINT, INK, MUTED, VERMILLION, ticks, tidy
+from taskvec.sites import Place
 
 TASKNESS = "taskness (between- over within-task variance)"
 SHADES = LinearSegmentedColormap.from_list("taskness", ["#e6eff6", BLUE, "#001a2e"])
@@ -43,14 +46,21 @@ def taskness_map(scores: HeadScores) -> Figure:
     return figure
 
 
-def token_map(scores: Float[Tensor, " tokens"], geometry: CanvasGeometry) -> Figure:
+def quadrant_side(places: Sequence[Place]) -> int:
+    """Tokens along a side of a quadrant where the places are CLS and a 2x2 canvas, row by row; else 0."""
+    side = math.isqrt(len(places) - 1) // 2 if places else 0
+    rows = [[QUADRANTS[2 * (row // side) + column // side] for column in range(2 * side)] for row in range(2 * side)]
+    return side if [place.region for place in places] == ["cls", *itertools.chain(*rows)] else 0
+
+
+def token_map(scores: Float[Tensor, " tokens"], places: Sequence[Place]) -> Figure:
     """The scores of one head's canvas tokens where they are on the canvas, CLS apart, an X where a score is NaN."""
     figure = Figure((3.4, 3), layout="compressed")
-    _draw_tokens(figure, figure.subplots(), scores, geometry)
+    _draw_tokens(figure, figure.subplots(), scores, places)
     return figure
 
 
-def analysis_figure(scores: TokenScores, outputs: HeadOutputs, geometry: CanvasGeometry, seed: int = 0) -> Figure:
+def analysis_figure(scores: TokenScores, outputs: HeadOutputs, places: Sequence[Place], seed: int = 0) -> Figure:
     """Figure 2: the map of heads; of the two heads of highest taskness and of the lowest, tokens and t-SNE.
 
     ``scores`` are those of tokens; ``outputs`` are embedded with ``seed``, one point a prompt, by colour and marker of
@@ -64,7 +74,7 @@ def analysis_figure(scores: TokenScores, outputs: HeadOutputs, geometry: CanvasG
     _draw_heads(left, of_heads, chosen)
     panels = right.subplots(len(chosen), 2, squeeze=False, width_ratios=[1.3, 1])
     for (letter, (stack, layer, head)), (tokens, plane) in zip(chosen.items(), panels, strict=True):
-        _draw_tokens(right, tokens, scores[stack][layer, head], geometry)
+        _draw_tokens(right, tokens, scores[stack][layer, head], places)
         _draw_plane(plane, outputs, embed(outputs.vectors[stack][layer, head], seed))
         title = f"{letter}   {stack} layer {layer}, head {head}\ntaskness {float(of_heads[stack][layer, head]):.3g}"
         tokens.set_title(title, fontsize=9.5, color=INK, loc="left", pad=14)
@@ -125,21 +135,20 @@ def _mark(axes: Axes, letter: str, place: tuple[int, int], colour: str) -> None:
 
 
 def _draw_tokens(
-    figure: Figure | SubFigure, axes: Axes, scores: Float[Tensor, " tokens"], geometry: CanvasGeometry
+    figure: Figure | SubFigure, axes: Axes, scores: Float[Tensor, " tokens"], places: Sequence[Place]
 ) -> None:
-    half, far = geometry.grid // 2, geometry.grid + GAP
+    half = quadrant_side(places)
+    grid, far = 2 * half, 2 * half + GAP
     # One table with CLS above and left of the patches; its row and column and the gaps are empty but for CLS itself.
-    places = np.r_[0, 2 : 2 + half, 3 + half : 3 + 2 * half]
+    cells = np.r_[0, 2 : 2 + half, 3 + half : 3 + 2 * half]
     table = np.full((3 + 2 * half,) * 2, np.nan)
-    table[np.ix_(places[1:], places[1:])] = scores[1:].reshape(geometry.grid, geometry.grid).numpy()
+    table[np.ix_(cells[1:], cells[1:])] = scores[1:].reshape(grid, grid).numpy()
     table[0, 0] = float(scores[0])
     edges = np.r_[-1 - GAP, -GAP, 0 : half + 1, half + GAP + np.arange(half + 1)]
     mesh = _shade(axes, (edges, edges), table, _norm(scores))
     centres = np.r_[np.arange(half), half + GAP + np.arange(half)] + 0.5
-    absent = scores[1:].isnan().reshape(geometry.grid, geometry.grid).numpy().nonzero()
-    axes.scatter(
-        centres[absent[1]], centres[absent[0]], 220 / geometry.grid, MUTED, marker="x", linewidths=0.8, label="absent"
-    )
+    absent = scores[1:].isnan().reshape(grid, grid).numpy().nonzero()
+    axes.scatter(centres[absent[1]], centres[absent[0]], 220 / grid, MUTED, marker="x", linewidths=0.8, label="absent")
     frame = {"facecolor": "none", "edgecolor": MUTED, "linewidth": 0.8}
     axes.add_patch(Rectangle((-1 - GAP, -1 - GAP), 1, 1, **frame))
     label = {"fontsize": 7, "color": MUTED, "ha": "center"}

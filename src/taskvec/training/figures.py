@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from taskvec.data.examples import DataSet, Examples
-from taskvec.prompts import draw_source
+from taskvec.prompts import source_of
 from taskvec.tasks import TASKS, Images, Source, Task, dark, grey, hole, image, mask
 
 
@@ -130,7 +130,7 @@ class Figures:
         for index in np.unique(tasks):
             task, members = self._tasks[index], np.flatnonzero(tasks == index)
             for place in range(2):
-                source = draw_source(self._examples(rows[members, place]), random)
+                source = source_of(self._examples(rows[members, place]), random.random((len(members), 2)))
                 figures[members, 2 * place] = task.input(source)
                 figures[members, 2 * place + 1] = task.output(source)
         return figures

@@ -13,9 +13,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from taskvec import evaluate
-from taskvec.canvas import QUADRANTS, View
 from taskvec.data.examples import DataSet
 from taskvec.environment import bfloat16_is_fast
+from taskvec.models.canvas import QUADRANTS, View
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
 from taskvec.prompts import draw_prompts

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from taskvec.canvas import QUADRANTS, REGIONS, VIEWS, CanvasGeometry, Region, View
+from taskvec.models.canvas import QUADRANTS, REGIONS, CanvasGeometry, Region, View
+from taskvec.models.interface import VIEWS
 
 OFFICIAL = CanvasGeometry(224, 111, 16)
 

@@ -3,6 +3,7 @@
 Canvas tokens are numbered 0 = CLS, then 1 + the row-major index of the patch. Every other module names tokens this way.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -12,12 +13,12 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from taskvec.models.interface import VIEWS, Images, Inputs, Locations, ViewName
+from taskvec.sites import Place
+
 Region = Literal["cls", "support_input", "support_output", "query_input", "query_output"]
 QUADRANTS: tuple[Region, ...] = ("support_input", "support_output", "query_input", "query_output")
 REGIONS: tuple[Region, ...] = ("cls", *QUADRANTS)
-
-ViewName = Literal["one_shot", "query_only"]
-VIEWS: tuple[ViewName, ...] = ("one_shot", "query_only")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ class View:
 
     def tokens(self, stack: str) -> Int[Tensor, " tokens"]:
         return {"encoder": self.encoder_tokens, "decoder": self.decoder_tokens}[stack]
+
+    def locations(self, stack: str, places: int) -> Locations:
+        """Where this many places, the canvas tokens, are in a stack's sequence."""
+        tokens = self.tokens(stack)
+        where = torch.full((1, places), -1)
+        where[0, tokens] = torch.arange(len(tokens))
+        return Locations(where, len(tokens))
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,12 @@ class CanvasGeometry:
         rows, columns = torch.meshgrid(*[torch.arange(self.grid) // (self.grid // 2)] * 2, indexing="ij")
         return torch.cat([torch.zeros(1, dtype=torch.int64), 1 + (2 * rows + columns).flatten()])
 
+    def places(self) -> tuple[Place, ...]:
+        """The canvas tokens as places of head outputs."""
+        half = self.grid // 2
+        quadrants = [QUADRANTS[2 * (row // half) + column // half] for row, column in np.ndindex(self.grid, self.grid)]
+        return tuple(Place(region, token) for token, region in enumerate(["cls", *quadrants]))
+
     def region_tokens(self, *regions: Region) -> Int[Tensor, " tokens_of_regions"]:
         """Canvas tokens of these regions, ascending."""
         wanted = torch.tensor([REGIONS.index(region) for region in regions])
@@ -117,16 +131,23 @@ class CanvasGeometry:
             return View(self.region_tokens("cls", "query_input"), decoder, name)
         raise ValueError(f"there is no view {name!r}: expected one of {', '.join(VIEWS)}")
 
-    def compose(
-        self, images: dict[Region, UInt8[np.ndarray, "n size size 3"]]
-    ) -> UInt8[np.ndarray, "n canvas canvas 3"]:
+    def compose(self, images: Mapping[Region, Images]) -> UInt8[np.ndarray, "n canvas canvas 3"]:
         """White canvases with these images in their quadrants."""
-        count = len(next(iter(images.values())))
+        count = len(next(iter(images.values()), ()))
         canvases = np.full((count, self.canvas_size, self.canvas_size, 3), 255, np.uint8)
         for quadrant, pixels in images.items():
             top, left = self.corner(quadrant)
             canvases[:, top : top + self.image_size, left : left + self.image_size] = pixels
         return canvases
+
+    def canvases(self, inputs: Inputs) -> UInt8[Tensor, "n canvas canvas 3"]:
+        """Canvases with what there is of a support, a query and its output.
+
+        The output is there as the truth: no view shows it to a model.
+        """
+        none = inputs.query_input[:0]
+        images: dict[Region, Images] = {quadrant: getattr(inputs, quadrant, none) for quadrant in QUADRANTS}
+        return torch.from_numpy(self.compose({quadrant: own for quadrant, own in images.items() if len(own)}))
 
     def crop(self, canvases: UInt8[Tensor, "n canvas canvas 3"], quadrant: Region) -> UInt8[Tensor, "n size size 3"]:
         """The image of one quadrant."""

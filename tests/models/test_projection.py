@@ -1,9 +1,9 @@
 import torch
 from torch import nn
 
-from taskvec.analysis.projection import in_projected_space
 from taskvec.heads import recording
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.projection import in_projected_space
 
 
 def test_head_outputs_lie_as_their_projections_and_the_model_computes_the_same(
@@ -16,11 +16,13 @@ def test_head_outputs_lie_as_their_projections_and_the_model_computes_the_same(
         logits = small_model(canvases, view)
     with recording(projected) as rotated:
         torch.testing.assert_close(projected(canvases, view), logits, rtol=1e-4, atol=1e-4)
-    for stack, projections in small_model.projections().items():
-        for layer, module in enumerate(projections.modules):
+    for stack, taps in small_model.taps().items():
+        for layer, module in enumerate(tap.module for tap in taps):
             assert isinstance(module, nn.Linear)
             z, moved = recorded[stack][layer].double(), rotated[stack][layer].double()
-            slices = module.weight.double().unflatten(1, (projections.heads, -1))  # [width, heads, head_dim]
+            slices = module.weight.double().unflatten(
+                1, (small_model.stacks[stack].heads, -1)
+            )  # [width, heads, head_dim]
             vectors = torch.einsum("bthd,whd->thbw", z, slices)
             expected = torch.cdist(vectors, vectors)
             moved = moved.permute(1, 2, 0, 3)
