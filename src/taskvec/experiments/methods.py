@@ -7,7 +7,7 @@ from taskvec.canvas import ViewName
 from taskvec.experiments.protocol import Protocol
 from taskvec.finding import FindSettings
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.search import CmaSettings, GreedySettings
+from taskvec.search import CmaSettings
 from taskvec.search.greedy import PAPER_LAYERS, Order
 from taskvec.sites import Granularity
 
@@ -67,13 +67,13 @@ def find_settings(patching: Patching, protocol: Protocol, model: MaeVqgan, seed:
     """
     base = replace(protocol.settings, granularity=patching.granularity, stacks=patching.stacks, seed=seed)
     if patching.kind in ("vectors", "random", "top"):  # the last two take as many sites as the first
-        return replace(base, search=replace(base.search, seed=seed))
+        return replace(base, search=base.search.seeded(seed))
     baseline = replace(base, objective="pixel", search=CmaSettings(), items=protocol.baseline_items)
     if patching.kind == "cma":
         return baseline
     layers = {"encoder": model.config.encoder.layers, "decoder": model.config.decoder.layers}
     searched = sum(layers.values()) if patching.stacks == ("decoder",) else layers_of(PAPER_LAYERS, model)
-    greedy: GreedySettings = replace(protocol.greedy, layers=searched, order=patching.order, seed=seed)
+    greedy = replace(protocol.greedy, layers=searched, order=patching.order, seed=seed)
     return replace(baseline, search=greedy)
 
 
