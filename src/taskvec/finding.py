@@ -204,7 +204,9 @@ def pose_search(
     model: MaeVqgan, data: Data, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
 ) -> PosedSearch:
     """The problem that the search of ``settings`` is given, without the parts that it does not need."""
-    parts = [parts_of(one) for one in data_of_each(data, tasks)]
+    of_each = data_of_each(data, tasks)
+    parted = {id(one): parts_of(one) for one in of_each}
+    parts = [parted[id(one)] for one in of_each]
     needs, names = settings.search.needs, [task.name for task in tasks]
     own = [part[1] for part in parts]
     objective = _objective(model, own, tasks, settings, statistics, settings.items, settings.objective)
