@@ -1,12 +1,12 @@
-"""How good a search is for its cost: held-out scores by evaluations and by seconds, over seeds.
+"""How good a search is for its cost: test scores by evaluations and by seconds, over seeds.
 
     .venv/bin/python benchmarks/search_curves.py --tasks low_light --seeds 0 1 2 3 4 --out search-curves
 
-Searches on as many items see the same ones of drawn scenes, all the same statistics and held-out items; seeds change.
+Searches on as many items see the same ones of drawn scenes, all the same statistics and validation items; seeds change.
 `paper` is Section 8.1, but that the best set that was seen is final and not a sample.
 At each of its checkpoints the best set so far is scored on 500 test queries that no search sees, by the task's metric.
-Evaluations are of the search and of the held-out items that choose; one with a gradient counts as three. Seconds are of
-processor time, summed over threads, so that other work on the machine does not count. The variants of `paper` take a
+Evaluations are of the search and of the validation items that choose; one with a gradient counts as three. Seconds are
+of processor time, summed over threads, so that other work on the machine does not count. The variants of `paper` take a
 sixth of its steps, to be compared with it at as many evaluations.
 
 Says how each search ends, beside the score that `paper` has at as many evaluations, and after how many evaluations and
@@ -27,14 +27,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from taskvec import collect, evaluate, load_data, load_model
-from taskvec.data.examples import partition
-from taskvec.finding import PARTITION_SEED, SHARES, statistics_prompts
+from taskvec.finding import pose_search, statistics_prompts
 from taskvec.heads import Patch
-from taskvec.models.interface import PromptedModel, Variant
-from taskvec.objectives import Objective
+from taskvec.models.interface import PromptedModel
+from taskvec.objectives import ObjectiveKind
 from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts
-from taskvec.search import ReinforceSettings, RelaxedSettings, reinforce, relaxed
+from taskvec.search import ReinforceSettings, RelaxedSettings
 from taskvec.search.relaxed import COST_OF_A_GRADIENT
 from taskvec.tasks import TASKS, Task
 
@@ -42,7 +41,7 @@ BEST = PRESETS["best"]
 TEST_QUERIES = 500
 COSTS = ("evaluations", "seconds")
 # name: items searched on, objective, settings. `paper` is Section 8.1; `per item` compares masks on the same item.
-SEARCHES: dict[str, tuple[int, str, ReinforceSettings | RelaxedSettings]] = {
+SEARCHES: dict[str, tuple[int, ObjectiveKind, ReinforceSettings | RelaxedSettings]] = {
     "paper": (10, "pixel", ReinforceSettings()),
     "paper, per item": (10, "pixel", ReinforceSettings(steps=100, baseline="per_item")),
     "paper, shared masks": (10, "pixel", ReinforceSettings(steps=100, shared_masks=True)),
@@ -73,13 +72,11 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
     """A record of every checkpoint of one search."""
     items, kind, settings = SEARCHES[name]
     data, size = load_data("scenes", "validation"), model.image_size
-    parts = partition(data, SHARES, PARTITION_SEED)
-    means = collect(model, [statistics_prompts(model, data, task, BEST)]).means([task.name])
-    sites = model.sites()
-    searched = draw_prompts(parts[1], task, items, size, 0)
-    objective = Objective(model.variant(Variant(bfloat16=bfloat16)), sites, means, [searched], kind)  # pyright: ignore[reportArgumentType]
-    held_out = draw_prompts(parts[2], task, BEST.held_out, size, 0)
-    judge = Objective(model.variant(Variant(bfloat16=bfloat16)), sites, means, [held_out], "pixel")
+    statistics = collect(model, [statistics_prompts(model, data, task, BEST)])
+    finding = replace(BEST, items=items, objective=kind, bfloat16=bfloat16, search=settings)
+    posed = pose_search(model, data, [task], finding, statistics)
+    means, sites = statistics.means([task.name]), posed.objective.sites
+    judge = settings.required(posed.problem.validate, "validate")
     queries = draw_prompts(load_data("scenes", "test"), task, TEST_QUERIES, size, 0)
     if isinstance(settings, RelaxedSettings):
         each = COST_OF_A_GRADIENT * settings.items
@@ -90,7 +87,7 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
 
     def validate(masks: Any, share: float = 1.0) -> Any:
         counted[0] += len(masks) * max(1, round(share * BEST.held_out))
-        losses = judge.mean_losses(masks, share)
+        losses = judge(masks, share)
         if share < 1:  # a round of halving, which names no best
             return losses
         winner = int(losses.argmin())
@@ -99,7 +96,7 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
         return losses
 
     def on_step(record: dict[str, Any]) -> None:
-        if "held_out_loss" not in record or best[0][1] is None:
+        if "validation_loss" not in record or best[0][1] is None:
             return
         now = time.process_time()
         patch = Patch(sites, best[0][1][None], means)
@@ -108,14 +105,10 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
         fact |= {"settings": settings_of(name, bfloat16=bfloat16)}
         fact |= {"step": record["step"], "score": float(scores.mean())}
         fact |= {"evaluations": record["step"] * each + counted[0], "seconds": now - started - away[0]}
-        records.append(fact | {"held_out_loss": best[0][0]})
+        records.append(fact | {"validation_loss": best[0][0]})
         away[0] += time.process_time() - now
 
-    settings = replace(settings, seed=seed)
-    if isinstance(settings, RelaxedSettings):
-        found = relaxed(objective.differentiate, validate, len(sites), items, settings, on_step=on_step)
-    else:
-        found = reinforce(objective, validate, len(sites), items, settings, on_step=on_step)
+    found = replace(settings, seed=seed).search(replace(posed.problem, validate=validate), on_step)
     if found.interrupted:
         raise KeyboardInterrupt
     return records

@@ -30,7 +30,7 @@ from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
 from taskvec.prompts import draw_prompts
 from taskvec.provenance import Drawn
-from taskvec.search import CmaSettings, GreedySettings, Memory, ReinforceSettings, RelaxedSettings
+from taskvec.search import Checkpoint, CmaSettings, GreedySettings, ReinforceSettings, RelaxedSettings
 from taskvec.statistics import collect
 from taskvec.tasks import IDENTITY, LOW_LIGHT, SEGMENTATION, Task, image, mask
 
@@ -73,19 +73,19 @@ def test_progress_is_shown_unless_it_is_not_wanted(
 
 
 def test_ctrl_c_raises_with_the_best_so_far(small_model: MaeVqgan, tmp_path: Path) -> None:
-    data, memory = Scenes("train", count=600), Memory(tmp_path / "state")
+    data, checkpoint = Scenes("train", count=600), Checkpoint(tmp_path / "state")
 
     def interrupt(at: int, record: dict[str, Any]) -> None:
         if record["step"] == at:
             raise KeyboardInterrupt
 
     with pytest.raises(SearchInterrupted, match=r"after step 4: the best task vectors so far are \.vectors") as stopped:
-        find(small_model, data, LOW_LIGHT, QUICK, on_step=partial(interrupt, 4), memory=memory)
+        find(small_model, data, LOW_LIGHT, QUICK, on_step=partial(interrupt, 4), checkpoint=checkpoint)
     assert isinstance(stopped.value, KeyboardInterrupt)
     (vectors,) = stopped.value.vectors
     assert vectors.search.interrupted
     assert vectors.search.step == 3
-    assert find(small_model, data, LOW_LIGHT, QUICK, memory=memory).search.interrupted is False
+    assert find(small_model, data, LOW_LIGHT, QUICK, checkpoint=checkpoint).search.interrupted is False
     with pytest.raises(KeyboardInterrupt) as early:  # before the first checkpoint there is no best
         find(small_model, data, LOW_LIGHT, QUICK, on_step=partial(interrupt, 2))
     assert not isinstance(early.value, SearchInterrupted)
@@ -109,9 +109,9 @@ def test_a_search_by_gradient(small_model: MaeVqgan) -> None:
 def test_the_tasks_own_metric_chooses_whatever_the_objective(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
     vectors = find(small_model, data, SEGMENTATION, QUICK)
-    held_out = draw_prompts(partition(data, SHARES, PARTITION_SEED)[2], SEGMENTATION, 8, 15, QUICK.seed)
-    assert tuple(sorted(held_out.query_images)) == vectors.search.held_out[0].images
-    scores = evaluate.scores(small_model, evaluate.run(small_model, "query_only", vectors.patch), held_out)
+    validation = draw_prompts(partition(data, SHARES, PARTITION_SEED)[2], SEGMENTATION, 8, 15, QUICK.seed)
+    assert tuple(sorted(validation.query_images)) == vectors.search.held_out[0].images
+    scores = evaluate.scores(small_model, evaluate.run(small_model, "query_only", vectors.patch), validation)
     assert vectors.search.loss == pytest.approx(-scores.mean())
 
 
@@ -266,7 +266,7 @@ def test_who_judges_a_search_for_several_tasks(tiny: MaeVqgan) -> None:
 
 
 def test_a_search_goes_on_only_as_the_same_search(small_model: MaeVqgan, tmp_path: Path) -> None:
-    data, memory = Scenes("train", count=600), Memory(tmp_path / "state")
+    data, checkpoint = Scenes("train", count=600), Checkpoint(tmp_path / "state")
     drawn = [statistics_prompts(small_model, data, task, QUICK) for task in (SEGMENTATION, LOW_LIGHT)]
     statistics = collect(small_model, drawn)
     others = collect(small_model, [statistics_prompts(small_model, data, LOW_LIGHT, replace(QUICK, prompts=17))])
@@ -275,17 +275,17 @@ def test_a_search_goes_on_only_as_the_same_search(small_model: MaeVqgan, tmp_pat
         if record["step"] == 4:
             raise KeyboardInterrupt
 
-    assert find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, interrupt, memory).found.interrupted
+    assert find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, interrupt, checkpoint).result.interrupted
     for tasks, settings, means, message in (
         ([SEGMENTATION], QUICK, statistics, "with tasks"),
         ([LOW_LIGHT], replace(QUICK, held_out=9), statistics, "with held_out 8: expected 9"),
         ([LOW_LIGHT], QUICK, others, "with means"),
     ):
         with pytest.raises(ValueError, match=message):
-            find_sites(small_model, data, tasks, settings, means, memory=memory)
+            find_sites(small_model, data, tasks, settings, means, checkpoint=checkpoint)
     whole = find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics)
-    again = find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, memory=memory)
-    assert torch.equal(again.found.mask, whole.found.mask)
+    again = find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, checkpoint=checkpoint)
+    assert torch.equal(again.result.mask, whole.result.mask)
     assert again.record.history == whole.record.history
 
 

@@ -374,9 +374,7 @@ def test_a_view_without_some_of_the_selected_positions_is_refused(
     fewer = View(whole.encoder_tokens[:-1], whole.decoder_tokens, "cut")
     patch = Patch(sites, sites.mask(range(len(sites)))[None], small_means.map(lambda mean: mean[:1]))
     last = int(geometry.region_tokens("query_input")[-1])
-    with pytest.raises(
-        ValueError, match=rf"head 0, token {last} \(query_input\): choose sites"
-    ):
+    with pytest.raises(ValueError, match=rf"head 0, token {last} \(query_input\): choose sites"):
         small_model(canvases, fewer, patch)
 
 

@@ -69,6 +69,29 @@ def test_mean_losses_are_over_all_items(
         torch.testing.assert_close(means[row], expected)
 
 
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_a_product_is_its_pairs_without_their_masks(
+    kind: ObjectiveKind,
+    small_model: MaeVqgan,
+    small_means: Means,
+    small_prompts: list[Prompts],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the last bit, and with the masks of one pass at a time."""
+    objective = Objective(small_model, small_model.sites("head"), small_means, small_prompts, kind, rows=5)
+    masks, items = _masks(len(objective.sites), 4), torch.tensor([0, 7, 3])
+    pairs = objective(masks.repeat_interleave(3, 0), items.repeat(4)).view(4, 3)
+    computed, seen = Objective._losses, []
+
+    def watched(objective: Objective, masks: Tensor, items: Tensor) -> Tensor:
+        seen.append(len(masks))
+        return computed(objective, masks, items)
+
+    monkeypatch.setattr(Objective, "_losses", watched)
+    assert torch.equal(objective.evaluate_product(masks, items), pairs)
+    assert seen == [5, 5, 2]
+
+
 def test_bfloat16_is_close(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:
     sites = small_model.sites("head")
     masks, items = _masks(len(sites), 12), torch.arange(12)

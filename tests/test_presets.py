@@ -2,9 +2,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from taskvec.finding import FindSettings, SearchSettings
+from taskvec.finding import FindSettings
 from taskvec.presets import PRESETS, preset_named, with_method
-from taskvec.search import CmaSettings, GreedySettings, ReinforceSettings, RelaxedSettings
+from taskvec.search import CmaSettings, GreedySettings, ReinforceSettings, RelaxedSettings, SearchSettings
 
 
 def test_the_papers_protocol() -> None:

@@ -1,7 +1,8 @@
-"""The whole job: statistics, a search for sites, the choice on held-out items, task vectors of one or several tasks."""
+"""The whole job: statistics, a search for sites and the choice on validation items, task vectors of every task."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -18,34 +19,22 @@ from taskvec.progress import search_progress, show_step
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
 from taskvec.provenance import Drawn, Former, Search
 from taskvec.search import (
-    CmaSettings,
+    Checkpoint,
     FiniteLosses,
-    Found,
-    GreedySettings,
-    Memory,
     NonFinite,
-    ReinforceSettings,
+    OnStep,
+    Problem,
     RelaxedSettings,
-    cma,
-    greedy,
-    reinforce,
-    relaxed,
+    SearchResult,
+    SearchSettings,
+    Validate,
 )
-from taskvec.search.found import Validate
 from taskvec.sites import Granularity, Sites
 from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
-SearchSettings = ReinforceSettings | RelaxedSettings | CmaSettings | GreedySettings
-SEARCHES: dict[str, type[SearchSettings]] = {
-    "reinforce": ReinforceSettings,
-    "relaxed": RelaxedSettings,
-    "cma": CmaSettings,
-    "greedy": GreedySettings,
-}
-
-SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and held-out items
+SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and validation items
 PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
 YARDSTICK = (32, 0.3)  # random masks, and the share of sites in each, that tell by how much masks move a task's loss
 
@@ -59,9 +48,10 @@ class FindSettings:
     the search's passes in that type, which some processors do faster; it is never chosen by the machine.
 
     ``prompts`` are behind each mean; where ``pool`` is more, as many pairs are drawn and those that one-shot prompting
-    does best are kept. ``items`` are searched on, ``held_out`` choose among candidates, by the task's own metric
-    whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks together: a search
-    for the sites of five tasks has two of ten items of each. Those of ``judged_by`` that are among them choose, or all.
+    does best are kept. ``items`` are searched on, ``held_out`` validation items choose among candidates, by the task's
+    own metric whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks
+    together: a search for the sites of five tasks has two of ten items of each. Those of ``judged_by`` that are among
+    them choose, or all.
     ``taskvec.objectives`` explains objectives, ``taskvec.sites`` granularities, ``taskvec.prompts`` samplings and
     holes. ``area`` is what is decoded together in the search, by default what the model's tokenizer is made for, as
     always where vectors are applied. ``non_finite`` says what becomes of losses that are NaN or infinite, as in
@@ -90,29 +80,19 @@ class FindSettings:
         if min(self.prompts, self.items, self.held_out) < 1:
             raise ValueError("prompts, items and held_out must each be at least 1")
         FiniteLosses(self.non_finite)  # ValueError for another policy
-        if isinstance(self.search, RelaxedSettings) and self.objective != "token":
-            raise ValueError(f"the relaxed search needs a gradient: the objective is {self.objective}, expected token")
+        if "differentiate" in self.search.needs and self.objective != "token":
+            raise ValueError(
+                f"the {self.search.name} search needs a gradient: the objective is {self.objective}, expected token"
+            )
 
     def of(self, model: PromptedModel) -> "FindSettings":
         """These settings with the stacks that are searched in a model, and the search's seed."""
-        return replace(self, stacks=self.stacks or tuple(model.stacks), search=self.seeded_search)
+        return replace(self, stacks=self.stacks or tuple(model.stacks), search=self.search.seeded(self.seed))
 
     @property
     def variant(self) -> Variant:
         """What the search's passes compute with."""
         return Variant(bfloat16=self.bfloat16, area=self.area)
-
-    @property
-    def ranks_layers(self) -> bool:
-        """Whether the search needs the statistics of other tasks, too."""
-        return isinstance(self.search, GreedySettings)
-
-    @property
-    def seeded_search(self) -> SearchSettings:
-        """The search's settings with the seed that it has: its own, or that of everything."""
-        if isinstance(self.search, CmaSettings) or self.search.seed is not None:
-            return self.search
-        return replace(self.search, seed=self.seed)
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -124,17 +104,35 @@ class SearchInterrupted(KeyboardInterrupt):
 
 
 @dataclass(frozen=True)
-class FoundSites:
-    """Sites that one search found for one or several tasks, and everything that is to be kept of how."""
+class Finding:
+    """What the whole job came to: the result of a search among ``sites`` for one or several tasks, the statistics whose
+    means are patched, and the record of all of it.
+    """
 
+    model: PromptedModel
+    tasks: tuple[Task, ...]
+    statistics: Statistics
     sites: Sites
-    found: Found
+    result: SearchResult
     record: Search
 
+    def vectors(self) -> list[TaskVectors]:
+        """The task vectors of each task, all at the sites that were found."""
+        return [self._select(task) for task in self.tasks]
 
-def method_of(settings: FindSettings) -> str:
-    """The name of the search, of SEARCHES."""
-    return next(name for name, kind in SEARCHES.items() if type(settings.search) is kind)
+    def _select(self, task: Task) -> TaskVectors:
+        own = self.statistics.tasks[task.name]
+        levels: Any = own.prompts.data.get("input_levels") if isinstance(own.prompts, Drawn) else None
+        return TaskVectors.select(
+            self.model,
+            self.sites,
+            self.result.mask,
+            own.mean,
+            task=task.name,
+            metric=task.metric,
+            found=replace(self.record, statistics=own.prompts),
+            input_levels=None if levels is None else (levels[0], levels[1]),
+        )
 
 
 def parts_of(data: DataSet) -> list[Part]:
@@ -182,6 +180,7 @@ def _one_shot_losses(model: PromptedModel, prompts: Prompts) -> Tensor:
 
 
 Data = DataSet | Sequence[DataSet]  # of all tasks, or one for each
+OnBatch = Callable[[str, int], None]  # sees a task, and how many of its prompts are behind its mean
 
 
 def data_of_each(data: Data, tasks: Sequence[Task | str | None]) -> list[DataSet]:
@@ -195,77 +194,97 @@ def data_of_each(data: Data, tasks: Sequence[Task | str | None]) -> list[DataSet
     return list(data)
 
 
+@dataclass(frozen=True)
+class PosedSearch:
+    """A search's problem, and the objectives that it is made of, on the items searched on and on validation items."""
+
+    problem: Problem
+    objective: Objective
+    validation: Objective | None
+
+
+def pose_search(
+    model: PromptedModel, data: Data, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
+) -> PosedSearch:
+    """The problem that the search of ``settings`` is given, without the parts that it does not need."""
+    of_each = data_of_each(data, tasks)
+    parted = {id(one): parts_of(one) for one in of_each}
+    parts = [parted[id(one)] for one in of_each]
+    needs, names = settings.search.needs, [task.name for task in tasks]
+    own = [part[1] for part in parts]
+    objective = _objective(model, own, tasks, settings, statistics, settings.items, settings.objective)
+    validation = None
+    if "validate" in needs:
+        own = [part[2] for part in parts]
+        validation = _objective(model, own, tasks, settings, statistics, settings.held_out, "pixel")
+    problem = Problem(
+        sites=len(objective.sites),
+        items=objective.items,
+        evaluate=objective,
+        evaluate_product=objective.evaluate_product,
+        tasks=objective.tasks if len(tasks) > 1 else None,
+        differentiate=objective.differentiate if "differentiate" in needs else None,
+        validate=None if validation is None else _validate(validation, names, settings),
+        layers=partial(_layers, objective.sites, statistics),
+        names=[f"{prompts.task.name} of {name}" for prompts in objective.prompts for name in prompts.query_names],
+    )
+    return PosedSearch(problem, objective, validation)
+
+
 def find_sites(
     model: PromptedModel,
     data: Data,
     tasks: Sequence[Task],
     settings: FindSettings,
-    statistics: Statistics,
-    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
-    memory: Memory | None = None,
-) -> FoundSites:
+    statistics: Statistics | None = None,
+    on_step: OnStep = lambda record: None,
+    checkpoint: Checkpoint | None = None,
+    on_batch: OnBatch = lambda task, count: None,
+) -> Finding:
     """One set of sites for all of the tasks, each patched with its own means: task-specific for one, else multi-task.
 
     ``data`` is that of all of the tasks, or a list with one for each, such as of folders that are tasks of their own.
-    Where there are fewer examples than items or held-out items, each is used once. ``memory`` lets an interrupted
-    search by REINFORCE or gradient go on, and one that is over end at once: call ``memory.forget()`` when the result is
-    safe. Raises ValueError where a task comes twice, examples are too few, the statistics lack a task or belong to
-    another model or other data, or the memory to another search, or where losses are not finite.
+    Where there are fewer examples than items or validation items, each is used once. ``statistics`` are collected where
+    none are given, and ``on_batch`` sees how far that is. ``checkpoint`` lets an interrupted search by REINFORCE or
+    gradient go on, and one that is over end at once: call ``checkpoint.forget()`` when the result is safe. Raises
+    ValueError where a task comes twice, examples are too few, the statistics lack a task or belong to another model or
+    other data, or the checkpoint to another search, or where losses are not finite.
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
     of_each = data_of_each(data, tasks)
     parted = {id(one): parts_of(one) for one in of_each}
-    search_parts, held_out_parts = ([parted[id(one)][index] for one in of_each] for index in (1, 2))
     apart = [part for parts in parted.values() for part in parts[1:]]
-    statistics = statistics.of(model)
+    statistics = (statistics or collect_for(model, data, tasks, settings, on_batch)).of(model)
     means = statistics.means([task.name for task in tasks])
     for task, one in zip(tasks, of_each, strict=True):
         _check_origin(statistics.tasks[task.name].prompts, one, task, apart)
-    evaluate = _objective(model, search_parts, tasks, settings, statistics, settings.items, settings.objective)
     settings = settings.of(model)
-    sites, search, held_out = evaluate.sites, settings.search, []
-    task_of_item = evaluate.tasks if len(tasks) > 1 else None
-    size = (len(sites), evaluate.items)
-    if memory is not None:
-        memory = replace(memory, of={**memory.of, **_identity(statistics, means, of_each, tasks, settings)})
-    names = [f"{prompts.task.name} of {name}" for prompts in evaluate.prompts for name in prompts.query_names]
-    finite = FiniteLosses(settings.non_finite, names)
-    if isinstance(search, CmaSettings):
-        found = cma(evaluate, *size, search, task_of_item, on_step, finite)
-    elif isinstance(search, GreedySettings):
-        found = greedy(evaluate, _layers(sites, statistics, search), *size, search, task_of_item, on_step, finite)
-    else:
-        judge = _objective(model, held_out_parts, tasks, settings, statistics, settings.held_out, "pixel")
-        validate, held_out = _validate(judge, [task.name for task in tasks], settings), judge.prompts
-        if isinstance(search, RelaxedSettings):
-            found = relaxed(evaluate.differentiate, validate, *size, search, task_of_item, on_step, memory, finite)
-        else:
-            found = reinforce(evaluate, validate, *size, search, task_of_item, on_step, memory, finite)
+    posed = pose_search(model, data, tasks, settings, statistics)
+    if checkpoint is not None:
+        identity = _identity(statistics, means, of_each, tasks, settings)
+        checkpoint = replace(checkpoint, of={**checkpoint.of, **identity})
+    result = settings.search.search(posed.problem, on_step, checkpoint, settings.non_finite)
     record = Search(
-        method=method_of(settings),
+        method=settings.search.name,
         settings=digests.plain(asdict(settings)),
         tasks=tuple(task.name for task in tasks),
-        search=tuple(Drawn.of(prompts) for prompts in evaluate.prompts),
-        held_out=tuple(Drawn.of(prompts) for prompts in held_out),
+        search=_drawn(posed.objective),
+        held_out=() if posed.validation is None else _drawn(posed.validation),
         statistics=None,
-        step=found.step,
-        loss=found.loss,
-        evaluations=found.evaluations,
-        interrupted=found.interrupted,
-        non_finite=found.non_finite,
-        history=tuple(found.history),
+        step=result.step,
+        loss=result.loss,
+        evaluations=result.evaluations,
+        interrupted=result.interrupted,
+        non_finite=result.non_finite,
+        history=tuple(result.history),
         versions=environment.versions(),
     )
-    return FoundSites(sites, found, record)
+    return Finding(model, tuple(tasks), statistics, posed.objective.sites, result, record)
 
 
-def search_objective(
-    model: PromptedModel, data: DataSet, tasks: Sequence[Task], settings: FindSettings, statistics: Statistics
-) -> Objective:
-    """What ``find_sites`` minimises: losses of masks on the items that it searches on."""
-    parts = [parts_of(data)[1]] * len(tasks)
-    return _objective(model, parts, tasks, settings, statistics, settings.items, settings.objective)
+def _drawn(objective: Objective) -> tuple[Drawn, ...]:
+    return tuple(Drawn.of(prompts) for prompts in objective.prompts)
 
 
 def _objective(
@@ -293,8 +312,8 @@ def find(
     task: Task | str | None = None,
     settings: FindSettings | None = None,
     statistics: Statistics | None = None,
-    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
-    memory: Memory | None = None,
+    on_step: OnStep = lambda record: None,
+    checkpoint: Checkpoint | None = None,
     *,
     progress: bool = True,
 ) -> TaskVectors:
@@ -302,10 +321,11 @@ def find(
 
     ``settings`` are by default those of preset ``best``, as of the command. ``progress`` shows bars of the statistics
     and of the search on standard error, or in a notebook. Ctrl-C raises SearchInterrupted, which has the best task
-    vectors so far, once there are any, and is a KeyboardInterrupt; a ``memory`` keeps the state then, too. ``memory``
-    and what else is raised are as in ``find_sites``.
+    vectors so far, once there are any, and is a KeyboardInterrupt; a ``checkpoint`` keeps the state then, too.
+    ``checkpoint`` and what else is raised are as in ``find_sites``.
     """
-    return find_all(model, data, [task_for(data, task)], settings, statistics, on_step, memory, progress=progress)[0]
+    (vectors,) = find_all(model, data, [task], settings, statistics, on_step, checkpoint, progress=progress)
+    return vectors
 
 
 def find_all(
@@ -314,38 +334,35 @@ def find_all(
     tasks: Sequence[Task | str | None],
     settings: FindSettings | None = None,
     statistics: Statistics | None = None,
-    on_step: Callable[[dict[str, Any]], None] = lambda record: None,
-    memory: Memory | None = None,
+    on_step: OnStep = lambda record: None,
+    checkpoint: Checkpoint | None = None,
     *,
     progress: bool = True,
 ) -> list[TaskVectors]:
     """Multi-task: one search for the sites of all tasks, and the task vectors of each, which therefore add up.
 
     ``data`` is that of all tasks, or a list with one for each: ``find_all(model, [lungs, ribs], [None, None])`` of two
-    folders that are tasks of their own.     ``settings``, ``progress``, Ctrl-C and errors are as in ``find``.
+    folders that are tasks of their own. ``settings``, ``progress``, Ctrl-C and errors are as in ``find``.
     """
     settings = settings or FindSettings()
     chosen = [task_for(one, task) for one, task in zip(data_of_each(data, tasks), tasks, strict=True)]
     with search_progress(shown=progress) as shown:
-        if statistics is None:
-            bar = shown.add_task("statistics", total=settings.prompts, status="")
+        collecting = shown.add_task("statistics", total=settings.prompts, status="", visible=statistics is None)
+        searching = shown.add_task(" + ".join(task.name for task in chosen), total=None, status="")
+        show = show_step(shown, searching, settings.search.number_of_steps)
 
-            def each_batch(task: str, done: int) -> None:
-                shown.update(bar, completed=done, status=task)
-
-            statistics = collect_for(model, data, chosen, settings, each_batch)
-            shown.remove_task(bar)
-        bar = shown.add_task(" + ".join(task.name for task in chosen), total=None, status="")
-        show = show_step(shown, bar, getattr(settings.search, "steps", None))
+        def each_batch(task: str, done: int) -> None:
+            shown.update(collecting, completed=done, status=task)
 
         def each_step(record: dict[str, Any]) -> None:
+            shown.update(collecting, visible=False)
             show(record)
             on_step(record)
 
-        found = find_sites(model, data, chosen, settings, statistics, each_step, memory)
-    vectors = [select(model, found, statistics, task) for task in chosen]
-    if found.found.interrupted:
-        raise SearchInterrupted(vectors, len(found.found.history))
+        finding = find_sites(model, data, chosen, settings, statistics, each_step, checkpoint, each_batch)
+    vectors = finding.vectors()
+    if finding.result.interrupted:
+        raise SearchInterrupted(vectors, len(finding.result.history))
     return vectors
 
 
@@ -354,46 +371,24 @@ def collect_for(
     data: Data,
     tasks: Sequence[Task],
     settings: FindSettings,
-    on_batch: Callable[[str, int], None] = lambda task, count: None,
+    on_batch: OnBatch = lambda task, count: None,
 ) -> Statistics:
     """The statistics that a search for these tasks takes: those of all that the data serve where it ranks layers."""
     of_each = data_of_each(data, tasks)
-    others = [(task, one) for one in of_each for task in tasks_of(one)] if settings.ranks_layers else []
+    others = [(task, one) for one in of_each for task in tasks_of(one)] if "layers" in settings.search.needs else []
     known = {task.name: (task, one) for task, one in [*others, *zip(tasks, of_each, strict=True)]}.values()
     return collect(model, (statistics_prompts(model, one, task, settings) for task, one in known), on_batch)
 
 
-def select(model: PromptedModel, found: FoundSites, statistics: Statistics, task: Task) -> TaskVectors:
-    """The task vectors of one task at the sites that were found."""
-    own = statistics.tasks[task.name]
-    record = replace(found.record, statistics=own.prompts)
-    mask = found.found.mask
-    levels: Any = own.prompts.data.get("input_levels") if isinstance(own.prompts, Drawn) else None
-    return TaskVectors.select(
-        model,
-        found.sites,
-        mask,
-        own.mean,
-        task=task.name,
-        metric=task.metric,
-        found=record,
-        input_levels=None if levels is None else (levels[0], levels[1]),
-    )
-
-
-def _layers(sites: Sites, statistics: Statistics, search: GreedySettings) -> list[Tensor]:
-    """The sites of each layer, in the order that the greedy search takes them."""
+def _layers(sites: Sites, statistics: Statistics) -> list[Tensor]:
+    """The sites of each layer, that of the highest taskness first."""
     if len(statistics.tasks) < 2:
-        raise ValueError("the greedy search ranks layers by taskness, which takes the statistics of several tasks")
-    layers = layers_by_taskness(sites, taskness(statistics))
-    if search.order == "random":
-        order = torch.randperm(len(layers), generator=torch.Generator().manual_seed(search.seed or 0))
-        return [layers[index] for index in order]
-    return layers
+        raise ValueError("this search ranks layers by taskness, which takes the statistics of several tasks")
+    return layers_by_taskness(sites, taskness(statistics))
 
 
 def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings) -> Validate:
-    """The held-out loss of each mask: of one task its mean, of several the mean of their standardised losses.
+    """The validation loss of each mask: of one task its mean, of several the mean of their standardised losses.
 
     Losses of different tasks have different units and spreads: each task's are standardised by the mean and the
     standard deviation that random masks give it.
@@ -403,9 +398,11 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
     named = [index for index, name in enumerate(tasks) if name in settings.judged_by]
     judges = named or list(range(len(tasks)))
     yardstick = objective.task_losses(objective.sites.sample(*YARDSTICK, seed=settings.seed))
-    kept = FiniteLosses(settings.non_finite).of(yardstick.sum(1), "held-out losses of random sets of sites")
+    kept = FiniteLosses(settings.non_finite).of(yardstick.sum(1), "validation losses of random sets of sites")
     if int(kept.sum()) < 2:
-        raise ValueError(f"{int(kept.sum())} of {len(kept)} random sets of sites have finite held-out losses: too few")
+        raise ValueError(
+            f"{int(kept.sum())} of {len(kept)} random sets of sites have finite validation losses: too few"
+        )
     yardstick = yardstick[kept]
     mean, deviation = yardstick.mean(0), yardstick.std(0, correction=1) + 1e-6
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from taskvec import environment, evaluate
 from taskvec.data.examples import DataSet
 from taskvec.evaluate import Method
-from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, method_of
+from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find
 from taskvec.heads import Patch
 from taskvec.models.interface import PromptedModel
 from taskvec.presets import PRESETS
@@ -75,7 +75,7 @@ def find_and_judge(
         heads={name: stack.heads for name, stack in model.stacks.items()},
         model={"fingerprint": model.fingerprint(), "parameters": model.describe()["parameters"]},
         data={"found on": train.describe(), "judged on": test.describe()},
-        settings={"method": method_of(settings), **asdict(settings)},
+        settings={"method": settings.search.name, **asdict(settings)},
         seconds=time.monotonic() - started,
         machine=environment.machine(),
         versions=environment.versions(),

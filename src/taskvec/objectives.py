@@ -73,6 +73,18 @@ class Objective:
             losses[rows] = self._losses(masks[rows], items[rows]).cpu()
         return losses
 
+    @torch.no_grad()
+    def evaluate_product(
+        self, masks: Bool[Tensor, "masks sites"], items: Int[Tensor, " items"]
+    ) -> Float[Tensor, "masks items"]:
+        """The loss of every mask on every item, as for their pairs, mask after mask; no more than one pass's masks are
+        there for each item. float32 on the CPU.
+        """
+        losses = torch.empty(len(masks) * len(items))
+        for pairs in torch.arange(len(losses)).split(self._together(gradient=False)):
+            losses[pairs] = self._losses(masks[pairs // len(items)], items[pairs % len(items)]).cpu()
+        return losses.view(len(masks), len(items))
+
     def differentiate(
         self, shares: Float[Tensor, " sites"], items: Int[Tensor, " rows"]
     ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " sites"]]:
@@ -107,8 +119,7 @@ class Objective:
         """Losses of each mask, and the tasks of the items that were taken, at least one of each task."""
         own = [(self.tasks == task).nonzero()[:, 0] for task in range(len(self.prompts))]
         items = torch.cat([members[: max(1, round(share * len(members)))] for members in own])
-        losses = self(masks.repeat_interleave(len(items), 0), items.repeat(len(masks)))
-        return losses.view(len(masks), len(items)), self.tasks[items]
+        return self.evaluate_product(masks, items), self.tasks[items]
 
     def _together(self, *, gradient: bool) -> int:
         """Rows of one pass."""

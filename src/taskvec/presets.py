@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from taskvec.finding import SEARCHES, FindSettings
+from taskvec.finding import FindSettings
 from taskvec.names import choose_from
-from taskvec.search import ReinforceSettings
+from taskvec.search import SEARCHES, ReinforceSettings
 
 PRESETS = {
     # Sections 8.1 and 8.2: the final sites are a sample of the best checkpoint's distribution. The prompts behind the
@@ -25,7 +25,7 @@ PRESETS = {
         judged_by=("segmentation",),
     ),
     # The defaults. Losses are read from the codes without decoding, so that they have a gradient by the shares of all
-    # sites at once. The final set is the best of some samples by the task's metric on held-out items, which matters
+    # sites at once. The final set is the best of some samples by the task's metric on validation items, which matters
     # more than more steps; halving gives most of those items to the samples that do well on few.
     "best": FindSettings(),
 }
@@ -39,15 +39,15 @@ def preset_named(name: str) -> FindSettings:
 
 
 def with_method(settings: FindSettings, method: str) -> FindSettings:
-    """The same by another search, of SEARCHES, with what it minimises, and on how many items, where it is at home.
+    """The same by another search, of SEARCHES, with the objective and the number of items of the preset that it is at
+    home with: ``best`` of ``relaxed`` and the paper of the others, that is the task's own metric on 10 items.
 
-    That is preset ``best`` of ``relaxed`` and the paper of the others: by the task's own metric, on 10 items. How the
-    means come about stays. ValueError names the choices.
+    How the means come about stays. ValueError names the choices.
     """
     if method not in SEARCHES:
         raise ValueError(f"there is no search {method!r}: expected one of {', '.join(SEARCHES)}")
-    if type(settings.search) is SEARCHES[method]:
+    if settings.search.name == method:
         return settings
-    home = PRESETS["best" if method == "relaxed" else "paper"]
-    search = home.search if type(home.search) is SEARCHES[method] else SEARCHES[method]()
+    home = PRESETS[SEARCHES[method].preset]
+    search = home.search if home.search.name == method else SEARCHES[method]()
     return replace(settings, objective=home.objective, items=home.items, search=search)

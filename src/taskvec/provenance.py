@@ -51,8 +51,8 @@ class Search:
     """How the sites of task vectors were found.
 
     ``search`` and ``held_out`` have the queries of each task that sites were searched on and chosen on, in the order of
-    ``tasks``; some searches hold none out. ``statistics`` are behind the means, None until they are of one task.
-    ``loss`` is that on held-out items, else on those of the search. ``history`` are the records of its steps,
+    ``tasks``; some searches need none of the latter. ``statistics`` are behind the means, None until they are of one
+    task. ``loss`` is that on validation items, else on those of the search. ``history`` are the records of its steps,
     ``non_finite`` how many losses were NaN or infinite and left out.
     """
 

@@ -540,7 +540,7 @@ def test_a_terminated_find_keeps_the_best_sites(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """SIGTERM is as Ctrl-C, but for the status."""
-    module = importlib.import_module("taskvec.search.found")
+    module = importlib.import_module("taskvec.search.selection")
     original, steps = module._candidates, []
 
     def terminate_after(*arguments: object) -> object:
@@ -571,7 +571,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.fixture
 def interrupted_after_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of the second checkpoint of a search."""
-    module = importlib.import_module("taskvec.search.found")
+    module = importlib.import_module("taskvec.search.selection")
     original, steps = module._candidates, []
 
     def interrupt_after(*arguments: object) -> object:

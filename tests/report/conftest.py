@@ -14,9 +14,9 @@ SITES = (
 )
 HISTORY = [
     {"step": 1, "loss": 5.0, "sites": 6.0},
-    {"step": 2, "loss": 4.0, "sites": 5.0, "held_out_loss": 3.5, "chosen_sites": 4},
+    {"step": 2, "loss": 4.0, "sites": 5.0, "validation_loss": 3.5, "chosen_sites": 4},
     {"step": 3, "loss": 3.0, "sites": 4.0},
-    {"step": 4, "loss": 3.1, "sites": 3.0, "held_out_loss": 3.2, "chosen_sites": 3},
+    {"step": 4, "loss": 3.1, "sites": 3.0, "validation_loss": 3.2, "chosen_sites": 3},
 ]
 
 

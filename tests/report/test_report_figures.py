@@ -170,3 +170,11 @@ def test_the_score_chart_says_which_way_is_better(outcome: Outcome, index: int, 
 @pytest.mark.parametrize("draw", [figures.search_curve, figures.score_chart])
 def test_the_same_outcome_gives_the_same_text(task: TaskOutcome, draw):
     assert draw(task) == draw(task)
+
+
+def test_a_search_of_an_earlier_version_is_drawn_the_same(task: TaskOutcome) -> None:
+    """Its records call the validation loss a held-out one."""
+    names = {"validation_loss": "held_out_loss"}
+    earlier = [{names.get(name, name): value for name, value in record.items()} for record in task.history]
+    assert earlier != task.history
+    assert figures.search_curve(replace(task, history=earlier)) == figures.search_curve(task)

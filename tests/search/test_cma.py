@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from taskvec.search import CmaSettings, causal_effects, cma
+from problems import problem
+from taskvec.search import CmaSettings, causal_effects
 
 
 class Additive:
@@ -28,7 +29,7 @@ class Additive:
 @given(st.integers(2, 40), st.integers(1, 5), st.integers(0, 100))
 def test_the_effects_are_those_of_every_site_alone(sites: int, items: int, seed: int) -> None:
     toy = Additive(sites, items, seed)
-    effects = causal_effects(toy, sites, items)
+    effects = causal_effects(problem(toy, sites, items))
     torch.testing.assert_close(effects, toy.gains.mean(1).float(), rtol=0, atol=1e-4)
     assert toy.rows == items * (sites + 1)
 
@@ -36,7 +37,7 @@ def test_the_effects_are_those_of_every_site_alone(sites: int, items: int, seed:
 @given(st.integers(4, 60), st.floats(0.01, 1))
 def test_the_best_share_of_sites_is_patched(sites: int, share: float) -> None:
     toy = Additive(sites, 3)
-    found = cma(toy, sites, 3, CmaSettings(share))
+    found = CmaSettings(share).search(problem(toy, sites, 3))
     count = max(1, round(share * sites))
     means = toy.gains.mean(1)
     assert set(found.mask.nonzero()[:, 0].tolist()) == set(means.topk(count).indices.tolist())
@@ -49,27 +50,28 @@ def test_the_best_share_of_sites_is_patched(sites: int, share: float) -> None:
 def test_tasks_weigh_the_same_whatever_their_scale() -> None:
     tasks, toy = torch.tensor([0, 0, 1, 1, 1, 2]), Additive(30, 6)
     toy.offsets.zero_()
-    expected = causal_effects(toy, 30, 6, tasks)
+    expected = causal_effects(problem(toy, 30, 6, tasks=tasks))
     by_hand = []
     for task in range(3):
         means = toy.gains[:, tasks == task].mean(1).numpy()
         by_hand.append(torch.from_numpy(means / means.std(ddof=1)))
     torch.testing.assert_close(expected, torch.stack(by_hand).mean(0).float(), rtol=0, atol=1e-5)
     toy.scale[tasks == 1] = 1000
-    torch.testing.assert_close(causal_effects(toy, 30, 6, tasks), expected, rtol=0, atol=1e-5)
-    assert torch.equal(cma(toy, 30, 6, tasks=tasks).mask, cma(Additive(30, 6), 30, 6, tasks=tasks).mask)
+    torch.testing.assert_close(causal_effects(problem(toy, 30, 6, tasks=tasks)), expected, rtol=0, atol=1e-5)
+    masks = [CmaSettings().search(problem(each, 30, 6, tasks=tasks)).mask for each in (toy, Additive(30, 6))]
+    assert torch.equal(*masks)
 
 
 def test_a_task_without_effects_changes_nothing() -> None:
     tasks, toy = torch.tensor([0, 0, 1]), Additive(30, 3)
     toy.gains[:, 2] = 0
-    alone = causal_effects(toy, 30, 2, tasks[:2])
-    torch.testing.assert_close(causal_effects(toy, 30, 3, tasks), alone / 2)
+    alone = causal_effects(problem(toy, 30, 2, tasks=tasks[:2]))
+    torch.testing.assert_close(causal_effects(problem(toy, 30, 3, tasks=tasks)), alone / 2)
 
 
 def test_calls_are_large_and_each_is_recorded() -> None:
     toy, seen = Additive(600, 2), []
-    found = cma(toy, 600, 2, on_step=seen.append)
+    found = CmaSettings().search(problem(toy, 600, 2), seen.append)
     assert found.history == seen
     assert [record["sites"] for record in seen] == [256, 512, 600]
     assert [record["evaluations"] for record in seen] == [514, 1026, 1202]
@@ -82,7 +84,7 @@ def test_ctrl_c_passes() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cma(Additive(10, 2), 10, 2, on_step=interrupt)
+        CmaSettings().search(problem(Additive(10, 2), 10, 2), interrupt)
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan")])

@@ -1,7 +1,8 @@
 """Losses that are NaN or infinite in every search: refused with a sentence, or left out and counted."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,20 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from problems import problem
 from taskvec.search import (
+    NON_FINITE,
     CmaSettings,
     FiniteLosses,
-    Found,
     GreedySettings,
+    Problem,
     ReinforceSettings,
     RelaxedSettings,
+    SearchSettings,
     causal_effects,
-    cma,
-    greedy,
-    reinforce,
-    relaxed,
 )
-from taskvec.search.found import Choice
+from taskvec.search.selection import Selection
 
 SITES, ITEMS = 12, 4
 WANTED = (torch.arange(SITES) % 3 == 0).float()
@@ -36,7 +36,7 @@ def losses(masks: Tensor, items: Tensor) -> Tensor:
     return (masks.float() - WANTED).square().sum(1) * (1 + items)
 
 
-def held_out(masks: Tensor, share: float = 1.0) -> Tensor:
+def validate(masks: Tensor, share: float = 1.0) -> Tensor:
     return losses(masks, torch.zeros(len(masks)))
 
 
@@ -51,9 +51,9 @@ class Spoilt:
         self.count += int(bad.sum())
         return losses(masks, items).masked_fill(bad, self.value)
 
-    def held_out(self, masks: Tensor, share: float = 1.0) -> Tensor:
+    def validate(self, masks: Tensor, share: float = 1.0) -> Tensor:
         self.count += int(masks[:, BAD_SITE].sum())
-        return held_out(masks).masked_fill(masks[:, BAD_SITE], self.value)
+        return validate(masks).masked_fill(masks[:, BAD_SITE], self.value)
 
     def differentiate(self, shares: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """As autograd does: one loss that is not finite spoils the gradient of the mean."""
@@ -63,51 +63,51 @@ class Spoilt:
         gradient = 2 * (shares - WANTED) * (1.0 + items).mean()
         return own, gradient * torch.nan if bad.any() else gradient
 
-
-def _reinforce(spoilt: Spoilt, finite: FiniteLosses | None, tasks: Tensor | None = None) -> Found:
-    settings = ReinforceSettings(steps=60, masks_per_item=8, checkpoint_every=10, candidates=8)
-    return reinforce(spoilt, spoilt.held_out, SITES, ITEMS, settings, tasks, finite=finite)
-
-
-def _relaxed(spoilt: Spoilt, finite: FiniteLosses | None, tasks: Tensor | None = None) -> Found:
-    settings = RelaxedSettings(steps=40, items=4, checkpoint_every=10)
-    return relaxed(spoilt.differentiate, held_out, SITES, ITEMS, settings, tasks, finite=finite)
-
-
-def _cma(spoilt: Spoilt, finite: FiniteLosses | None, tasks: Tensor | None = None) -> Found:
-    return cma(spoilt, SITES, ITEMS, CmaSettings(4 / 12), tasks, finite=finite)
+    def problem(self, tasks: Tensor | None = None, names: Sequence[str] = ()) -> Problem:
+        return problem(
+            self,
+            SITES,
+            ITEMS,
+            tasks=tasks,
+            differentiate=self.differentiate,
+            validate=self.validate,
+            layers=lambda: LAYERS,
+            names=names,
+        )
 
 
-def _greedy(spoilt: Spoilt, finite: FiniteLosses | None, tasks: Tensor | None = None) -> Found:
-    return greedy(spoilt, LAYERS, SITES, ITEMS, GreedySettings(layers=len(LAYERS), trials=20), tasks, finite=finite)
-
-
-Search = Callable[[Spoilt, FiniteLosses | None, Tensor | None], Found]
-SEARCHES: list[Search] = [_reinforce, _relaxed, _cma, _greedy]
+SETTINGS = [
+    ReinforceSettings(steps=60, masks_per_item=8, checkpoint_every=10, candidates=8),
+    RelaxedSettings(steps=40, items=4, checkpoint_every=10),
+    CmaSettings(4 / 12),
+    GreedySettings(layers=len(LAYERS), trials=20),
+]
 TASKS = [None, torch.tensor([0, 0, 1, 1])]
 
 
 @pytest.mark.parametrize("value", WRONG)
-@pytest.mark.parametrize("search", SEARCHES)
-def test_a_loss_that_is_not_finite_ends_a_search_with_a_sentence(search: Search, value: float) -> None:
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.name)
+def test_a_loss_that_is_not_finite_ends_a_search_with_a_sentence(settings: SearchSettings, value: float) -> None:
     kind = "1 NaN, 0 infinite" if math.isnan(value) else "0 NaN, 1 infinite"
-    if search in (_reinforce, _greedy):
+    if settings.name in ("reinforce", "greedy"):
         kind = kind.replace("1", r"\d+")
     message = rf"\d+ of \d+ losses of .* are not finite \({kind}\), on tree 7: look at .*non_finite='leave_out'"
     names = ["car 1", "car 2", "tree 7", "tree 9"]
     with pytest.raises(ValueError, match=message):
-        search(Spoilt(value), FiniteLosses(names=names), None)
+        settings.search(Spoilt(value).problem(names=names))
     with pytest.raises(ValueError, match=r"on item 2: look"):
-        search(Spoilt(value), None, None)
+        settings.search(Spoilt(value).problem())
 
 
 @pytest.mark.parametrize("tasks", TASKS)
 @pytest.mark.parametrize("value", WRONG)
-@pytest.mark.parametrize("search", SEARCHES)
-def test_what_is_left_out_is_counted_and_spoils_nothing(search: Search, value: float, tasks: Tensor | None) -> None:
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.name)
+def test_what_is_left_out_is_counted_and_spoils_nothing(
+    settings: SearchSettings, value: float, tasks: Tensor | None
+) -> None:
     """The set that is best where the losses are finite is found, whatever the others are."""
     spoilt = Spoilt(value)
-    found = search(spoilt, FiniteLosses("leave_out"), tasks)
+    found = settings.search(spoilt.problem(tasks), non_finite="leave_out")
     assert torch.equal(found.mask, WANTED.bool())
     assert math.isfinite(found.loss)
     assert found.non_finite == spoilt.count > 0
@@ -116,33 +116,33 @@ def test_what_is_left_out_is_counted_and_spoils_nothing(search: Search, value: f
     assert all(math.isfinite(record["loss"]) for record in found.history)
     if found.scores is not None:
         finite = found.scores.isfinite()
-        finite[BAD_SITE] |= search is _cma  # whose effect is not known
+        finite[BAD_SITE] |= settings.name == "cma"  # whose effect is not known
         assert finite.all()
 
 
-@pytest.mark.parametrize("search", SEARCHES)
-def test_finite_losses_are_neither_counted_nor_changed(search: Search) -> None:
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.name)
+def test_finite_losses_are_neither_counted_nor_changed(settings: SearchSettings) -> None:
     class Sound(Spoilt):
         def __call__(self, masks: Tensor, items: Tensor) -> Tensor:
             return losses(masks, items)
 
-        def held_out(self, masks: Tensor, share: float = 1.0) -> Tensor:
-            return held_out(masks)
+        def validate(self, masks: Tensor, share: float = 1.0) -> Tensor:
+            return validate(masks)
 
         def differentiate(self, shares: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
             own = (shares - WANTED).square().sum() * (1.0 + items)
             return own, 2 * (shares - WANTED) * (1.0 + items).mean()
 
-    found = [search(Sound(0), finite, None) for finite in (None, FiniteLosses(), FiniteLosses("leave_out"))]
-    for other in found:
-        assert torch.equal(found[0].mask, other.mask)
-        assert found[0].history == other.history
+    refused, left_out = (settings.search(Sound(0).problem(), non_finite=each) for each in NON_FINITE)
+    for other in (refused, left_out):
+        assert torch.equal(refused.mask, other.mask)
+        assert refused.history == other.history
         assert other.non_finite == 0
         assert not any("non_finite" in record for record in other.history)
 
 
-@pytest.mark.parametrize("search", SEARCHES)
-def test_where_nothing_is_finite_there_is_nothing_to_leave_out(search: Search) -> None:
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.name)
+def test_where_nothing_is_finite_there_is_nothing_to_leave_out(settings: SearchSettings) -> None:
     class Hopeless(Spoilt):
         def __call__(self, masks: Tensor, items: Tensor) -> Tensor:
             return torch.full((len(masks),), torch.nan)
@@ -151,35 +151,33 @@ def test_where_nothing_is_finite_there_is_nothing_to_leave_out(search: Search) -
             return torch.full((len(items),), torch.nan), shares
 
     with pytest.raises(ValueError, match="finite"):
-        search(Hopeless(0), FiniteLosses("leave_out"), None)
+        settings.search(Hopeless(0).problem(), non_finite="leave_out")
 
 
-def test_a_held_out_loss_that_is_nan_is_never_the_best() -> None:
+def test_a_validation_loss_that_is_nan_is_never_the_best() -> None:
     """Not as the first checkpoint, not as a later one, not in a round of halving."""
     values = iter([torch.nan, 3.0, torch.nan, 2.0, -torch.inf])
 
-    def validate(masks: Tensor) -> Tensor:
+    def from_values(masks: Tensor, share: float = 1.0) -> Tensor:
         return torch.full((len(masks),), next(values))
 
     finite = FiniteLosses("leave_out")
-    choice = Choice(validate, "threshold", 0, halving=False, generator=torch.Generator(), finite=finite)
-    records = [choice.checkpoint(torch.ones(3), step) for step in range(1, 6)]
-    assert [record.get("held_out_loss") for record in records] == [None, 3.0, None, 2.0, None]
-    assert (choice.settle().loss, choice.settle().step, finite.count) == (2.0, 4, 3)
+    selection = Selection(from_values, "threshold", 0, halving=False, generator=torch.Generator(), finite=finite)
+    records = [selection.checkpoint(torch.ones(3), step) for step in range(1, 6)]
+    assert [record.get("validation_loss") for record in records] == [None, 3.0, None, 2.0, None]
+    assert (selection.settle().loss, selection.settle().step, finite.count) == (2.0, 4, 3)
 
-    def hopeless(masks: Tensor) -> Tensor:
+    def hopeless(masks: Tensor, share: float = 1.0) -> Tensor:
         return torch.full((len(masks),), torch.nan)
 
-    halved = Choice(Spoilt(-math.inf).held_out, "best", 30, True, torch.Generator().manual_seed(0), finite)
+    halved = Selection(Spoilt(-math.inf).validate, "best", 30, True, torch.Generator().manual_seed(0), finite)
     halved.checkpoint(torch.zeros(SITES), 1)
     assert not halved.settle().mask[BAD_SITE]
-    with pytest.raises(ValueError, match=r"1 of 1 held-out losses of sets of sites are not finite \(1 NaN"):
-        Choice(lambda masks: masks.sum(1) * torch.nan, "threshold", 0, False, torch.Generator()).checkpoint(
-            torch.ones(3), 1
-        )
-    nothing = Choice(lambda masks: masks.sum(1) * torch.nan, "threshold", 0, False, torch.Generator(), finite)
+    with pytest.raises(ValueError, match=r"1 of 1 validation losses of sets of sites are not finite \(1 NaN"):
+        Selection(hopeless, "threshold", 0, False, torch.Generator()).checkpoint(torch.ones(3), 1)
+    nothing = Selection(hopeless, "threshold", 0, False, torch.Generator(), finite)
     assert nothing.checkpoint(torch.ones(3), 1) == {}
-    with pytest.raises(ValueError, match="none had a finite held-out loss"):
+    with pytest.raises(ValueError, match="none had a finite validation loss"):
         nothing.settle()
 
 
@@ -190,7 +188,7 @@ def test_a_gradient_that_is_not_finite_is_not_learnt_from() -> None:
         return torch.ones(len(items)), torch.where(torch.arange(SITES) < 2, torch.inf, 1.0)
 
     with pytest.raises(ValueError, match="the gradient of step 1 is not finite at 2 of 12 sites"):
-        relaxed(differentiate, held_out, SITES, ITEMS, RelaxedSettings(), finite=FiniteLosses("leave_out"))
+        RelaxedSettings().search(replace(Spoilt(0).problem(), differentiate=differentiate), non_finite="leave_out")
 
 
 def test_an_item_without_a_finite_loss_does_not_count_in_causal_effects() -> None:
@@ -198,7 +196,7 @@ def test_an_item_without_a_finite_loss_does_not_count_in_causal_effects() -> Non
         return losses(masks, items).masked_fill(items == BAD_ITEM, torch.nan)
 
     finite = FiniteLosses("leave_out")
-    effects = causal_effects(evaluate, SITES, ITEMS, finite=finite)
+    effects = causal_effects(problem(evaluate, SITES, ITEMS), finite=finite)
     torch.testing.assert_close(effects, (2 * WANTED - 1) * (1.0 + torch.tensor([0, 1, 3])).mean())
     assert finite.count == 1 + SITES
 

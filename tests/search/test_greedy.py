@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -5,9 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskvec.search import GreedySettings, greedy, starts
+from problems import problem
+from taskvec.search import GreedySettings, Problem
 
 LAYERS = [torch.tensor([3, 4, 5]), torch.tensor([0, 1, 2]), torch.tensor([9, 10, 11]), torch.tensor([6, 7, 8])]
+
+
+def layered(evaluate: Any, items: int, tasks: Tensor | None = None) -> Problem:
+    return problem(evaluate, 12, items, tasks=tasks, layers=lambda: LAYERS)
 
 
 class Pairwise:
@@ -35,7 +41,7 @@ class Pairwise:
 @pytest.mark.parametrize("seed", range(8))
 def test_where_sites_do_not_interact_the_optimum_is_found(seed: int) -> None:
     toy = Pairwise(3, seed, pairs=0.0)
-    found = greedy(toy, LAYERS, 12, 3, GreedySettings(layers=4, trials=2, seed=seed))
+    found = GreedySettings(layers=4, trials=2, seed=seed).search(layered(toy, 3))
     everything = torch.tensor(list(product([False, True], repeat=12)))[1:]
     best = everything[toy.mean(everything).argmin()]
     assert torch.equal(found.mask, best)
@@ -46,7 +52,7 @@ def test_where_sites_do_not_interact_the_optimum_is_found(seed: int) -> None:
 @pytest.mark.parametrize(("seed", "layers"), list(product(range(5), range(1, 5))))
 def test_it_never_gets_worse_and_ends_where_no_flip_of_its_layers_helps(seed: int, layers: int) -> None:
     toy = Pairwise(4, seed)
-    found = greedy(toy, LAYERS, 12, 4, GreedySettings(layers=layers, trials=5, sweeps=50, seed=seed))
+    found = GreedySettings(layers=layers, trials=5, sweeps=50, seed=seed).search(layered(toy, 4))
     losses = [record["loss"] for record in found.history]
     assert all(after <= before for before, after in pairwise(losses))
     assert found.loss == losses[-1]
@@ -64,8 +70,8 @@ def test_it_never_gets_worse_and_ends_where_no_flip_of_its_layers_helps(seed: in
 def test_each_step_is_the_best_flip_of_its_layer() -> None:
     """The same search by plain loops."""
     toy, settings = Pairwise(3, 7), GreedySettings(layers=3, trials=6, sweeps=2)
-    found = greedy(toy, LAYERS, 12, 3, settings)
-    mask, loss, evaluations = starts(toy, LAYERS, 12, 3, settings)
+    found = settings.search(layered(toy, 3))
+    mask, loss, evaluations = settings.start(layered(toy, 3))
     expected = [(1, pytest.approx(loss), int(mask.sum()), evaluations)]
     for _ in range(2):
         before = loss
@@ -88,7 +94,7 @@ def test_each_step_is_the_best_flip_of_its_layer() -> None:
 
 def test_the_start_is_the_best_of_the_trials() -> None:
     toy = Pairwise(3, 0)
-    mask, loss, evaluations = starts(toy, LAYERS, 12, 3, GreedySettings(layers=2, trials=40, share=0.5))
+    mask, loss, evaluations = GreedySettings(layers=2, trials=40, share=0.5).start(layered(toy, 3))
     trials = toy.seen[0].view(40, 3, 12)
     assert (trials == trials[:, :1]).all()
     means = toy.mean(trials[:, 0]).where(trials[:, 0].any(1), torch.inf)
@@ -102,17 +108,17 @@ def test_the_start_is_the_best_of_the_trials() -> None:
 def test_tasks_weigh_the_same_whatever_their_scale() -> None:
     tasks, toy = torch.tensor([0, 0, 1, 1, 1]), Pairwise(5, 3)
     settings = GreedySettings(layers=4, trials=20)
-    plain = greedy(toy, LAYERS, 12, 5, settings, tasks)
+    plain = settings.search(layered(toy, 5, tasks))
     toy.scale[tasks == 1] = 1000
-    scaled = greedy(toy, LAYERS, 12, 5, settings, tasks)
+    scaled = settings.search(layered(toy, 5, tasks))
     assert torch.equal(plain.mask, scaled.mask)
     assert [r["loss"] for r in plain.history] == pytest.approx([r["loss"] for r in scaled.history], abs=1e-4)
-    assert not torch.equal(scaled.mask, greedy(toy, LAYERS, 12, 5, settings).mask)
+    assert not torch.equal(scaled.mask, settings.search(layered(toy, 5)).mask)
 
 
 def test_losses_are_standardised_by_the_trials() -> None:
     tasks, toy = torch.tensor([0, 0, 1, 1, 1]), Pairwise(5, 3)
-    found = greedy(toy, LAYERS, 12, 5, GreedySettings(layers=4, trials=20), tasks)
+    found = GreedySettings(layers=4, trials=20).search(layered(toy, 5, tasks))
     trials = torch.stack([toy(mask.expand(5, -1), torch.arange(5)) for mask in toy.seen[0].view(20, 5, 12)[:, 0]])
     final = toy(found.mask.expand(5, -1), torch.arange(5))
     expected = []
@@ -127,7 +133,7 @@ def test_the_empty_set_is_never_the_best() -> None:
         return masks.float().sum(1)
 
     for share in (0.0, 0.3):
-        assert greedy(evaluate, LAYERS, 12, 2, GreedySettings(share=share)).mask.sum() == 1
+        assert GreedySettings(share=share).search(layered(evaluate, 2)).mask.sum() == 1
 
 
 def test_an_interrupted_search_keeps_what_it_has() -> None:
@@ -136,7 +142,7 @@ def test_an_interrupted_search_keeps_what_it_has() -> None:
             raise KeyboardInterrupt
 
     toy = Pairwise(3, 0)
-    found = greedy(toy, LAYERS, 12, 3, GreedySettings(trials=3), on_step=interrupt)
+    found = GreedySettings(trials=3).search(layered(toy, 3), interrupt)
     assert found.interrupted
     assert len(found.history) == 3
     assert found.loss == pytest.approx(float(toy.mean(found.mask[None])))
@@ -150,6 +156,16 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("there", "searched"), [(32, 17), (10, 5), (4, 2), (1, 1)])
 def test_the_paper_searches_as_large_a_share_of_any_models_layers(there: int, searched: int) -> None:
-    layers = list(torch.arange(there).split(1))
-    assert [int(layer) for layer in GreedySettings().searched(layers)] == list(range(searched))
-    assert len(GreedySettings(layers=3).searched(layers)) == min(3, there)
+    there_are = replace(layered(Pairwise(1, 0), 1), layers=lambda: list(torch.arange(there).split(1)))
+    assert [int(layer) for layer in GreedySettings().searched(there_are)] == list(range(searched))
+    assert len(GreedySettings(layers=3).searched(there_are)) == min(3, there)
+
+
+def test_layers_at_random_are_all_layers_in_another_order() -> None:
+    there_are = replace(layered(Pairwise(1, 0), 1), layers=lambda: list(torch.arange(20).split(1)))
+    first, again, other = (
+        [int(layer) for layer in GreedySettings(20, order="random", seed=seed).searched(there_are)]
+        for seed in (0, 0, 1)
+    )
+    assert first == again != other
+    assert sorted(first) == sorted(other) == list(range(20)) != first

@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskvec.search.relaxed import COST_OF_A_GRADIENT, GATES, Gate, RelaxedSettings, open_gates, relaxed
+from problems import problem
+from taskvec.search import Problem
+from taskvec.search.relaxed import COST_OF_A_GRADIENT, GATES, Gate, RelaxedSettings, open_gates
 
 TARGET = torch.tensor([1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0], dtype=torch.bool)
 EMPTY = torch.zeros(12, dtype=torch.bool)
@@ -22,14 +24,22 @@ class Toy:
         difference = shares - self.target
         return difference.square().sum() + 50.0 * items, 2 * difference
 
-    def validate(self, masks: Tensor) -> Tensor:
+    def validate(self, masks: Tensor, share: float = 1.0) -> Tensor:
         return (masks.float() - self.target).square().sum(1)
+
+    def problem(self, items: int, tasks: Tensor | None = None) -> Problem:
+        """With a gradient alone: nothing else is to be asked for."""
+
+        def never(masks: Tensor, items: Tensor) -> Tensor:
+            raise AssertionError
+
+        return problem(never, 12, items, tasks=tasks, differentiate=self, validate=self.validate)
 
 
 @pytest.mark.parametrize("gate", GATES)
 def test_the_best_sites_are_found(gate: Gate) -> None:
     toy = Toy(TARGET)
-    found = relaxed(toy, toy.validate, 12, 10, RelaxedSettings(gate=gate))
+    found = RelaxedSettings(gate=gate).search(toy.problem(10))
     assert torch.equal(found.mask, TARGET)
     assert found.loss == 0
     assert found.evaluations == 40 * 10 * COST_OF_A_GRADIENT  # there are fewer items than a step would take
@@ -38,23 +48,23 @@ def test_the_best_sites_are_found(gate: Gate) -> None:
 
 def test_a_step_sees_different_items_of_those_there_are() -> None:
     toy = Toy(TARGET)
-    relaxed(toy, toy.validate, 12, 30, RelaxedSettings(steps=30, items=7))
+    RelaxedSettings(steps=30, items=7).search(toy.problem(30))
     assert all(len(set(drawn)) == 7 for drawn in toy.drawn)
     assert {item for drawn in toy.drawn for item in drawn} == set(range(30))
 
 
 def test_the_same_seed_gives_the_same_search() -> None:
-    results = [relaxed(Toy(TARGET), Toy(TARGET).validate, 12, 30, RelaxedSettings(steps=5, seed=s)) for s in (1, 1, 2)]
+    results = [RelaxedSettings(steps=5, seed=s).search(Toy(TARGET).problem(30)) for s in (1, 1, 2)]
     assert results[0].history == results[1].history
     assert results[0].history != results[2].history
 
 
 def test_every_step_is_recorded_and_checkpoints_are_scored() -> None:
     toy, seen = Toy(TARGET), []
-    found = relaxed(toy, toy.validate, 12, 3, RelaxedSettings(steps=12, checkpoint_every=5), on_step=seen.append)
+    found = RelaxedSettings(steps=12, checkpoint_every=5).search(toy.problem(3), seen.append)
     assert found.history == seen
-    assert [record["step"] for record in seen if "held_out_loss" in record] == [5, 10, 12]
-    assert found.loss == min(record["held_out_loss"] for record in seen if "held_out_loss" in record)
+    assert [record["step"] for record in seen if "validation_loss" in record] == [5, 10, 12]
+    assert found.loss == min(record["validation_loss"] for record in seen if "validation_loss" in record)
     assert found.scores is not None
     assert seen[-1]["sites"] == pytest.approx(torch.sigmoid(found.scores).sum().item())
 
@@ -66,15 +76,15 @@ def test_an_interrupted_search_keeps_the_best_so_far() -> None:
         if record["step"] == 9:
             raise KeyboardInterrupt
 
-    found = relaxed(toy, toy.validate, 12, 3, RelaxedSettings(checkpoint_every=4), on_step=interrupt)
+    found = RelaxedSettings(checkpoint_every=4).search(toy.problem(3), interrupt)
     assert found.step in (4, 8)
     assert found.interrupted
     with pytest.raises(KeyboardInterrupt):
-        relaxed(toy, toy.validate, 12, 3, RelaxedSettings(checkpoint_every=20), on_step=interrupt)
+        RelaxedSettings(checkpoint_every=20).search(toy.problem(3), interrupt)
 
 
 def test_the_empty_mask_is_never_chosen() -> None:
-    assert relaxed(Toy(EMPTY), Toy(EMPTY).validate, 12, 3).mask.sum() >= 1
+    assert RelaxedSettings().search(Toy(EMPTY).problem(3)).mask.sum() >= 1
 
 
 @pytest.mark.parametrize("gate", ["straight_through", "hard_concrete"])
@@ -130,7 +140,7 @@ def test_tasks_weigh_the_same_whatever_their_scale() -> None:
     found = []
     for scale in (1.0, 1000.0):
         toy = TwoTasks(scale)
-        found.append(relaxed(toy, toy.validate, 12, 20, RelaxedSettings(items=6), tasks=tasks))
+        found.append(RelaxedSettings(items=6).search(toy.problem(20, tasks)))
         assert all(len(drawn) == 3 for drawn in toy.drawn)
     assert found[0].scores is not None
     assert found[1].scores is not None
@@ -145,7 +155,7 @@ def test_the_first_step_over_tasks_follows_the_gradient_of_the_mean_logarithm() 
     losses = [((shares - target) * weight).square().sum() + 0.1 for target in (TARGET.float(), 1 - TARGET.float())]
     torch.stack(losses).log().mean().backward()
     toy = TwoTasks(1000)
-    found = relaxed(toy, toy.validate, 12, 20, RelaxedSettings(steps=1), tasks=torch.arange(20) // 10)
+    found = RelaxedSettings(steps=1).search(toy.problem(20, torch.arange(20) // 10))
     assert found.scores is not None
     assert logits.grad is not None
     torch.testing.assert_close(found.scores, -1 - 0.3 * logits.grad.sign(), rtol=0, atol=1e-4)
@@ -154,7 +164,7 @@ def test_the_first_step_over_tasks_follows_the_gradient_of_the_mean_logarithm() 
 def test_a_loss_without_logarithm_is_refused() -> None:
     toy = TwoTasks(-1)
     with pytest.raises(ValueError, match="by the logarithm of their loss: one has -"):
-        relaxed(toy, toy.validate, 12, 20, tasks=torch.arange(20) // 10)
+        RelaxedSettings().search(toy.problem(20, torch.arange(20) // 10))
 
 
 @pytest.mark.parametrize(

@@ -22,20 +22,18 @@ from taskvec.cli.terminal import (
 )
 from taskvec.data.examples import tasks_of
 from taskvec.describe import holds_vectors
-from taskvec.finding import SEARCHES, FindSettings, collect_for, find_sites, select, statistics_prompts
+from taskvec.finding import FindSettings, find_sites, statistics_prompts
 from taskvec.models import load_model
 from taskvec.names import choose_from
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, preset_named, with_method
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
-from taskvec.search import FINALS, NON_FINITE, Memory
+from taskvec.search import FINALS, NON_FINITE, SEARCHES, Checkpoint
 from taskvec.search.reinforce import BASELINES
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
-
-STEPWISE = ("reinforce", "relaxed")  # searches that take steps, and go on where they were interrupted
 
 
 @app.command("collect")
@@ -109,7 +107,8 @@ def search_command(
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Queries to search on, of all tasks together.")] = None,
     held_out: Annotated[
-        int | None, typer.Option(min=1, help="Queries that choose among checkpoints, of all tasks together.")
+        int | None,
+        typer.Option(min=1, help="Validation queries, which choose the sites, of all tasks together."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="600 in the paper, or 40 of relaxed.")] = None,
     masks: Annotated[
@@ -199,28 +198,27 @@ def search_command(
     options.check_destinations(out, (SEARCH_LOG, SEARCH_STATE))
     for place in places.values():
         options.check_destinations(place, (VECTORS_CONFIG, VECTORS_TENSORS), ("",))
+    collected = None
     if statistics is not None:
         collected = Statistics.load(statistics)  # which says itself how its prompts were drawn
         settings = replace(settings, prompts=next(iter(collected.tasks.values())).count, pool=0)
-    else:
-        collected = collect_for(network, examples, tasks, settings)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
-        on_step = search_log(progress, bar, out / SEARCH_LOG, getattr(settings.search, "steps", None))
-        memory = Memory(out / SEARCH_STATE)
-        found = find_sites(network, examples, tasks, settings, collected, on_step, memory)
-    vectors = [select(network, found, collected, each) for each in tasks]
+        on_step = search_log(progress, bar, out / SEARCH_LOG, settings.search.number_of_steps)
+        checkpoint = Checkpoint(out / SEARCH_STATE)
+        finding = find_sites(network, examples, tasks, settings, collected, on_step, checkpoint)
+    vectors, result = finding.vectors(), finding.result
     for each in vectors:
         keep(each, places[each.task], out / SEARCH_LOG)
     write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
-    if not found.found.interrupted:
-        memory.forget()  # only now that the result is there: whatever ended this command before cost no step
-    if found.found.non_finite:
-        console.print(f"{found.found.non_finite} losses were NaN or infinite and are left out")
-    cut = ", interrupted" if found.found.interrupted else ""
-    loss = f"{'held-out loss' if found.record.method in STEPWISE else 'loss'} {found.found.loss:.4f}"
-    console.print(f"{len(vectors[0].sites)} of {len(found.sites)} sites{cut}, {loss} at step {found.found.step}: {out}")
-    if found.found.interrupted:
+    if not result.interrupted:
+        checkpoint.forget()  # only now that the result is there: whatever ended this command before cost no step
+    if result.non_finite:
+        console.print(f"{result.non_finite} losses were NaN or infinite and are left out")
+    cut = ", interrupted" if result.interrupted else ""
+    loss = f"{'validation loss' if 'validate' in settings.search.needs else 'loss'} {result.loss:.4f}"
+    console.print(f"{len(vectors[0].sites)} of {len(finding.sites)} sites{cut}, {loss} at step {result.step}: {out}")
+    if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
@@ -241,7 +239,7 @@ def _settings(
     """A preset's settings with the options that were given; ValueError for one that the search does not have."""
     if method is not None and method not in SEARCHES:
         raise ValueError(f"--method {method}: there is no such search, {choose_from(method, SEARCHES)}")
-    base = preset_named(preset or ("best" if method == "relaxed" else "paper"))
+    base = preset_named(preset or ("paper" if method is None else SEARCHES[method].preset))
     base = base if method is None else with_method(base, method)
     known = [field.name for field in fields(base.search)]
     given = {name: value for name, value in search.items() if value is not None}

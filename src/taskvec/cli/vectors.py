@@ -253,7 +253,7 @@ def _settings(preset: str, steps: int | None, seed: int, *, bfloat16: bool) -> F
 
 def _steps_of(settings: FindSettings) -> int | None:
     """How many steps a search will take; None where it finds its own end."""
-    return getattr(settings.search, "steps", None)
+    return settings.search.number_of_steps
 
 
 def _write_outcome(

@@ -33,7 +33,7 @@ def composed_scores(study: Study) -> dict[str, Scores]:
         for group in study.protocol.groups:
             found = study.found("vectors_multi", "segmentation", group)
             means = study.protocol.settings
-            key = {"method": method, "weights": weights, "sites": found["sites"], "settings": means}
+            key = {"method": method, "weights": weights, "sites": found.sites, "settings": means}
             groups[group.name] = study.score_patch(_patch(study, weights, group), task, group, method, key)
         scores[method] = Scores(task.metric, groups)
     return scores

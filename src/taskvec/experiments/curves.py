@@ -13,7 +13,6 @@ from taskvec.experiments.results import Picture
 from taskvec.experiments.study import Study
 from taskvec.heads import Patch
 from taskvec.report.panels import curves_figure
-from taskvec.search import RelaxedSettings
 from taskvec.tasks import TASKS
 
 Score = Callable[[Study, str, Group, int], float]
@@ -45,13 +44,10 @@ def _with_prompts(study: Study, task: str, group: Group, count: int) -> float:
 
 def _with_items(study: Study, task: str, group: Group, count: int) -> float:
     settings = find_settings(PATCHINGS["vectors"], study.protocol, study.model, group.seed)
-    search = settings.search
-    if isinstance(search, RelaxedSettings):
-        search = replace(search, items=min(search.items, count))
     what = f"vectors from {count} items {task}"
-    found = study.search([study.task(task)], group, replace(settings, items=count, search=search), what)
+    found = study.search([study.task(task)], group, replace(settings, items=count), what)
     sites = study.model.sites()
-    patch = Patch(sites, sites.mask(found["sites"])[None], study.statistics(group).means([task]))
+    patch = Patch(sites, sites.mask(found.sites)[None], study.statistics(group).means([task]))
     return _score(study, patch, task, group, what, {"items": count})
 
 

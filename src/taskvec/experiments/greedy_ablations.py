@@ -4,17 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.experiments.layout import group_table
 from taskvec.experiments.methods import PATCHINGS, find_settings, layers_of
 from taskvec.experiments.results import Group, Picture, Scores, Table
 from taskvec.experiments.study import Study
-from taskvec.finding import search_objective
+from taskvec.finding import pose_search
 from taskvec.report.panels import grid_figure
-from taskvec.search.greedy import starts
 
 TABLE_10 = ("greedy_encoder", "greedy_decoder", "greedy")
 TABLE_11 = ("greedy_layer", "greedy_head", "greedy")
@@ -51,14 +48,11 @@ def start_scores(study: Study) -> dict[tuple[int, float], Scores]:
             settings = replace(base, search=search)
 
             def compute(settings=settings, search=search) -> dict[str, Any]:
-                statistics = study.statistics(group)
-                objective = search_objective(
-                    study.model, group.train, [study.task("segmentation")], settings, statistics
-                )
-                order = layers_by_taskness(objective.sites, taskness(statistics))
-                mask = starts(objective, order, len(objective.sites), objective.items, search, None)[0]
-                losses = objective(mask.expand(objective.items, -1), torch.arange(objective.items))
-                return {"scores": (-losses).tolist(), "query_groups": objective.prompts[0].query_groups}
+                task, statistics = study.task("segmentation"), study.statistics(group)
+                posed = pose_search(study.model, group.train, [task], settings, statistics)
+                mask = search.start(posed.problem)[0]
+                (losses,) = posed.problem.evaluate_product(mask[None], posed.problem.every_item)
+                return {"scores": (-losses).tolist(), "query_groups": posed.objective.prompts[0].query_groups}
 
             key = {"cell": "scores of starts", "settings": settings}
             kept = study.cell(f"starts in {layers} layers at {share}", key, group, compute)

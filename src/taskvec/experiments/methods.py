@@ -6,7 +6,7 @@ from typing import Literal
 from taskvec.experiments.protocol import Protocol
 from taskvec.finding import FindSettings
 from taskvec.models.interface import PromptedModel, ViewName
-from taskvec.search import CmaSettings, GreedySettings
+from taskvec.search import CmaSettings
 from taskvec.search.greedy import PAPER_LAYERS, Order
 from taskvec.sites import Granularity
 
@@ -66,16 +66,12 @@ def find_settings(patching: Patching, protocol: Protocol, model: PromptedModel, 
     """
     base = replace(protocol.settings, granularity=patching.granularity, stacks=patching.stacks, seed=seed)
     if patching.kind in ("vectors", "random", "top"):  # the last two take as many sites as the first
-        return replace(base, search=replace(base.search, seed=seed))
+        return replace(base, search=base.search.seeded(seed))
     baseline = replace(base, objective="pixel", search=CmaSettings(), items=protocol.baseline_items)
     if patching.kind == "cma":
         return baseline
-    searched = (
-        sum(stack.layers for stack in model.stacks.values())
-        if patching.stacks == ("decoder",)
-        else layers_of(PAPER_LAYERS, model)
-    )
-    greedy: GreedySettings = replace(protocol.greedy, layers=searched, order=patching.order, seed=seed)
+    share = 1 if patching.stacks == ("decoder",) else PAPER_LAYERS
+    greedy = replace(protocol.greedy, layers=layers_of(share, model), order=patching.order, seed=seed)
     return replace(baseline, search=greedy)
 
 

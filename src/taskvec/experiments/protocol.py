@@ -8,7 +8,7 @@ from taskvec.data.examples import tasks_of
 from taskvec.data.pascal import FOLDS
 from taskvec.finding import FindSettings
 from taskvec.presets import preset_named
-from taskvec.search import GreedySettings, ReinforceSettings, RelaxedSettings
+from taskvec.search import GreedySettings
 from taskvec.tasks import Task
 
 
@@ -96,17 +96,12 @@ def protocol(
 
 def _coarse(whole: Protocol) -> Protocol:
     settings = whole.settings
-    if isinstance(settings.search, RelaxedSettings):
-        search = replace(settings.search, steps=12, items=8, checkpoint_every=12, candidates=7)
-    elif isinstance(settings.search, ReinforceSettings):
-        search = replace(settings.search, steps=20, masks_per_item=8, checkpoint_every=10)
-    else:
-        search = settings.search
+    search = settings.search.coarse()
     return replace(
         whole,
         settings=replace(settings, prompts=20, pool=min(settings.pool, 60), items=10, held_out=20, search=search),
         pairs=min(whole.pairs, 40),
-        greedy=GreedySettings(trials=10, sweeps=1),
+        greedy=whole.greedy.coarse(),
         baseline_items=2,
         clustered=20,
         grid_layers=whole.grid_layers[::3],

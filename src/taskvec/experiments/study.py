@@ -1,7 +1,7 @@
 """A study: every number that tables, figures and claims need, computed once and kept in cells."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ from taskvec.tasks import Images, Task
 
 RANDOM_DRAWS = 5
 SEEDS = 2**63  # that a generator takes
+
+
+@dataclass(frozen=True)
+class FoundSites:
+    """What a search came to, as its cell holds it: the numbers of its sites, their loss, and how many evaluations."""
+
+    sites: list[int]
+    loss: float
+    evaluations: int
 
 
 @dataclass(frozen=True)
@@ -78,27 +87,26 @@ class Study:
         if patching.kind in ("random", "top"):
             return self._baseline(patching, task, group, draw)
         sites = self.model.sites(patching.granularity, patching.stacks)
-        return sites, sites.mask(self.found(method, task, group)["sites"])
+        return sites, sites.mask(self.found(method, task, group).sites)
 
-    def found(self, method: str, task: str, group: Group) -> dict[str, Any]:
-        """What a method's search came to: the indices of its sites, its loss and its evaluations."""
+    def found(self, method: str, task: str, group: Group) -> FoundSites:
+        """What a method's search came to."""
         patching = PATCHINGS[method]
         tasks = self.protocol.tasks if patching.multi else (self.task(task),)
         settings = find_settings(patching, self.protocol, self.model, group.seed)
         return self.search(tasks, group, settings, f"{method} {'all tasks' if patching.multi else task}")
 
-    def search(self, tasks: Sequence[Task], group: Group, settings: FindSettings, what: str) -> dict[str, Any]:
+    def search(self, tasks: Sequence[Task], group: Group, settings: FindSettings, what: str) -> FoundSites:
         """A search of a group, as a cell."""
 
         def compute() -> dict[str, Any]:
-            found = find_sites(self.model, group.train, tasks, settings, self.statistics(group))
-            if found.found.interrupted:
+            result = find_sites(self.model, group.train, tasks, settings, self.statistics(group)).result
+            if result.interrupted:
                 raise KeyboardInterrupt
-            chosen = found.found.mask.nonzero()[:, 0].tolist()
-            return {"sites": chosen, "loss": found.found.loss, "evaluations": found.found.evaluations}
+            return asdict(FoundSites(result.mask.nonzero()[:, 0].tolist(), result.loss, result.evaluations))
 
         key = {"cell": "search", "tasks": [task.name for task in tasks], "settings": settings}
-        return self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute)
+        return FoundSites(**self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute))
 
     def statistics(self, group: Group, prompts: int | None = None) -> Statistics:
         """The statistics of every task, over the protocol's number of prompts or another one."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO, StringIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -135,16 +136,17 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
     figure = Figure((5, 4.6), layout="constrained")
     losses, held_out, sites = figure.subplots(3, 1, sharex=True, height_ratios=[2, 2, 1.3])
     steps = [record["step"] for record in outcome.history]
-    checkpoints = [record for record in outcome.history if "held_out_loss" in record]
+    checkpoints = [record for record in outcome.history if "chosen_sites" in record]
     checked = [record["step"] for record in checkpoints]
     marks = {"marker": "o", "color": VERMILLION, "markersize": 5, "clip_on": False, "zorder": 3}
 
     losses.plot(steps, [record["loss"] for record in outcome.history], color=BLUE, label="items searched on")
     losses.set_ylabel(_loss_label(outcome.metric, objective))
-    scores = [abs(record["held_out_loss"]) for record in checkpoints]  # the loss of a mask is minus its IoU
+    validation = [_validation_loss(record) for record in checkpoints]
+    scores = [abs(loss) for loss in validation]  # the loss of a mask is minus its IoU
     held_out.plot(checked, scores, linestyle=":", **marks, label="best set at checkpoint, held-out items")
     if checkpoints:
-        best = min(range(len(checkpoints)), key=lambda index: checkpoints[index]["held_out_loss"])
+        best = validation.index(min(validation))
         ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK, "linestyle": "none"}
         held_out.plot([checked[best]], [scores[best]], **ring, clip_on=False, label="the set that is used")
     held_out.set_ylabel(f"held-out {METRIC_LABELS[outcome.metric]}")
@@ -160,6 +162,11 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
     figure.align_ylabels()
     figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
     return _svg(figure)
+
+
+def _validation_loss(record: dict[str, Any]) -> float:
+    """Of a checkpoint's record, which earlier versions wrote by another name."""
+    return record["validation_loss"] if "validation_loss" in record else record["held_out_loss"]
 
 
 def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:

@@ -32,7 +32,7 @@ class TaskOutcome:
     ``scores`` are of every pair, [pairs] each, of random sites the mean over draws; ``supports`` and ``queries`` name
     the pairs' examples, ``groups`` tell which pairs hang together by their queries. ``examples`` has uint8
     [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step, loss, sites, at
-    checkpoints held_out_loss and chosen_sites). ``seconds`` is the time of statistics and search.
+    checkpoints validation_loss and chosen_sites). ``seconds`` is the time of statistics and search.
     """
 
     task: str

@@ -1,36 +1,45 @@
-"""Searches over sites. They know no model: each sees losses of masks on items, or their gradient, and nothing else."""
+"""Searches over sites. They know no model: each sees a ``Problem``, losses of masks on items, and nothing else.
+
+A search is settings with a method ``search(problem) -> SearchResult``. A new one is a file with its settings and a
+place in ``SEARCHES``; Python, the command and the experiments take it from there.
+"""
 
 from taskvec.search.baselines import random_sites, top_sites
-from taskvec.search.cma import CmaSettings, causal_effects, cma
+from taskvec.search.checkpoint import Checkpoint
+from taskvec.search.cma import CmaSettings, causal_effects
 from taskvec.search.finite import NON_FINITE, FiniteLosses, NonFinite
-from taskvec.search.found import FINALS, Evaluate, Final, Found, Validate
-from taskvec.search.greedy import GreedySettings, greedy, starts
-from taskvec.search.memory import Memory
-from taskvec.search.reinforce import ReinforceSettings, reinforce
-from taskvec.search.relaxed import Differentiate, Gate, RelaxedSettings, relaxed
+from taskvec.search.greedy import GreedySettings
+from taskvec.search.problem import Differentiate, Evaluate, EvaluateProduct, Problem, Validate
+from taskvec.search.reinforce import ReinforceSettings
+from taskvec.search.relaxed import Gate, RelaxedSettings
+from taskvec.search.selection import FINALS, Final
+from taskvec.search.settings import OnStep, SearchResult, SearchSettings
+
+KINDS: tuple[type[SearchSettings], ...] = (ReinforceSettings, RelaxedSettings, CmaSettings, GreedySettings)
+SEARCHES = {kind.name: kind for kind in KINDS}
 
 __all__ = [
     "FINALS",
     "NON_FINITE",
+    "SEARCHES",
+    "Checkpoint",
     "CmaSettings",
     "Differentiate",
     "Evaluate",
+    "EvaluateProduct",
     "Final",
     "FiniteLosses",
-    "Found",
     "Gate",
     "GreedySettings",
-    "Memory",
     "NonFinite",
+    "OnStep",
+    "Problem",
     "ReinforceSettings",
     "RelaxedSettings",
+    "SearchResult",
+    "SearchSettings",
     "Validate",
     "causal_effects",
-    "cma",
-    "greedy",
     "random_sites",
-    "reinforce",
-    "relaxed",
-    "starts",
     "top_sites",
 ]

@@ -4,22 +4,26 @@ effect(site) = mean over items of [loss(no patch, item) - loss(only this site pa
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from taskvec.search.baselines import top_sites
-from taskvec.search.finite import FiniteLosses
-from taskvec.search.found import Evaluate, Found, OnStep
+from taskvec.search.checkpoint import Checkpoint
+from taskvec.search.finite import FiniteLosses, NonFinite
+from taskvec.search.problem import Problem, one_site_masks
+from taskvec.search.settings import OnStep, SearchResult, SearchSettings
 
 SITES_PER_CALL = 256  # evaluated between two records, which is also where Ctrl-C is heard at the latest
 
 
 @dataclass(frozen=True)
-class CmaSettings:
+class CmaSettings(SearchSettings):
     """``share`` of all sites is patched, 0.25 in the paper. Nothing is drawn, so there is no seed."""
+
+    name: ClassVar[str] = "cma"
 
     share: float = 0.25
 
@@ -27,35 +31,56 @@ class CmaSettings:
         if not 0 < self.share <= 1:
             raise ValueError(f"the share of sites is {self.share}: expected above 0 and at most 1")
 
+    def search(
+        self,
+        problem: Problem,
+        on_step: OnStep = lambda record: None,
+        checkpoint: Checkpoint | None = None,
+        non_finite: NonFinite = "refuse",
+    ) -> SearchResult:
+        """The ``share`` of sites, at least one, with the highest ``causal_effects``; its loss is the mean over items.
+
+        An interrupted search has nothing to end with: KeyboardInterrupt passes. A site with a loss that is not finite
+        is not chosen. Raises ValueError where that leaves too few, or where the loss of the set is not finite.
+        """
+        finite = FiniteLosses(non_finite, problem.names)
+        history: list[dict[str, Any]] = []
+
+        def record(step: dict[str, Any]) -> None:
+            history.append(step)
+            on_step(step)
+
+        effects = causal_effects(problem, record, finite)
+        mask = top_sites(effects, max(1, round(self.share * problem.sites)))
+        (losses,) = problem.evaluate_product(mask[None], problem.every_item)
+        kept = finite.of(losses, "losses of the chosen sites", problem.every_item)
+        if not kept.any():
+            raise ValueError("the loss of the chosen sites is finite on no item")
+        loss, evaluations = float(losses[kept].mean()), problem.items * (problem.sites + 2)
+        return SearchResult(mask, loss, len(history), effects, history, evaluations, False, finite.count)
+
 
 def causal_effects(
-    evaluate: Evaluate,
-    sites: int,
-    items: int,
-    tasks: Int[Tensor, " items"] | None = None,
-    on_step: OnStep = lambda record: None,
-    finite: FiniteLosses | None = None,
+    problem: Problem, on_step: OnStep = lambda record: None, finite: FiniteLosses | None = None
 ) -> Float[Tensor, " sites"]:
     """By how much patching each site alone lowers the loss, mean over items.
 
-    With ``tasks``, each item's task, a task's effects are divided by their standard deviation over sites (ddof 1)
-    before the mean over tasks, so that no task dominates. ``on_step`` sees a record of every call of ``evaluate``:
-    step, mean loss, sites measured and evaluations so far. Losses that are not finite go to ``finite``; where they are
-    left out, the effect of their site is NaN, and items whose loss without a patch is not finite do not count.
+    Of several tasks, a task's effects are divided by their standard deviation over sites (ddof 1) before the mean over
+    tasks, so that no task dominates. ``on_step`` sees a record of every ``SITES_PER_CALL`` sites: step, mean loss,
+    sites measured and evaluations so far. Losses that are not finite go to ``finite``; where they are left out, the
+    effect of their site is NaN, and items whose loss without a patch is not finite do not count.
     """
-    finite = finite or FiniteLosses()
-    each = torch.arange(items)
-    unpatched = evaluate(torch.zeros(items, sites, dtype=torch.bool), each)
+    finite = finite or FiniteLosses(names=problem.names)
+    sites, items, tasks, each = problem.sites, problem.items, problem.tasks, problem.every_item
+    (unpatched,) = problem.evaluate_product(torch.zeros(1, sites, dtype=torch.bool), each)
     counted = finite.of(unpatched, "losses without a patch", each)
     if not counted.any():
         raise ValueError("no item has a finite loss without a patch")
     effects = torch.empty(sites, items)
     for step, some in enumerate(torch.arange(sites).split(SITES_PER_CALL), 1):
         before = finite.count
-        alone = torch.nn.functional.one_hot(some, sites).bool()
-        rows = each.repeat(len(some))
-        losses = evaluate(alone.repeat_interleave(items, 0), rows)
-        kept = finite.of(losses, f"losses of sites {int(some[0])} to {int(some[-1])} alone", rows)
+        losses = problem.evaluate_product(one_site_masks(some, sites), each).flatten()
+        kept = finite.of(losses, f"losses of sites {int(some[0])} to {int(some[-1])} alone", each.repeat(len(some)))
         if not kept.any():
             raise ValueError(f"none of {len(losses)} losses of sites {int(some[0])} to {int(some[-1])} alone is finite")
         effects[some] = unpatched - losses.where(kept, torch.nan).view(len(some), items)
@@ -68,35 +93,3 @@ def causal_effects(
     known = by_task[:, by_task.isfinite().all(0)]
     spread = known.std(1, correction=1, keepdim=True)
     return (by_task / torch.where(spread > 0, spread, 1.0)).mean(0)
-
-
-def cma(
-    evaluate: Evaluate,
-    sites: int,
-    items: int,
-    settings: CmaSettings | None = None,
-    tasks: Int[Tensor, " items"] | None = None,
-    on_step: OnStep = lambda record: None,
-    finite: FiniteLosses | None = None,
-) -> Found:
-    """The ``share`` of sites, at least one, with the highest ``causal_effects``; its loss is the mean over all items.
-
-    An interrupted search has nothing to end with: KeyboardInterrupt passes. ``finite`` is as in ``causal_effects``; a
-    site with a loss that is not finite is not chosen. Raises ValueError where that leaves too few, or where the loss of
-    the set is not finite.
-    """
-    settings, finite = settings or CmaSettings(), finite or FiniteLosses()
-    history: list[dict[str, Any]] = []
-
-    def record(step: dict[str, Any]) -> None:
-        history.append(step)
-        on_step(step)
-
-    effects = causal_effects(evaluate, sites, items, tasks, record, finite)
-    mask = top_sites(effects, max(1, round(settings.share * sites)))
-    losses = evaluate(mask.expand(items, -1), torch.arange(items))
-    kept = finite.of(losses, "losses of the chosen sites", torch.arange(items))
-    if not kept.any():
-        raise ValueError("the loss of the chosen sites is finite on no item")
-    loss, evaluations = float(losses[kept].mean()), items * (sites + 2)
-    return Found(mask, loss, len(history), effects, history, evaluations, False, finite.count)

@@ -1,19 +1,16 @@
-"""REINFORCE over sites (Section 2.3): a Bernoulli logit for every site, learnt from sampled patches' losses.
+"""REINFORCE over sites (Section 2.3): a Bernoulli logit for every site, learnt from sampled patches' losses."""
 
-A search knows no model. It sees ``evaluate(masks [n, sites], items [n]) -> losses [n]`` and nothing else.
-"""
-
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from taskvec.search.finite import FiniteLosses
-from taskvec.search.found import Evaluate, Final, Found, OnStep, Validate, bernoulli
-from taskvec.search.memory import Memory
-from taskvec.search.steps import StepSettings, search
+from taskvec.search.problem import Problem
+from taskvec.search.selection import Final, bernoulli
+from taskvec.search.steps import Step, StepSettings
 
 Baseline = Literal["batch", "per_item"]
 BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
@@ -21,12 +18,16 @@ BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
 
 @dataclass(frozen=True)
 class ReinforceSettings(StepSettings):
-    """The paper's settings (Section 8.1) by default, but for ``final``: 600 steps of 32 masks on each of 10 items.
+    """Search for the sites whose patch has the lowest loss, equation 5: min over logits of E[loss(mask, item)],
+    mask ~ Bernoulli(sigmoid(logits)).
 
+    The paper's settings (Section 8.1) by default, but for ``final``: 600 steps of 32 masks on each of 10 items.
     ``baseline``: ``batch`` standardises all losses of a step together, as the paper does; ``per_item`` compares masks
     on the same item only, which removes the variance between items. ``shared_masks`` draws 32 masks in all and runs
     each on every item, which removes that variance too and compares fewer masks, each on more items.
     """
+
+    name: ClassVar[str] = "reinforce"
 
     steps: int = 600
     masks_per_item: int = 32
@@ -46,6 +47,32 @@ class ReinforceSettings(StepSettings):
             raise ValueError(f"there is no baseline {self.baseline!r}: expected one of {', '.join(BASELINES)}")
         if self.masks_per_item < 2:
             raise ValueError(f"REINFORCE compares masks: it needs at least 2 an item, not {self.masks_per_item}")
+
+    def coarse(self) -> Self:
+        return replace(self, steps=20, masks_per_item=8, checkpoint_every=10)
+
+    def learning_step(self, problem: Problem, finite: FiniteLosses) -> Step:
+        tasks = problem.tasks
+        each = problem.every_item.repeat(self.masks_per_item)
+
+        def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
+            drawn = self.masks_per_item if self.shared_masks else len(each)
+            masks = torch.rand(drawn, problem.sites, generator=generator) < bernoulli(logits.detach())
+            if self.shared_masks:
+                losses = problem.evaluate_product(masks, problem.every_item).flatten()
+                masks = masks.repeat_interleave(problem.items, 0)
+            else:
+                losses = problem.evaluate(masks, each)
+            kept = finite.of(losses, f"losses of step {number}", each)
+            losses, masks, items_of_rows = losses[kept], masks[kept], each[kept]
+            tasks_of_rows = None if tasks is None else tasks[items_of_rows]
+            groups = [kept] if tasks is None else [kept & (tasks[each] == task) for task in tasks.unique()]
+            if min(int(group.sum()) for group in groups) < 2:
+                raise ValueError(f"too few losses of step {number} are finite: REINFORCE compares 2 of a task at least")
+            weights = advantages(losses, self.baseline, items_of_rows, tasks_of_rows)
+            return losses, surrogate(logits, masks, weights), len(each)
+
+        return step
 
 
 def advantages(
@@ -87,40 +114,3 @@ def surrogate(
     probability = bernoulli(logits)
     log_probability = torch.where(masks, probability.log(), (1 - probability).log()).mean(1)
     return (log_probability * weights).mean()
-
-
-def reinforce(
-    evaluate: Evaluate,
-    validate: Validate,
-    sites: int,
-    items: int,
-    settings: ReinforceSettings | None = None,
-    tasks: Int[Tensor, " items"] | None = None,
-    on_step: OnStep = lambda record: None,
-    memory: Memory | None = None,
-    finite: FiniteLosses | None = None,
-) -> Found:
-    """Search for the sites whose patch has the lowest loss, equation 5: min over logits of E[loss(mask, item)],
-    mask ~ Bernoulli(sigmoid(logits)).
-
-    ``validate`` gives the mean held-out loss of each mask. ``tasks`` names each item's task in a multi-task search.
-    ``on_step``, ``memory``, ``finite`` and KeyboardInterrupt are as in ``steps.search``.
-    """
-    settings, finite = settings or ReinforceSettings(), finite or FiniteLosses()
-    each = torch.arange(items).repeat(settings.masks_per_item)
-
-    def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
-        drawn = settings.masks_per_item if settings.shared_masks else len(each)
-        masks = torch.rand(drawn, sites, generator=generator) < bernoulli(logits.detach())
-        masks = masks.repeat_interleave(len(each) // drawn, 0)
-        losses = evaluate(masks, each)
-        kept = finite.of(losses, f"losses of step {number}", each)
-        losses, masks, items_of_rows = losses[kept], masks[kept], each[kept]
-        tasks_of_rows = None if tasks is None else tasks[items_of_rows]
-        groups = [kept] if tasks is None else [kept & (tasks[each] == task) for task in tasks.unique()]
-        if min(int(group.sum()) for group in groups) < 2:
-            raise ValueError(f"too few losses of step {number} are finite: REINFORCE compares 2 of a task at least")
-        weights = advantages(losses, settings.baseline, items_of_rows, tasks_of_rows)
-        return losses, surrogate(logits, masks, weights), len(each)
-
-    return search("reinforce", step, validate, sites, items, settings, tasks, on_step, memory, finite)

@@ -5,17 +5,18 @@ a yes or no, the loss of a run has a gradient for all of them at once. The share
 set of sites above a half does nearly what they did.
 """
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from taskvec.search.finite import FiniteLosses
-from taskvec.search.found import Final, Found, OnStep, Validate
-from taskvec.search.memory import Memory
-from taskvec.search.steps import StepSettings, search
+from taskvec.search.problem import Problem
+from taskvec.search.selection import Final
+from taskvec.search.settings import Need
+from taskvec.search.steps import Step, StepSettings
 
 COST_OF_A_GRADIENT = 3  # evaluations: one forward, and a backward of about two
 
@@ -24,21 +25,23 @@ GATES: tuple[Gate, ...] = ("share", "straight_through", "hard_concrete")
 TEMPERATURE, STRETCH = 2 / 3, (-0.1, 1.1)  # of the hard concrete gate, as its authors have them
 
 
-class Differentiate(Protocol):
-    """Losses of shares on items, and the gradient of their mean."""
-
-    def __call__(
-        self, shares: Float[Tensor, " sites"], items: Int[Tensor, " n"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " sites"]]: ...
-
-
 @dataclass(frozen=True)
 class RelaxedSettings(StepSettings):
-    """``items`` are drawn for every step of those searched on, of several tasks as many each.
+    """Search for the sites whose patch has the lowest loss, by the gradient of their shares: min over logits of
+    E[loss(shares(logits), item)].
 
-    ``gate`` says how shares come from logits: see ``open_gates``. ``candidates`` masks are sampled at every checkpoint,
-    each site with the sigmoid of its logit as probability.
+    Of several tasks, it is the mean over tasks of the logarithm of a task's mean loss that is minimised: every task's
+    gradient is divided by its mean loss in this step, so that no task dominates. Raises ValueError where that loss is
+    not positive. A record's ``sites`` is the sum of all sigmoids of logits.
+
+    ``items`` are drawn for every step of those searched on, of several tasks as many each. ``gate`` says how shares
+    come from logits: see ``open_gates``. ``candidates`` masks are sampled at every checkpoint, each site with the
+    sigmoid of its logit as probability.
     """
+
+    name: ClassVar[str] = "relaxed"
+    needs: ClassVar[frozenset[Need]] = frozenset({"differentiate", "validate"})
+    preset: ClassVar[str] = "best"
 
     steps: int = 40
     items: int = 16
@@ -58,6 +61,36 @@ class RelaxedSettings(StepSettings):
         if self.items < 1:
             raise ValueError(f"a step needs at least 1 item, not {self.items}")
 
+    def coarse(self) -> Self:
+        return replace(self, steps=12, items=8, checkpoint_every=12, candidates=7)
+
+    def learning_step(self, problem: Problem, finite: FiniteLosses) -> Step:
+        differentiate, tasks = self.required(problem.differentiate, "differentiate"), problem.tasks
+        groups = [problem.every_item] if tasks is None else [(tasks == t).nonzero()[:, 0] for t in tasks.unique()]
+        each = max(1, self.items // len(groups))
+
+        def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
+            drawn = [group[torch.randperm(len(group), generator=generator)[:each]] for group in groups]
+            shares = open_gates(logits, self.gate, generator)
+            results, rows = [], 0
+            for own in drawn:
+                result = differentiate(shares.detach(), own)
+                kept = finite.of(result[0], f"losses of step {number}", own)
+                rows += len(own)
+                if not kept.any():
+                    raise ValueError(f"none of {len(own)} losses of step {number} of one task is finite")
+                if not kept.all():
+                    result = differentiate(shares.detach(), own[kept])  # the mean's gradient, without those items
+                    rows += int(kept.sum())
+                results.append(result)
+            losses = torch.cat([own for own, _ in results])
+            gradients = torch.stack([gradient for _, gradient in results])
+            if tasks is not None:
+                gradients = gradients / _positive(torch.stack([own.mean() for own, _ in results]))[:, None]
+            return losses, shares @ gradients.mean(0), COST_OF_A_GRADIENT * rows
+
+        return step
+
 
 def open_gates(logits: Float[Tensor, " sites"], gate: Gate, generator: torch.Generator) -> Float[Tensor, " sites"]:
     """Shares 0..1 of one step, with a gradient by the logits.
@@ -76,54 +109,6 @@ def open_gates(logits: Float[Tensor, " sites"], gate: Gate, generator: torch.Gen
     concrete = torch.sigmoid((torch.logit(uniform) + logits) / TEMPERATURE)
     low, high = STRETCH
     return (concrete * (high - low) + low).clamp(0, 1)
-
-
-def relaxed(
-    differentiate: Differentiate,
-    validate: Validate,
-    sites: int,
-    items: int,
-    settings: RelaxedSettings | None = None,
-    tasks: Int[Tensor, " items"] | None = None,
-    on_step: OnStep = lambda record: None,
-    memory: Memory | None = None,
-    finite: FiniteLosses | None = None,
-) -> Found:
-    """Search for the sites whose patch has the lowest loss, by the gradient of their shares: min over logits of
-    E[loss(shares(logits), item)].
-
-    With ``tasks``, each item's task, it is the mean over tasks of the logarithm of a task's mean loss that is
-    minimised: every task's gradient is divided by its mean loss in this step, so that no task dominates. Raises
-    ValueError where that loss is not positive.
-
-    ``validate`` gives the mean held-out loss of each mask. ``on_step``, ``memory``, ``finite`` and
-    KeyboardInterrupt are as in ``steps.search``; a record's ``sites`` is the sum of all sigmoids of logits.
-    """
-    settings, finite = settings or RelaxedSettings(), finite or FiniteLosses()
-    groups = [torch.arange(items)] if tasks is None else [(tasks == task).nonzero()[:, 0] for task in tasks.unique()]
-    each = max(1, settings.items // len(groups))
-
-    def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
-        drawn = [group[torch.randperm(len(group), generator=generator)[:each]] for group in groups]
-        shares = open_gates(logits, settings.gate, generator)
-        results, rows = [], 0
-        for own in drawn:
-            result = differentiate(shares.detach(), own)
-            kept = finite.of(result[0], f"losses of step {number}", own)
-            rows += len(own)
-            if not kept.any():
-                raise ValueError(f"none of {len(own)} losses of step {number} of one task is finite")
-            if not kept.all():
-                result = differentiate(shares.detach(), own[kept])  # the mean's gradient, without those items
-                rows += int(kept.sum())
-            results.append(result)
-        losses = torch.cat([own for own, _ in results])
-        gradients = torch.stack([gradient for _, gradient in results])
-        if tasks is not None:
-            gradients = gradients / _positive(torch.stack([own.mean() for own, _ in results]))[:, None]
-        return losses, shares @ gradients.mean(0), COST_OF_A_GRADIENT * rows
-
-    return search("relaxed", step, validate, sites, items, settings, tasks, on_step, memory, finite)
 
 
 def _positive(means: Float[Tensor, " tasks"]) -> Float[Tensor, " tasks"]:

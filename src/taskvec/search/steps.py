@@ -2,30 +2,35 @@
 
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from taskvec.search.finite import FiniteLosses
-from taskvec.search.found import FINALS, Best, Choice, Final, Found, OnStep, Validate, bernoulli
-from taskvec.search.memory import Memory, State, damaged
+from taskvec.search.checkpoint import Checkpoint, State, damaged
+from taskvec.search.finite import FiniteLosses, NonFinite
+from taskvec.search.problem import Problem
+from taskvec.search.selection import FINALS, Best, Final, Selection, bernoulli
+from taskvec.search.settings import Need, OnStep, SearchResult, SearchSettings
 
 # (logits, generator, its number) -> finite losses of a step, a scalar whose gradient Adam follows, evaluations it took
 Step = Callable[[Tensor, torch.Generator, int], tuple[Float[Tensor, " n"], Float[Tensor, ""], int]]
 
 
 @dataclass(frozen=True)
-class StepSettings:
-    """``steps`` of Adam from ``initial_logit`` at every site, and the choice of a set at checkpoints.
+class StepSettings(SearchSettings):
+    """``steps`` of Adam from ``initial_logit`` at every site, and the selection of a set at checkpoints.
 
-    ``final`` and ``halving`` are as in ``found.Choice``; ``candidates`` is how many masks a checkpoint samples beside
-    the most probable one where ``final`` is ``best``. ``seed`` None is that of ``FindSettings``, or 0 alone.
+    ``final`` and ``halving`` are as in ``Selection``; ``candidates`` is how many masks a checkpoint samples beside the
+    most probable one where ``final`` is ``best``. ``seed`` None is that of ``FindSettings``, or 0 alone.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"validate"})
 
     steps: int
     learning_rate: float
@@ -50,80 +55,82 @@ class StepSettings:
                 f"{self.initial_logit}"
             )
 
+    @property
+    def number_of_steps(self) -> int:
+        return self.steps
 
-def search(
-    method: str,
-    step: Step,
-    validate: Validate,
-    sites: int,
-    items: int,
-    settings: StepSettings,
-    tasks: Int[Tensor, " items"] | None,
-    on_step: OnStep,
-    memory: Memory | None,
-    finite: FiniteLosses,
-) -> Found:
-    """Follow the gradient that ``step`` gives; choose at checkpoints and at the end.
+    @abstractmethod
+    def learning_step(self, problem: Problem, finite: FiniteLosses) -> Step:
+        """What a step of this search does. Losses that are not finite go to ``finite``."""
 
-    ``on_step`` sees a record of every step: step, loss, expected number of sites, and at checkpoints the held-out loss
-    and the number of sites of the set that has it. KeyboardInterrupt ends the search early with the best set so far,
-    once there is a checkpoint.
+    def search(
+        self,
+        problem: Problem,
+        on_step: OnStep = lambda record: None,
+        checkpoint: Checkpoint | None = None,
+        non_finite: NonFinite = "refuse",
+    ) -> SearchResult:
+        """Follow the gradient that ``learning_step`` gives; select at checkpoints and at the end.
 
-    ``memory`` keeps the whole state at every checkpoint and on KeyboardInterrupt. A search that finds its state there
-    goes on from it, and ends as it would have without a stop, to the last bit; one that was over ends at once. Raises
-    ValueError where the state is damaged or belongs to another search. It stays until the caller, whose result is safe
-    then, calls ``memory.forget()``.
+        ``on_step`` sees a record of every step: step, loss, expected number of sites, and at checkpoints the validation
+        loss and the number of sites of the set that has it. KeyboardInterrupt ends the search early with the best set
+        so far, once there is a checkpoint.
 
-    ``finite`` says what becomes of losses that are not finite. A step whose gradient is not finite raises ValueError,
-    so that what was learnt stays as it was.
-    """
-    generator = torch.Generator().manual_seed(settings.seed or 0)
-    logits = torch.full((sites,), settings.initial_logit, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], settings.learning_rate)
-    choice = Choice(validate, settings.final, settings.candidates, settings.halving, generator, finite)
-    history: list[dict[str, Any]] = []
-    evaluations, interrupted = 0, False
-    kept: State | None = None
-    of = {"method": method, "settings": asdict(settings), "sites": sites, "items": items}
-    of["tasks"] = None if tasks is None else tasks.tolist()
-    of["non_finite"] = finite.policy
-    if memory and (state := memory.recall(of)):
+        ``checkpoint`` keeps the whole state at every checkpoint and on KeyboardInterrupt. A search that finds its state
+        there goes on from it, and ends as it would have without a stop, to the last bit; one that was over ends at
+        once. Raises ValueError where the state is damaged or belongs to another search. It stays until the caller,
+        whose result is safe then, calls ``checkpoint.forget()``.
+
+        A step whose gradient is not finite raises ValueError, so that what was learnt stays as it was.
+        """
+        validate, finite = self.required(problem.validate, "validate"), FiniteLosses(non_finite, problem.names)
+        step = self.learning_step(problem, finite)
+        generator = torch.Generator().manual_seed(self.seed or 0)
+        logits = torch.full((problem.sites,), self.initial_logit, requires_grad=True)
+        optimizer = torch.optim.Adam([logits], self.learning_rate)
+        selection = Selection(validate, self.final, self.candidates, self.halving, generator, finite)
+        history: list[dict[str, Any]] = []
+        evaluations, interrupted = 0, False
+        kept: State | None = None
+        of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
+        of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
+        of["non_finite"] = finite.policy
+        if checkpoint and (state := checkpoint.recall(of)):
+            try:
+                progress, selection.best = _restore(state, logits, optimizer, generator)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise damaged(checkpoint.path, str(error)) from error
+            history, evaluations, finite.count = progress.history, progress.evaluations, progress.non_finite
         try:
-            progress, choice.best = _restore(state, logits, optimizer, generator)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise damaged(memory.path, str(error)) from error
-        history, evaluations, finite.count = progress.history, progress.evaluations, progress.non_finite
-    try:
-        for number in range(len(history) + 1, settings.steps + 1):
-            before = finite.count
-            losses, surrogate, cost = step(logits, generator, number)
-            optimizer.zero_grad()
-            surrogate.backward()
-            _require_finite(logits.grad, number)
-            optimizer.step()
-            evaluations += cost
-            expected = float(bernoulli(logits.detach()).sum())
-            record: dict[str, Any] = {"step": number, "loss": float(losses.mean()), "sites": expected}
-            if at_checkpoint := number % settings.checkpoint_every == 0 or number == settings.steps:
-                record |= choice.checkpoint(logits.detach(), number)
-            record |= finite.since(before)
-            history.append(record)
-            if memory:
-                # a copy between steps: Ctrl-C may come in the middle of the next one
-                progress = Progress(evaluations, history.copy(), _best_facts(choice.best), finite.count)
-                kept = _state(logits, optimizer, generator, choice.best, progress)
-                if at_checkpoint:
-                    memory.keep(of, kept)
-            on_step(record)
-    except KeyboardInterrupt:
-        if memory and kept:
-            memory.keep(of, kept)
-        if choice.best is None:
-            raise
-        interrupted = True
-    best = choice.settle()
-    scores = logits.detach()
-    return Found(best.mask, best.loss, best.step, scores, history, evaluations, interrupted, finite.count)
+            for number in range(len(history) + 1, self.steps + 1):
+                before = finite.count
+                losses, surrogate, cost = step(logits, generator, number)
+                optimizer.zero_grad()
+                surrogate.backward()
+                _require_finite(logits.grad, number)
+                optimizer.step()
+                evaluations += cost
+                expected = float(bernoulli(logits.detach()).sum())
+                record: dict[str, Any] = {"step": number, "loss": float(losses.mean()), "sites": expected}
+                if at_checkpoint := number % self.checkpoint_every == 0 or number == self.steps:
+                    record |= selection.checkpoint(logits.detach(), number)
+                record |= finite.since(before)
+                history.append(record)
+                if checkpoint:
+                    # a copy between steps: Ctrl-C may come in the middle of the next one
+                    progress = Progress(evaluations, history.copy(), _best_facts(selection.best), finite.count)
+                    kept = _state(logits, optimizer, generator, selection.best, progress)
+                    if at_checkpoint:
+                        checkpoint.keep(of, kept)
+                on_step(record)
+        except KeyboardInterrupt:
+            if checkpoint and kept:
+                checkpoint.keep(of, kept)
+            if selection.best is None:
+                raise
+            interrupted = True
+        best, scores = selection.settle(), logits.detach()
+        return SearchResult(best.mask, best.loss, best.step, scores, history, evaluations, interrupted, finite.count)
 
 
 def _require_finite(gradient: Tensor | None, step: int) -> None:

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskvec.search.found import FINALS, Choice, Final
-from taskvec.search.reinforce import ReinforceSettings, reinforce
+from problems import problem
+from taskvec.search import FINALS, Final, ReinforceSettings
+from taskvec.search.selection import Selection
 
 TARGET = torch.tensor([1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0], dtype=torch.bool)
 LOGITS = torch.tensor([2.0, -1, -1, 0.5, 0.2, -1, 0.3, -1, 0.1, -1, -1, -1])
 
 
-class HeldOut:
+class Validation:
     """The number of sites that differ from the target, and what was asked."""
 
     def __init__(self, items: int = 64):
@@ -23,44 +24,44 @@ class HeldOut:
         return (masks != TARGET).float().sum(1)
 
 
-def choice(held_out: HeldOut, final: Final, sampled: int = 15, halving: bool = False) -> Choice:
-    return Choice(held_out, final, sampled, halving, torch.Generator().manual_seed(0))
+def selection(validation: Validation, final: Final, sampled: int = 15, halving: bool = False) -> Selection:
+    return Selection(validation, final, sampled, halving, torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(("final", "least", "most"), [("best", 8, 16), ("threshold", 1, 1), ("sample", 1, 1)])
 def test_what_a_checkpoint_scores(final: Final, least: int, most: int) -> None:
-    held_out = HeldOut()
-    record = choice(held_out, final).checkpoint(LOGITS, 1)
-    ((masks, _),) = held_out.seen
+    validation = Validation()
+    record = selection(validation, final).checkpoint(LOGITS, 1)
+    ((masks, _),) = validation.seen
     assert least <= len(masks) <= most
     probable = bool((masks == (LOGITS > 0)).all(1).any())
     assert probable == (final != "sample")
     best = int((masks != TARGET).sum(1).argmin())
     assert record == {
-        "held_out_loss": (masks[best] != TARGET).sum().item(),
+        "validation_loss": (masks[best] != TARGET).sum().item(),
         "chosen_sites": masks[best].sum().item(),
     }
 
 
 @pytest.mark.parametrize("final", FINALS)
 def test_the_final_set_is_of_the_best_checkpoint_and_its_loss_its_own(final: Final) -> None:
-    held_out = HeldOut()
-    chosen = choice(held_out, final)
+    validation = Validation()
+    chosen = selection(validation, final)
     sure = torch.where(TARGET, 30.0, -30.0)  # a sample of it is the target
     for step, logits in enumerate((LOGITS, sure, -sure), 1):
         chosen.checkpoint(logits, step)
-    asked = len(held_out.seen)
+    asked = len(validation.seen)
     best = chosen.settle()
     assert (best.step, best.loss) == (2, 0)
     assert torch.equal(best.mask, TARGET)
-    assert len(held_out.seen) == asked + (final == "sample")  # a fresh sample is scored, as every set that is told
+    assert len(validation.seen) == asked + (final == "sample")  # a fresh sample is scored, as every set that is told
 
 
 def test_a_final_sample_is_a_fresh_one() -> None:
-    held_out = HeldOut()
-    chosen = choice(held_out, "sample")
+    validation = Validation()
+    chosen = selection(validation, "sample")
     chosen.checkpoint(torch.zeros(12), 1)
-    (scored, _), best = held_out.seen[0], chosen.settle()
+    (scored, _), best = validation.seen[0], chosen.settle()
     assert not torch.equal(best.mask, scored[0])
     assert best.loss == (best.mask != TARGET).sum()
 
@@ -71,17 +72,17 @@ def test_a_search_with_each_final_set(final: Final) -> None:
         return (masks != TARGET).float().sum(1)
 
     settings = ReinforceSettings(steps=120, final=final)
-    found = reinforce(evaluate, HeldOut(), 12, 10, settings)
+    found = settings.search(problem(evaluate, 12, 10, validate=Validation()))
     assert found.loss == (found.mask != TARGET).sum()
     assert found.loss == 0 if final != "sample" else found.loss <= 3
 
 
 @pytest.mark.parametrize("sampled", [0, 1, 2, 7, 15])
 def test_halving_finds_the_best_candidate_for_less(sampled: int) -> None:
-    plain, halved = HeldOut(), HeldOut()
-    expected, chosen = choice(plain, "best", sampled), choice(halved, "best", sampled, halving=True)
+    plain, halved = Validation(), Validation()
+    expected, chosen = selection(plain, "best", sampled), selection(halved, "best", sampled, halving=True)
     record = chosen.checkpoint(LOGITS, 1)
-    assert record["held_out_loss"] == expected.checkpoint(LOGITS, 1)["held_out_loss"]
+    assert record["validation_loss"] == expected.checkpoint(LOGITS, 1)["validation_loss"]
     sizes, shares = [len(masks) for masks, _ in halved.seen], [share for _, share in halved.seen]
     assert sizes[-1] == shares[-1] == 1  # the winner is scored on all items
     for before, after in pairwise(sizes):

@@ -13,9 +13,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from taskvec.search import Found, Memory, ReinforceSettings, RelaxedSettings, reinforce, relaxed
-from taskvec.search.found import FINALS, Final
-from taskvec.search.memory import State
+from problems import problem
+from taskvec.search import (
+    FINALS,
+    Checkpoint,
+    Evaluate,
+    Final,
+    Problem,
+    ReinforceSettings,
+    RelaxedSettings,
+    SearchResult,
+)
+from taskvec.search.checkpoint import State
 from taskvec.search.relaxed import GATES, Gate
 
 WANTED = torch.rand(20, generator=torch.Generator().manual_seed(1))
@@ -25,13 +34,17 @@ def evaluate(masks: Tensor, items: Tensor) -> Tensor:
     return (masks.float() - WANTED).square().sum(1) * (1 + items)
 
 
-def validate(masks: Tensor) -> Tensor:
+def validate(masks: Tensor, share: float = 1.0) -> Tensor:
     return evaluate(masks, torch.zeros(len(masks)))
 
 
 def differentiate(shares: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     difference, factor = shares - WANTED, 1.0 + items
     return difference.square().sum() * factor, 2 * difference * factor.mean()
+
+
+def of(items: int, sites: int = 20, evaluate: Evaluate = evaluate, tasks: Tensor | None = None) -> Problem:
+    return problem(evaluate, sites, items, tasks=tasks, differentiate=differentiate, validate=validate)
 
 
 class KilledError(Exception):
@@ -46,7 +59,7 @@ def stop_at(step: int, how: type[BaseException]) -> Callable[[dict[str, Any]], N
     return on_step
 
 
-def assert_same(first: Found, second: Found) -> None:
+def assert_same(first: SearchResult, second: SearchResult) -> None:
     assert first.scores is not None
     assert second.scores is not None
     assert torch.equal(first.scores, second.scores)
@@ -61,22 +74,22 @@ def assert_same(first: Found, second: Found) -> None:
 def test_reinforce_goes_on_after_ctrl_c(tmp_path: Path, final: Final, step: int) -> None:
     settings = ReinforceSettings(steps=30, checkpoint_every=8, candidates=3, final=final)
     tasks = torch.tensor([0, 0, 1, 1])
-    memory = Memory(tmp_path / "state")
-    whole = reinforce(evaluate, validate, 20, 4, settings, tasks)
+    checkpoint = Checkpoint(tmp_path / "state")
+    whole = settings.search(of(4, tasks=tasks))
     try:
-        found = reinforce(evaluate, validate, 20, 4, settings, tasks, stop_at(step, KeyboardInterrupt), memory)
+        found = settings.search(of(4, tasks=tasks), stop_at(step, KeyboardInterrupt), checkpoint)
         assert found.interrupted
         assert len(found.history) == step
     except KeyboardInterrupt:
         assert step < 8
-    assert memory.path.exists()
+    assert checkpoint.path.exists()
     seen = []
-    assert_same(whole, reinforce(evaluate, validate, 20, 4, settings, tasks, seen.append, memory))
+    assert_same(whole, settings.search(of(4, tasks=tasks), seen.append, checkpoint))
     assert [record["step"] for record in seen] == list(range(step + 1, 31))
-    again = reinforce(evaluate, validate, 20, 4, settings, tasks, seen.append, memory)  # one that is over ends at once
+    again = settings.search(of(4, tasks=tasks), seen.append, checkpoint)  # one that is over ends at once
     assert_same(whole, again)
     assert len(seen) == 30 - step
-    memory.forget()
+    checkpoint.forget()
     assert not list(tmp_path.iterdir())
 
 
@@ -85,22 +98,22 @@ def test_reinforce_goes_on_after_ctrl_c(tmp_path: Path, final: Final, step: int)
 def test_relaxed_goes_on_after_ctrl_c_or_from_its_last_checkpoint(
     tmp_path: Path, gate: Gate, how: type[BaseException], last: int
 ) -> None:
-    settings, memory = RelaxedSettings(steps=25, checkpoint_every=5, gate=gate), Memory(tmp_path / "state")
-    whole = relaxed(differentiate, validate, 20, 30, settings)
+    settings, checkpoint = RelaxedSettings(steps=25, checkpoint_every=5, gate=gate), Checkpoint(tmp_path / "state")
+    whole = settings.search(of(30))
     if how is KilledError:
         with pytest.raises(KilledError):
-            relaxed(differentiate, validate, 20, 30, settings, on_step=stop_at(13, how), memory=memory)
+            settings.search(of(30), stop_at(13, how), checkpoint)
     else:
-        assert relaxed(differentiate, validate, 20, 30, settings, on_step=stop_at(13, how), memory=memory).interrupted
+        assert settings.search(of(30), stop_at(13, how), checkpoint).interrupted
     seen = []
-    assert_same(whole, relaxed(differentiate, validate, 20, 30, settings, on_step=seen.append, memory=memory))
+    assert_same(whole, settings.search(of(30), seen.append, checkpoint))
     assert seen[0]["step"] == last + 1
-    assert_same(whole, relaxed(differentiate, validate, 20, 30, settings, memory=memory))
+    assert_same(whole, settings.search(of(30), checkpoint=checkpoint))
 
 
 def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
     """When masks are drawn and nothing is learnt from them yet: the step is done again from its start."""
-    settings, memory, calls = ReinforceSettings(steps=12, checkpoint_every=5), Memory(tmp_path / "state"), []
+    settings, checkpoint, calls = ReinforceSettings(steps=12, checkpoint_every=5), Checkpoint(tmp_path / "state"), []
 
     def interrupted(masks: Tensor, items: Tensor) -> Tensor:
         calls.append(1)
@@ -108,50 +121,48 @@ def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return evaluate(masks, items)
 
-    first = reinforce(interrupted, validate, 20, 4, settings, memory=memory)
+    first = settings.search(of(4, evaluate=interrupted), checkpoint=checkpoint)
     assert first.interrupted
     assert len(first.history) == 7
-    assert_same(
-        reinforce(evaluate, validate, 20, 4, settings), reinforce(evaluate, validate, 20, 4, settings, memory=memory)
-    )
+    assert_same(settings.search(of(4)), settings.search(of(4), checkpoint=checkpoint))
 
 
 def test_a_search_may_be_stopped_more_than_once(tmp_path: Path) -> None:
-    settings, memory = RelaxedSettings(steps=25, checkpoint_every=5), Memory(tmp_path / "state")
+    settings, checkpoint = RelaxedSettings(steps=25, checkpoint_every=5), Checkpoint(tmp_path / "state")
     for step in (7, 8, 21):
-        relaxed(differentiate, validate, 20, 30, settings, on_step=stop_at(step, KeyboardInterrupt), memory=memory)
-    again = relaxed(differentiate, validate, 20, 30, settings, memory=memory)
-    assert_same(relaxed(differentiate, validate, 20, 30, settings), again)
+        settings.search(of(30), stop_at(step, KeyboardInterrupt), checkpoint)
+    again = settings.search(of(30), checkpoint=checkpoint)
+    assert_same(settings.search(of(30)), again)
 
 
 def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
     settings = ReinforceSettings(steps=30, checkpoint_every=5)
-    memory = Memory(tmp_path / "state", {"model": "a"})
+    checkpoint = Checkpoint(tmp_path / "state", {"model": "a"})
     interrupted = stop_at(12, KeyboardInterrupt)
-    reinforce(evaluate, validate, 20, 4, settings, on_step=interrupted, memory=memory)
-    before = memory.path.read_bytes()
+    settings.search(of(4), interrupted, checkpoint)
+    before = checkpoint.path.read_bytes()
     with pytest.raises(ValueError, match="with seed None: expected 1"):
-        reinforce(evaluate, validate, 20, 4, replace(settings, seed=1), memory=memory)
+        replace(settings, seed=1).search(of(4), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="with sites 20: expected 21"):
-        reinforce(evaluate, validate, 21, 4, settings, memory=memory)
+        settings.search(of(4, sites=21), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="with tasks None: expected"):
-        reinforce(evaluate, validate, 20, 4, settings, torch.zeros(4, dtype=torch.int64), memory=memory)
+        settings.search(of(4, tasks=torch.zeros(4, dtype=torch.int64)), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="with model a: expected b"):
-        reinforce(evaluate, validate, 20, 4, settings, memory=replace(memory, of={"model": "b"}))
+        settings.search(of(4), checkpoint=replace(checkpoint, of={"model": "b"}))
     with pytest.raises(ValueError, match="with method reinforce: expected relaxed"):
-        relaxed(differentiate, validate, 20, 4, memory=memory)
-    assert memory.path.read_bytes() == before
+        RelaxedSettings().search(of(4), checkpoint=checkpoint)
+    assert checkpoint.path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"text, no tensors", None])
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    memory = Memory(tmp_path / "state")
+    checkpoint = Checkpoint(tmp_path / "state")
     if content is None:
-        save_file({"weights": torch.zeros(2)}, memory.path)
+        save_file({"weights": torch.zeros(2)}, checkpoint.path)
     else:
-        memory.path.write_bytes(content)
+        checkpoint.path.write_bytes(content)
     with pytest.raises(ValueError, match="does not hold the state of a search"):
-        reinforce(evaluate, validate, 20, 4, memory=memory)
+        ReinforceSettings().search(of(4), checkpoint=checkpoint)
 
 
 SETTINGS = ReinforceSettings(steps=12, checkpoint_every=4)
@@ -160,7 +171,7 @@ SETTINGS = ReinforceSettings(steps=12, checkpoint_every=4)
 def kept(path: Path) -> bytes:
     """The state of a search that was stopped."""
     stop = stop_at(9, KeyboardInterrupt)
-    assert reinforce(evaluate, validate, 20, 4, SETTINGS, on_step=stop, memory=Memory(path)).interrupted
+    assert SETTINGS.search(of(4), stop, Checkpoint(path)).interrupted
     return path.read_bytes()
 
 
@@ -173,7 +184,7 @@ def test_a_changed_byte_is_never_another_result(tmp_path_factory: pytest.TempPat
     path.write_bytes(content)
     found, error = None, ""
     try:
-        found = reinforce(evaluate, validate, 20, 4, SETTINGS, memory=Memory(path))
+        found = SETTINGS.search(of(4), checkpoint=Checkpoint(path))
     except ValueError as refusal:
         error = str(refusal)
     if found is None:
@@ -181,7 +192,7 @@ def test_a_changed_byte_is_never_another_result(tmp_path_factory: pytest.TempPat
         assert error.endswith("remove it to begin anew")
         assert "\n" not in error
     else:  # padding, say
-        assert_same(reinforce(evaluate, validate, 20, 4, SETTINGS), found)
+        assert_same(SETTINGS.search(of(4)), found)
 
 
 @pytest.mark.parametrize("length", [0, 7, 100, -1])
@@ -189,7 +200,7 @@ def test_a_state_cut_short_is_refused(tmp_path: Path, length: int) -> None:
     path = tmp_path / "state"
     path.write_bytes(kept(path)[:length])
     with pytest.raises(ValueError, match=r"state does not hold the state of a search, or is damaged: .*; remove it"):
-        reinforce(evaluate, validate, 20, 4, SETTINGS, memory=Memory(path))
+        SETTINGS.search(of(4), checkpoint=Checkpoint(path))
 
 
 def _state(path: Path) -> tuple[dict[str, Any], State]:
@@ -221,16 +232,16 @@ def _state(path: Path) -> tuple[dict[str, Any], State]:
 )
 def test_a_state_of_other_parts_is_refused(tmp_path: Path, part: str, value: object, message: str) -> None:
     """Whatever its digest says."""
-    memory = Memory(tmp_path / "state")
-    kept(memory.path)
-    search, (tensors, facts) = _state(memory.path)
+    checkpoint = Checkpoint(tmp_path / "state")
+    kept(checkpoint.path)
+    search, (tensors, facts) = _state(checkpoint.path)
     changed: dict[str, Any] = tensors if "." in part or part in tensors else facts
     changed[part] = value
     if value is None and changed is tensors:
         del changed[part]
-    memory.keep(search, (tensors, facts))
+    checkpoint.keep(search, (tensors, facts))
     with pytest.raises(ValueError, match=message) as caught:
-        reinforce(evaluate, validate, 20, 4, SETTINGS, memory=memory)
+        SETTINGS.search(of(4), checkpoint=checkpoint)
     assert "\n" not in str(caught.value)
 
 
@@ -238,4 +249,4 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(ValueError, match=r"is a (pipe|directory), expected a file"):
-            reinforce(evaluate, validate, 20, 4, SETTINGS, memory=Memory(path))
+            SETTINGS.search(of(4), checkpoint=Checkpoint(path))

@@ -16,7 +16,7 @@ State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that JSON
 
 
 @dataclass(frozen=True)
-class Memory:
+class Checkpoint:
     """One safetensors file, with facts as JSON in its metadata, that is there while a search is not over.
 
     ``of`` tells searches apart beyond what they know of themselves (method, settings, numbers of sites and items):
@@ -64,6 +64,6 @@ class Memory:
 
 
 def damaged(path: Path, problem: str) -> ValueError:
-    """The error of a file that is not, or not only, what ``Memory.keep`` wrote."""
+    """The error of a file that is not, or not only, what ``Checkpoint.keep`` wrote."""
     problem = " ".join(problem.split())
     return ValueError(f"{path} does not hold the state of a search, or is damaged: {problem}; remove it to begin anew")

@@ -1,52 +1,20 @@
-"""What every search shares: what it is given, the choice of its final set of sites, what it ends with."""
+"""The selection of a search's final set of sites among candidates, by their loss on validation items."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from taskvec.search.finite import FiniteLosses
+from taskvec.search.problem import Validate
 
 PROBABILITY_FLOOR = 1e-6
 
 Final = Literal["best", "threshold", "sample"]
 FINALS: tuple[Final, ...] = ("best", "threshold", "sample")
-
-# (masks [n, sites]) -> mean held-out losses [n]; where halving is chosen also (masks, share of the held-out items)
-Validate = Callable[..., Float[Tensor, " n"]]
-OnStep = Callable[[dict[str, Any]], None]  # sees the record of every step
-
-
-class Evaluate(Protocol):
-    """Losses of masks on items, lower is better."""
-
-    def __call__(self, masks: Bool[Tensor, "n sites"], items: Int[Tensor, " n"]) -> Float[Tensor, " n"]: ...
-
-
-@dataclass(frozen=True)
-class Found:
-    """The set of sites that a search ends with, and how it was found.
-
-    ``loss`` is the set's mean loss on held-out items, or on the search's own items where it holds none out. ``step`` is
-    where the set was found. ``scores`` are what the search knows of each site, higher is better: Bernoulli logits of
-    REINFORCE and the relaxed search, causal effects of CMA, None of the greedy search. ``evaluations`` are those of the
-    search itself, without the held-out items'; one with a gradient counts as three. ``interrupted`` is True where
-    Ctrl-C ended the search before its last step. ``non_finite`` losses were NaN or infinite and left out, as the
-    records of the history say; 0 for a search that refuses them.
-    """
-
-    mask: Bool[Tensor, " sites"]
-    loss: float
-    step: int
-    scores: Float[Tensor, " sites"] | None
-    history: list[dict[str, Any]]
-    evaluations: int
-    interrupted: bool
-    non_finite: int = 0
 
 
 class Best(NamedTuple):
@@ -59,14 +27,14 @@ class Best(NamedTuple):
 
 
 @dataclass
-class Choice:
-    """The best set of sites so far, by the mean loss on held-out items that ``validate`` gives.
+class Selection:
+    """The best set of sites so far, by the mean loss on validation items that ``validate`` gives.
 
     What a checkpoint scores is ``final``: ``best`` the most probable mask (all sites above one half) and ``sampled``
     random ones, of which the best is kept; ``threshold`` only the most probable one; ``sample`` one random mask, as the
     official code does, which keeps the logits and ends with another sample of them.
 
-    With ``halving`` the candidates are scored on few held-out items, the better half of them on twice as many, and so
+    With ``halving`` the candidates are scored on few validation items, the better half of them on twice as many, and so
     on until one is left (sequential halving, Karnin et al. 2013): n cost as much as log2(n) + 1 would.
     """
 
@@ -93,24 +61,24 @@ class Choice:
         loss = float(losses[winner])
         if self.best is None or loss < self.best.loss:
             self.best = Best(loss, step, masks[winner], logits.clone())
-        return {"held_out_loss": loss, "chosen_sites": int(masks[winner].sum())}
+        return {"validation_loss": loss, "chosen_sites": int(masks[winner].sum())}
 
     def settle(self) -> Best:
         """The final set, after at least one checkpoint; ValueError where no set ever had a finite loss."""
         if self.best is None:
-            raise ValueError("there is no set of sites to choose: none had a finite held-out loss at a checkpoint")
+            raise ValueError("there is no set of sites to choose: none had a finite validation loss at a checkpoint")
         if self.final != "sample":
             return self.best
         masks = _candidates(self.best.logits, self.final, self.sampled, self.generator)
         loss = float(self._losses(masks)[0])
         if math.isinf(loss):
-            raise ValueError("the held-out loss of the final sample of sites is not finite")
+            raise ValueError("the validation loss of the final sample of sites is not finite")
         return self.best._replace(loss=loss, mask=masks[0])
 
     def _losses(self, masks: Bool[Tensor, "candidates sites"], *share: float) -> Float[Tensor, " candidates"]:
         """Held-out losses, infinite where they are not finite."""
         losses = self.validate(masks, *share)
-        return losses.where(self.finite.of(losses, "held-out losses of sets of sites"), torch.inf)
+        return losses.where(self.finite.of(losses, "validation losses of sets of sites"), torch.inf)
 
     def _halve(self, masks: Bool[Tensor, "candidates sites"]) -> Bool[Tensor, "1 sites"]:
         """The mask that is left when every round drops the worse half."""
@@ -128,7 +96,7 @@ def bernoulli(logits: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
 def _candidates(
     logits: Float[Tensor, " sites"], final: Final, sampled: int, generator: torch.Generator
 ) -> Bool[Tensor, "candidates sites"]:
-    """What ``final`` asks for (see ``Choice``), without the empty mask, which is no patch."""
+    """What ``final`` asks for (see ``Selection``), without the empty mask, which is no patch."""
     chances = bernoulli(logits)
     rows = {"best": sampled, "threshold": 0, "sample": 1}[final]
     drawn = torch.rand(rows, len(logits), generator=generator) < chances

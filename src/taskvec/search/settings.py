@@ -1,0 +1,94 @@
+"""What every search is: settings that search when they are given a problem, and the result that they come to."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from taskvec.search.checkpoint import Checkpoint
+from taskvec.search.finite import NonFinite
+from taskvec.search.problem import Problem
+
+OnStep = Callable[[dict[str, Any]], None]  # sees the record of every step
+
+Need = Literal["differentiate", "validate", "layers"]
+NEEDS: dict[Need, str] = {
+    "differentiate": "a gradient",
+    "validate": "validation items",
+    "layers": "layers ranked by taskness",
+}
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The set of sites that a search ends with, and how it was found.
+
+    ``loss`` is the set's mean loss on validation items, or on the search's own items where it needs none. ``step`` is
+    where the set was found. ``scores`` are what the search knows of each site, higher is better: Bernoulli logits of
+    REINFORCE and the relaxed search, causal effects of CMA, None of the greedy search. ``evaluations`` are those of the
+    search itself, without the validation items'; one with a gradient counts as three. ``interrupted`` is True where
+    Ctrl-C ended the search before its last step. ``non_finite`` losses were NaN or infinite and left out, as the
+    records of the history say; 0 for a search that refuses them.
+    """
+
+    mask: Bool[Tensor, " sites"]
+    loss: float
+    step: int
+    scores: Float[Tensor, " sites"] | None
+    history: list[dict[str, Any]]
+    evaluations: int
+    interrupted: bool
+    non_finite: int = 0
+
+
+@dataclass(frozen=True)
+class SearchSettings(ABC):
+    """The settings of a search, which are the search itself; ``SEARCHES`` lists all of them.
+
+    ``name`` is what commands, records and ``SEARCHES`` call it, ``needs`` the parts of a problem that it does not go
+    without, and ``preset`` the one of ``taskvec.presets`` whose objective and number of items it is at home with.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    preset: ClassVar[str] = "paper"
+
+    @abstractmethod
+    def search(
+        self,
+        problem: Problem,
+        on_step: OnStep = lambda record: None,
+        checkpoint: Checkpoint | None = None,
+        non_finite: NonFinite = "refuse",
+    ) -> SearchResult:
+        """Find the sites with the lowest loss.
+
+        ``on_step`` sees a record of every step: step, loss, sites, and more that a search says of it. ``checkpoint``
+        keeps the state of a search that learns step by step, so that an interrupted one goes on; the others begin anew.
+        ``non_finite`` says what becomes of losses that are NaN or infinite, as in ``FiniteLosses``. Raises ValueError
+        where the problem lacks what the search needs, or too few losses are finite.
+        """
+
+    @property
+    def number_of_steps(self) -> int | None:
+        """How many records there will be, None where that shows only in the search."""
+        return None
+
+    def seeded(self, seed: int) -> Self:
+        """The same with this seed, where the search draws at random and has no seed of its own."""
+        return replace(self, seed=seed) if vars(self).get("seed", seed) is None else self
+
+    def coarse(self) -> Self:
+        """The same in as little time as shows that everything works; its result is not to be judged."""
+        return self
+
+    def required(self, part: Part | None, need: Need) -> Part:
+        """A part of a problem; ValueError where it is None."""
+        if part is None:
+            raise ValueError(f"the {self.name} search needs {NEEDS[need]}, which this problem lacks")
+        return part
