@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import collect, draw_prompts, environment, load_data, metrics
+from taskvec import collect, draw_prompts, environment, load_data
 from taskvec.heads import Means, Patch
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
@@ -50,7 +50,7 @@ def reference(model: MaeVqgan, sites: Sites, means: Means, prompts: Prompts) -> 
             codes = model(canvas, "query_only", Patch(sites, mask[None], means)).argmax(-1)
             image = model.decode(codes, "query_only", "canvas")
             truth = model.geometry.crop(canvas, "query_output")
-            values.append(metrics.loss(metric, metrics.score(metric, image, truth)).float())
+            values.append(metric.loss(metric.score(image, truth)).float())
         return torch.cat(values)
 
     return losses

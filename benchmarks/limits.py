@@ -29,7 +29,7 @@ def row(model: MaeVqgan, data: DataSet, task: Task, pairs: int, seed: int) -> li
     """Mean scores of one task."""
     size = model.config.image_size
     prompts = draw_prompts(data, task, pairs, size, seed)
-    other = draw_prompts(data, LOW_LIGHT if task.metric == "iou" else SEGMENTATION, pairs, size, seed)
+    other = draw_prompts(data, LOW_LIGHT if task.metric.of_masks else SEGMENTATION, pairs, size, seed)
     one_shot, query_only = evaluate.run(model, "one_shot"), evaluate.run(model, "query_only")
     columns = [
         (one_shot, prompts),
@@ -40,7 +40,7 @@ def row(model: MaeVqgan, data: DataSet, task: Task, pairs: int, seed: int) -> li
         (evaluate.ceiling(model), prompts),
     ]
     means = [evaluate.scores(model, method, each).mean() for method, each in columns]
-    return [f"{task.name.replace('_', ' ')}, {task.metric.upper()}", *(f"{mean:.3f}" for mean in means)]
+    return [f"{task.name.replace('_', ' ')}, {task.metric.label}", *(f"{mean:.3f}" for mean in means)]
 
 
 def main() -> None:

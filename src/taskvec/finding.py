@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import digests, environment, metrics
+from taskvec import digests, environment
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
 from taskvec.heads import Means
@@ -174,7 +174,7 @@ def _one_shot_losses(model: MaeVqgan, prompts: Prompts, area: DecodeArea | None,
         metric, truth = prompts.task.metric, model.geometry.crop(canvases, "query_output")
         rows = slice(start * batch, (start + 1) * batch)
         own = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored[rows]).to(model.device)
-        losses.append(metrics.loss(metric, metrics.score(metric, images, truth, own)).cpu())
+        losses.append(metric.loss(metric.score(images, truth, own)).cpu())
     return torch.cat(losses)
 
 
@@ -372,7 +372,7 @@ def select(model: MaeVqgan, found: FoundSites, statistics: Statistics, task: Tas
         mask,
         own.mean,
         task=task.name,
-        metric=task.metric,
+        metric=task.metric.name,
         found=record,
         input_levels=None if levels is None else (levels[0], levels[1]),
     )
@@ -419,7 +419,7 @@ def _identity(
     return {
         "model": statistics.model_fingerprint,
         "data": list({id(one): one.describe() for one in data}.values()),
-        "tasks": [[task.name, sides(task), task.metric] for task in tasks],
+        "tasks": [[task.name, sides(task), task.metric.name] for task in tasks],
         "finding": {**asdict(settings), "search": None},  # whose settings it knows itself
         "means": digests.of_tensors(means),
     }

@@ -164,5 +164,5 @@ class Objective:
             if own.any():
                 metric = prompts.task.metric
                 ignored = None if self._ignored is None else self._ignored[items][own]
-                losses[own] = metrics.loss(metric, metrics.score(metric, images[own], targets[own], ignored)).float()
+                losses[own] = metric.loss(metric.score(images[own], targets[own], ignored)).float()
         return losses

@@ -5,16 +5,13 @@ All images are uint8 [n, size, size, 3] at the size they have on the canvas; a t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from taskvec.metrics import CHANGED, CHROMA, FOR_IMAGES, IOU, Metric
 from taskvec.names import choose_from
 
-Metric = Literal["iou", "mse"]
-METRICS: tuple[Metric, ...] = ("iou", "mse")
-Detail = Literal["chroma", "changed"]  # what a task's metric hides; `taskvec.metrics` defines it
 Images = UInt8[np.ndarray, "n size size 3"]
 
 HOLE_SIDE = 0.25  # of the image side: 1/16 of the area, as the official code has it
@@ -35,7 +32,7 @@ Side = Callable[[Source], Images]
 
 @dataclass(frozen=True)
 class Task:
-    """A named pair of sides. ``metric`` is ``iou`` where the output is a mask (higher is better), else ``mse``.
+    """A named pair of sides, and the metric that its answers are scored by.
 
     ``detail`` is a second error, of just what the task is to change, where the metric is mostly about the rest.
     """
@@ -43,8 +40,8 @@ class Task:
     name: str
     input: Side
     output: Side
-    metric: Metric = "mse"
-    detail: Detail | None = None
+    metric: Metric = FOR_IMAGES
+    detail: Metric | None = None
 
 
 def image(source: Source) -> Images:
@@ -92,10 +89,10 @@ def hole(source: Source) -> Images:
     return np.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], np.uint8(0), source.images)
 
 
-SEGMENTATION = Task("segmentation", image, mask, "iou")
+SEGMENTATION = Task("segmentation", image, mask, IOU)
 LOW_LIGHT = Task("low_light", dark, image)
-INPAINTING = Task("inpainting", hole, image, detail="changed")
-COLORIZATION = Task("colorization", grey, image, detail="chroma")
+INPAINTING = Task("inpainting", hole, image, detail=CHANGED)
+COLORIZATION = Task("colorization", grey, image, detail=CHROMA)
 IDENTITY = Task("identity", image, image)
 
 TASKS = {task.name: task for task in (SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY)}

@@ -9,6 +9,7 @@ from taskvec.experiments.claims import PAPER, TASKS, _of_ranks, verdicts
 from taskvec.experiments.evidence import COMPOSED, METHODS, Evidence
 from taskvec.experiments.gains import compare, compared
 from taskvec.experiments.results import Group, Scores, Verdict
+from taskvec.metrics import IOU, MSE
 from taskvec.tasks import TASKS as BUILT_IN
 
 IDS = [f"C{number}" for number in range(1, 15)]
@@ -147,7 +148,7 @@ def test_a_true_deficit_does_not_match(pairs: int):
     for _ in range(400):
         scores = {}
         for method in ("vectors_multi", "one_shot"):
-            scores[method, "segmentation"] = Scores("iou", {})
+            scores[method, "segmentation"] = Scores(IOU, {})
         for seed in range(3):
             names = [f"{seed}-{pair}" for pair in range(pairs)]
             prompt = random.random(pairs)
@@ -260,7 +261,7 @@ def test_operations_saved_are_within_half_a_point(one_shot: float, judgement: st
 
 def test_xrays_need_both_tasks():
     evidence = papers_evidence()
-    xrays = {**evidence.xrays, ("vectors", "inpainting"): made_scores("mse", 2.0)}
+    xrays = {**evidence.xrays, ("vectors", "inpainting"): made_scores(MSE, 2.0)}
     verdict = judged(replace(evidence, xrays=xrays))["C12"]
     assert verdict.judgement == "does not hold"
     assert "0.100 at low light and 1.600 at in-painting" in verdict.explanation
@@ -288,7 +289,7 @@ def test_the_papers_start_must_not_be_worse(starts: dict[tuple[int, float], floa
 
 def test_four_items_say_nothing_of_starts():
     few = {
-        place: Scores("iou", {"split 0": Group(group.scores[:4], group.query_groups[:4])})
+        place: Scores(IOU, {"split 0": Group(group.scores[:4], group.query_groups[:4])})
         for place, scores in papers_evidence().starts.items()
         for group in scores.groups.values()
     }

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from taskvec.canvas import CanvasGeometry
+from taskvec.metrics import IOU, MSE
 from taskvec.report import figures
 from taskvec.report.outcomes import EXAMPLES, Outcome, TaskOutcome
 from taskvec.sites import Granularity, Site, Sites, StackShape
@@ -137,16 +138,16 @@ def test_the_idea_shows_the_images_of_the_first_example(task: TaskOutcome):
 @pytest.mark.parametrize(
     ("metric", "objective", "label"),
     [
-        ("iou", "pixel", "loss (minus IoU)"),
-        ("mse", "pixel", "loss (MSE)"),
-        ("iou", "token", "loss (nats a patch)"),
+        (IOU, "pixel", "loss (minus IoU)"),
+        (MSE, "pixel", "loss (MSE)"),
+        (IOU, "token", "loss (nats a patch)"),
     ],
 )
 def test_the_search_curve_names_its_units(task: TaskOutcome, metric, objective, label):
     svg = figures.search_curve(replace(task, metric=metric), objective)
     assert f"<!-- {label} -->" in svg  # matplotlib notes the text of what it draws as paths
     assert "<!-- search step -->" in svg
-    assert f"<!-- held-out {metric.upper().replace('IOU', 'IoU')} -->" in svg
+    assert f"<!-- held-out {metric.label} -->" in svg
     assert "<!-- sites (of 24) -->" in svg
 
 

@@ -46,7 +46,8 @@ def figure_7(study: Study) -> list[Table | Picture]:
     labels = {**METHODS, "vectors_multi": "segmentation's vectors alone"}
     cells = [Row(labels[method], (scores[method].value(),)) for method in ROWS]
     note = f"Input: the image with a hole; truth: the object's mask. {spread_note(study)}"
-    columns = (Column("Composed task, IoU", "higher"),)
+    metric = task_named(COMPOSED).metric
+    columns = (Column(f"Composed task, {metric.label}", metric.better),)
     table = Table("figure-7-scores", "Vector arithmetic on the composed task", note, columns, tuple(cells))
     group, count = study.protocol.groups[0], study.protocol.shown
     prompts = study.prompts(task_named(COMPOSED), group)[:count]

@@ -34,7 +34,7 @@ from taskvec.experiments.gains import (
 )
 from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, means
 from taskvec.experiments.results import Verdict, contrast
-from taskvec.intervals import CONFIDENCE, Interval, margin
+from taskvec.intervals import CONFIDENCE, Interval
 from taskvec.search.greedy import PAPER_LAYERS
 
 PAPER = {method: means(printed) for method, printed in {**TABLE_9, **TABLE_4, **TABLE_3}.items()}
@@ -155,7 +155,7 @@ def heads_are_too_coarse(evidence: Evidence) -> Finding:
     for name in ("vectors", "vectors_multi"):
         for task in TASKS:
             quadrants, heads, tokens = (scores_of(evidence, f"{name}{kind}", task) for kind in ("", "_head", "_token"))
-            sign = 0.5 if quadrants.better == "higher" else -0.5
+            sign = 0.5 if quadrants.metric.better == "higher" else -0.5
             half = ((sign, quadrants), (-sign, heads))  # of the gain over heads
             below = [contrast(*half, (way, tokens), (-way, quadrants)) for way in (1.0, -1.0)]
             alikeness.append(_all_positive(below))
@@ -357,10 +357,11 @@ def start_of_greedy_search(evidence: Evidence) -> Finding:
         raise NotMeasuredError(f"The grid of starts has no k = {papers[0]} with p = {PAPER_SHARE}")
     best = max(starts, key=lambda start: (starts[start].mean, start == papers))
     over = {start: starts[papers].gain_over(starts[start]) for start in starts if start != papers}
-    allowed = margin("iou", 0.0)
+    metric = starts[papers].metric
+    allowed = metric.allowed(0.0)
     not_worse: list[Answer] = [_all_positive([_raised(gain, allowed)]) for gain in over.values()]
     ours = [
-        f"{name}: k = {k} of {evidence.layers} layers, p = {p:g}, IoU {starts[k, p].mean:.3f}"
+        f"{name}: k = {k} of {evidence.layers} layers, p = {p:g}, {metric.label} {starts[k, p].mean:.3f}"
         for name, (k, p) in (("best", best), ("the paper's", papers))
     ]
     if best != papers:

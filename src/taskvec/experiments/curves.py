@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from taskvec.experiments.layout import METRICS, TITLES, tasks_in_order
+from taskvec.experiments.layout import TITLES, tasks_in_order
 from taskvec.experiments.methods import PATCHINGS, find_settings
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.results import Picture
@@ -66,7 +66,7 @@ def _figure(study: Study, counts: tuple[int, ...], score: Score, horizontal: str
     for task in tasks_in_order(study):
         values = [[score(study, task, group, count) for count in counts] for group in study.protocol.groups]
         panels[TITLES[task]] = (counts, np.array(values))
-        vertical[TITLES[task]] = METRICS[TASKS[task].metric]
+        vertical[TITLES[task]] = TASKS[task].metric.label
         references[TITLES[task]] = {
             "one-shot prompt": study.scores("one_shot", task).value().mean,
             "query only": study.scores("query_only", task).value().mean,

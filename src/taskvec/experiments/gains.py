@@ -10,7 +10,7 @@ from typing import Literal
 
 from taskvec.experiments.evidence import COMPOSED, METHODS, Evidence
 from taskvec.experiments.results import Judgement, Scores
-from taskvec.intervals import Interval, margin, verdict
+from taskvec.intervals import Interval, verdict
 
 TASKS = ("segmentation", "low_light", "colorization", "inpainting")  # in the order of the paper's tables
 NEARLY_ALL = 0.9  # of the way from the query alone to the tokenizer's ceiling
@@ -78,7 +78,7 @@ def compare(
     gains, margins = {}, {}
     for task in tasks:
         ours, theirs = scores_of(evidence, method, task), scores_of(evidence, other, task)
-        gains[task], margins[task] = ours.gain_over(theirs), margin(theirs.metric, theirs.mean)
+        gains[task], margins[task] = ours.gain_over(theirs), theirs.metric.allowed(theirs.mean)
     return Comparison(method, other, gains, margins, needs_better)
 
 

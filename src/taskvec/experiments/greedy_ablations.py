@@ -13,6 +13,7 @@ from taskvec.experiments.methods import PATCHINGS, find_settings, layers_of
 from taskvec.experiments.results import Group, Picture, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.finding import search_objective
+from taskvec.metrics import IOU
 from taskvec.report.panels import grid_figure
 from taskvec.search.greedy import starts
 
@@ -62,7 +63,7 @@ def start_scores(study: Study) -> dict[tuple[int, float], Scores]:
 
             key = {"cell": "scores of starts", "settings": settings}
             kept = study.cell(f"starts in {layers} layers at {share}", key, group, compute)
-            grid[layers, share] = Scores("iou", {group.name: Group(np.array(kept["scores"]), kept["query_groups"])})
+            grid[layers, share] = Scores(IOU, {group.name: Group(np.array(kept["scores"]), kept["query_groups"])})
     return grid
 
 

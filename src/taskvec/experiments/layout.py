@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 from taskvec.data.pascal import FOLDS
 from taskvec.experiments.evidence import METHODS
-from taskvec.experiments.results import BETTER, Column, Row, Table, Value
+from taskvec.experiments.results import Column, Row, Table, Value
 from taskvec.experiments.study import Study
 from taskvec.tasks import TASKS
 
@@ -15,7 +15,6 @@ TITLES = {
     "colorization": "Colorization",
     "inpainting": "In-painting",
 }
-METRICS = {"iou": "IoU", "mse": "MSE"}
 REFERENCES = ("copy_input", "ceiling")  # no ways to do a task
 Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of TITLES
 
@@ -23,7 +22,7 @@ Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints
 def task_columns(study: Study) -> tuple[Column, ...]:
     """A column for every task that the data serve, in the paper's order."""
     return tuple(
-        Column(f"{TITLES[name]}, {METRICS[TASKS[name].metric]}", BETTER[TASKS[name].metric])
+        Column(f"{TITLES[name]}, {TASKS[name].metric.label}", TASKS[name].metric.better)
         for name in tasks_in_order(study)
     )
 
@@ -58,7 +57,7 @@ def group_table(
     chosen = [task for task in tasks_in_order(study) if tasks is None or task in tasks]
     groups = [group.name for group in study.protocol.groups]
     columns = tuple(
-        Column(f"{TITLES[task]}, {METRICS[TASKS[task].metric]}, {group}", BETTER[TASKS[task].metric])
+        Column(f"{TITLES[task]}, {TASKS[task].metric.label}, {group}", TASKS[task].metric.better)
         for task in chosen
         for group in groups
     )

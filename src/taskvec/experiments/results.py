@@ -9,10 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from taskvec.intervals import Interval, bounded, nested_interval
-from taskvec.tasks import Metric
-
-Better = Literal["higher", "lower"]
-BETTER: dict[Metric, Better] = {"iou": "higher", "mse": "lower"}
+from taskvec.metrics import Better, Metric
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,6 @@ class Scores:
     metric: Metric
     groups: dict[str, Group]
 
-    @property
-    def better(self) -> Better:
-        return BETTER[self.metric]
-
     def only(self, group: str) -> "Scores":
         """Those of one group."""
         return Scores(self.metric, {group: self.groups[group]})
@@ -82,7 +75,7 @@ class Scores:
         Pairs of a prompt are compared, so that what makes a prompt hard for both cancels; what one search and another
         differ in does not. Raises ValueError where the two do not have the same groups of the same prompts.
         """
-        sign = 1.0 if self.better == "higher" else -1.0
+        sign = 1.0 if self.metric.better == "higher" else -1.0
         return contrast((sign, self), (-sign, other))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from taskvec import evaluate
 from taskvec.experiments.evidence import METHODS
-from taskvec.experiments.layout import METRICS, TITLES
+from taskvec.experiments.layout import TITLES
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.results import Column, Picture, Row, Scores, Table
 from taskvec.experiments.study import Study
@@ -40,7 +40,7 @@ def figure_6(study: Study) -> list[Table | Picture]:
     if not scores:
         return []
     rows = tuple(Row(METHODS[m], tuple(scores[m, task].value() for task in SHOWN)) for m in ROWS)
-    columns = tuple(Column(f"{TITLES[task]}, {METRICS[TASKS[task].metric]}", "lower") for task in SHOWN)
+    columns = tuple(Column(f"{TITLES[task]}, {TASKS[task].metric.label}", TASKS[task].metric.better) for task in SHOWN)
     note = "Task vectors were found on the study's own data, never on an x-ray."
     table = Table("figure-6-scores", "Out of domain: x-rays", note, columns, rows)
     group, judged = _groups(study)[0]

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from taskvec.canvas import CanvasGeometry, View, ViewName
 from taskvec.heads import Patch, Projections
+from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
 from taskvec.models.pretrained import Pretrained
 from taskvec.models.vqgan import Vqgan, VqganConfig, to_pixels, to_unit
 from taskvec.sites import Granularity, Sites, StackShape
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 DecodeArea = Literal["canvas", "quadrant"]
 

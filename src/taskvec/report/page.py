@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from taskvec.files import replacing
+from taskvec.intervals import MARGINS
 from taskvec.report import figures
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
 from taskvec.report.rendering import data_uri, duration, environment, facts
-from taskvec.report.table import BETTER, METHOD_LABELS, RELATION_LABELS, number, span, winners
-from taskvec.report.verdicts import METRIC_LABELS
+from taskvec.report.table import METHOD_LABELS, RELATION_LABELS, number, span, winners
 
 ILLUSTRATED = "segmentation"  # the task whose outputs are understood at a glance
 
@@ -37,8 +37,8 @@ def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str]
         remarks=remarks,
         methods=METHODS,
         labels=METHOD_LABELS,
-        metric_labels=METRIC_LABELS,
-        better=BETTER,
+        margins=MARGINS,
+        metrics=dict.fromkeys(task.metric for task in outcome.tasks),
         relations=RELATION_LABELS,
         idea=data_uri(figures.idea(illustrated)),
         illustrated=illustrated,

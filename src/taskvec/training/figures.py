@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from taskvec.data.examples import DataSet, Examples
+from taskvec.metrics import IOU
 from taskvec.prompts import draw_source
 from taskvec.tasks import TASKS, Images, Source, Task, dark, grey, hole, image, mask
 
@@ -88,7 +89,7 @@ TRAINING_TASKS: list[Task] = [*TASKS.values(), *TASKS.values(), *_OTHERS]
 UNSEEN_TASKS: list[Task] = [
     Task("dark_to_negative", dark, negative),
     Task("grey_to_mirror", grey, mirrored),
-    Task("hole_to_mask", hole, mask, "iou"),
+    Task("hole_to_mask", hole, mask, IOU),
     Task("rotate", image, rotated),
 ]
 
