@@ -5,6 +5,7 @@ All images are uint8 [n, size, size, 3] at the size they have on the canvas; a t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -14,6 +15,11 @@ from taskvec.names import choose_from
 
 Images = UInt8[np.ndarray, "n size size 3"]
 
+Need = Literal["masks", "outputs"]
+LACKING: dict[Need, str] = {
+    "masks": "the images have no masks of objects, which this task needs",
+    "outputs": "the images have no outputs of their own, which this task needs",
+}
 HOLE_SIDE = 0.25  # of the image side: 1/16 of the area, as the official code has it
 
 
@@ -35,6 +41,7 @@ class Task:
     """A named pair of sides, and the metric that its answers are scored by.
 
     ``detail`` is a second error, of just what the task is to change, where the metric is mostly about the rest.
+    ``needs`` is what the data must have beside images; ``title`` is what tables and figures print, the name by default.
     """
 
     name: str
@@ -42,6 +49,11 @@ class Task:
     output: Side
     metric: Metric = FOR_IMAGES
     detail: Metric | None = None
+    needs: tuple[Need, ...] = ()
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name.replace("_", " "))
 
 
 def image(source: Source) -> Images:
@@ -51,7 +63,7 @@ def image(source: Source) -> Images:
 def object_of(source: Source) -> UInt8[np.ndarray, "n size size"]:
     """255 on the object; ValueError where the data has no masks."""
     if source.masks is None:
-        raise ValueError("the images have no masks of objects, which this task needs")
+        raise ValueError(LACKING["masks"])
     return source.masks
 
 
@@ -63,7 +75,7 @@ def mask(source: Source) -> Images:
 def own_output(source: Source) -> Images:
     """The output that came with the image; ValueError where the data has none."""
     if source.outputs is None:
-        raise ValueError("the images have no outputs of their own, which this task needs")
+        raise ValueError(LACKING["outputs"])
     return source.outputs
 
 
@@ -89,18 +101,26 @@ def hole(source: Source) -> Images:
     return np.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], np.uint8(0), source.images)
 
 
-SEGMENTATION = Task("segmentation", image, mask, IOU)
-LOW_LIGHT = Task("low_light", dark, image)
-INPAINTING = Task("inpainting", hole, image, detail=CHANGED)
-COLORIZATION = Task("colorization", grey, image, detail=CHROMA)
-IDENTITY = Task("identity", image, image)
+SEGMENTATION = Task("segmentation", image, mask, IOU, needs=("masks",), title="Segmentation")
+LOW_LIGHT = Task("low_light", dark, image, title="Low light")
+INPAINTING = Task("inpainting", hole, image, detail=CHANGED, title="In-painting")
+COLORIZATION = Task("colorization", grey, image, detail=CHROMA, title="Colorization")
+IDENTITY = Task("identity", image, image, title="Identity")
 
 TASKS = {task.name: task for task in (SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY)}
 
 
 def compose(first: Task, second: Task) -> Task:
     """The second task on the input of the first: after in-painting, segmentation is the mask of a holed image."""
-    return Task(f"{first.name}+{second.name}", first.input, second.output, second.metric, second.detail)
+    return Task(
+        f"{first.name}+{second.name}",
+        first.input,
+        second.output,
+        second.metric,
+        second.detail,
+        tuple(dict.fromkeys((*first.needs, *second.needs))),  # which of a task's sides has a need is not known
+        f"{first.title} + {second.title.lower()}",
+    )
 
 
 def task_named(name: str) -> Task:
@@ -111,3 +131,11 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise ValueError(f"there is no task {name!r}: {choose_from(name, TASKS, ', or two joined by +')}")
     return TASKS[name]
+
+
+def title_of(name: str) -> str:
+    """What is printed for a task that is known by its name alone, such as one in a record."""
+    try:
+        return task_named(name).title
+    except ValueError:  # a user's own
+        return name.replace("_", " ")

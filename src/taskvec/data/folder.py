@@ -96,7 +96,7 @@ class Folder:
         if self._outputs.refusal is not None:
             raise ValueError(self._outputs.refusal)
         usual = FOR_IMAGES if self._outputs.rule is None else FOR_MASKS
-        return Task(printable(self.root.resolve().name), image, own_output, self._asked or usual)
+        return Task(printable(self.root.resolve().name), image, own_output, self._asked or usual, needs=("outputs",))
 
     @property
     def _asked(self) -> Metric | None:

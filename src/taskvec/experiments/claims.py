@@ -17,7 +17,6 @@ from scipy import stats
 from taskvec.experiments import gains
 from taskvec.experiments.evidence import COMPOSED, METHODS, XRAYS, Evidence
 from taskvec.experiments.gains import (
-    TASKS,
     Answer,
     Finding,
     NotMeasuredError,
@@ -32,7 +31,7 @@ from taskvec.experiments.gains import (
     notes,
     scores_of,
 )
-from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, means
+from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, TASKS, means
 from taskvec.experiments.results import Verdict, contrast
 from taskvec.intervals import CONFIDENCE, Interval
 from taskvec.search.greedy import PAPER_LAYERS

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from taskvec.experiments.evidence import COMPOSED, METHODS, Evidence
+from taskvec.experiments.evidence import METHODS, Evidence
+from taskvec.experiments.paper import TASKS
 from taskvec.experiments.results import Judgement, Scores
 from taskvec.intervals import Interval, verdict
+from taskvec.tasks import title_of
 
-TASKS = ("segmentation", "low_light", "colorization", "inpainting")  # in the order of the paper's tables
 NEARLY_ALL = 0.9  # of the way from the query alone to the tokenizer's ceiling
 
 Answer = Literal["shown", "open", "refuted"]
@@ -215,7 +216,7 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
 
 def label(task: str) -> str:
-    return {"inpainting": "in-painting", COMPOSED: "in-painting + segmentation"}.get(task, task.replace("_", " "))
+    return title_of(task).lower()
 
 
 def names(tasks: Sequence[str]) -> str:

@@ -5,30 +5,27 @@ from itertools import zip_longest
 
 from taskvec.data.pascal import FOLDS
 from taskvec.experiments.evidence import METHODS
+from taskvec.experiments.paper import TASKS
 from taskvec.experiments.results import Column, Row, Table, Value
 from taskvec.experiments.study import Study
-from taskvec.tasks import TASKS
+from taskvec.tasks import Task
 
-TITLES = {
-    "segmentation": "Segmentation",
-    "low_light": "Low light",
-    "colorization": "Colorization",
-    "inpainting": "In-painting",
-}
 REFERENCES = ("copy_input", "ceiling")  # no ways to do a task
-Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of TITLES
+Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of its tables
 
 
 def task_columns(study: Study) -> tuple[Column, ...]:
     """A column for every task that the data serve, in the paper's order."""
-    return tuple(
-        Column(f"{TITLES[name]}, {TASKS[name].metric.label}", TASKS[name].metric.better)
-        for name in tasks_in_order(study)
-    )
+    return tuple(task_column(study.task(name)) for name in tasks_in_order(study))
+
+
+def task_column(task: Task, of: str = "") -> Column:
+    """The column of a task, ``of`` a group where there are several."""
+    return Column(", ".join(filter(None, [task.title, task.metric.label, of])), task.metric.better)
 
 
 def tasks_in_order(study: Study) -> list[str]:
-    return [name for name in TITLES if name in study.task_names]
+    return [name for name in TASKS if name in study.task_names]
 
 
 def method_table(
@@ -38,7 +35,7 @@ def method_table(
     rows = []
     for method in methods:
         cells = tuple(study.scores(method, task).value() for task in tasks_in_order(study))
-        printed = dict(zip(TITLES, (paper or {}).get(method, ()), strict=False))
+        printed = dict(zip(TASKS, (paper or {}).get(method, ()), strict=False))
         paper_cells = tuple(printed.get(task) for task in tasks_in_order(study)) if printed else ()
         rows.append(Row(METHODS[method], cells, paper_cells, reference=method in REFERENCES))
     return Table(name, title, f"{note} {spread_note(study)}", task_columns(study), tuple(rows))
@@ -56,11 +53,7 @@ def group_table(
     """Methods by tasks and groups, as the paper's supplement prints every split: beside its numbers on its splits."""
     chosen = [task for task in tasks_in_order(study) if tasks is None or task in tasks]
     groups = [group.name for group in study.protocol.groups]
-    columns = tuple(
-        Column(f"{TITLES[task]}, {TASKS[task].metric.label}, {group}", TASKS[task].metric.better)
-        for task in chosen
-        for group in groups
-    )
+    columns = tuple(task_column(study.task(task), group) for task in chosen for group in groups)
     known = paper if paper and groups == [f"split {fold}" for fold in range(FOLDS)] else {}
     rows = []
     for method in methods:
