@@ -12,7 +12,7 @@ from jaxtyping import Int
 from taskvec.data.examples import DataSet, Examples
 from taskvec.metrics import IOU
 from taskvec.prompts import draw_source
-from taskvec.tasks import TASKS, Images, Source, Task, dark, grey, hole, image, mask
+from taskvec.tasks import Images, Source, Task, dark, grey, hole, image, mask
 
 
 def negative(source: Source) -> Images:
@@ -63,8 +63,7 @@ def edges(source: Source) -> Images:
     return np.repeat(np.clip(3 * np.hypot(down, right), 0, 255).astype(np.uint8)[..., None], 3, -1)
 
 
-# The five tasks of the paper count twice, the others once.
-_OTHERS = [
+SCENE_TASKS: list[Task] = [
     Task("negative", image, negative),
     Task("mirror", image, mirrored),
     Task("upside_down", image, upside_down),
@@ -83,7 +82,6 @@ _OTHERS = [
     Task("hole_to_hole", hole, hole),
     Task("hole_to_inverse_mask", hole, inverse_mask),
 ]
-TRAINING_TASKS: list[Task] = [*TASKS.values(), *TASKS.values(), *_OTHERS]
 
 # Never trained on: new pairs of known sides, and one side that never occurs. They measure what a model cannot do.
 UNSEEN_TASKS: list[Task] = [
@@ -102,7 +100,7 @@ class Figures:
         data: DataSet,
         count: int,
         size: int,
-        tasks: Sequence[Task] = TRAINING_TASKS,
+        tasks: Sequence[Task],
         frequency: Literal["equal", "natural"] = "equal",
     ):
         """A task that stands twice in ``tasks`` is drawn twice as often; classes are drawn equally or as they occur."""

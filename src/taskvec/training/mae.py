@@ -3,6 +3,7 @@
 Mostly the query output is hidden as a whole, as prompting hides it; otherwise random patches are, as in MAE.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from taskvec.environment import bfloat16_is_fast
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
 from taskvec.prompts import draw_prompts
-from taskvec.tasks import TASKS
+from taskvec.tasks import Task
 from taskvec.training.checkpoints import clip_gradients
 from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
@@ -49,8 +50,13 @@ class MaeRecipe:
             raise ValueError("random_masks and hidden_at_random are shares, expected between 0 and 1")
 
 
-def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, run: Run) -> None:
-    """Train all of ``model`` but its tokenizer, in place; goes on where an earlier run in the directory stopped."""
+def train_mae(
+    model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, validated: Sequence[Task], run: Run
+) -> None:
+    """Train all of ``model`` but its tokenizer, in place; goes on where an earlier run in the directory stopped.
+
+    ``validated`` are the tasks that it is scored by on what is held out.
+    """
     model.vqgan.requires_grad_(False)
     optimizers = _optimizers(model, recipe)
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
@@ -95,7 +101,7 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
 
     def validate() -> dict[str, float]:
         results = {}
-        for task in TASKS.values():
+        for task in validated:
             prompts = draw_prompts(held_out, task, 200, model.config.image_size, seed=run.seed)
             with torch.compiler.set_stance("force_eager"):  # compiling would take longer, for every new size of batch
                 scores = evaluate.scores(model, evaluate.run(model, "one_shot"), prompts)
