@@ -6,8 +6,8 @@ import numpy as np
 
 from taskvec.experiments.claims import PAPER, TASKS
 from taskvec.experiments.evidence import COMPOSED, XRAYS, Evidence
-from taskvec.experiments.results import Group, Scores
 from taskvec.metrics import IOU, MSE, Metric
+from taskvec.results import Group, Scores
 from taskvec.tasks import TASKS as BUILT_IN
 
 PAIRS, SPLITS, NOISE = 40, 2, 0.01

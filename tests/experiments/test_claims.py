@@ -8,8 +8,8 @@ from papers import HEADS, PUBLISHED, made_scores, made_starts, papers_evidence
 from taskvec.experiments.claims import PAPER, TASKS, _of_ranks, verdicts
 from taskvec.experiments.evidence import COMPOSED, METHODS, Evidence
 from taskvec.experiments.gains import compare, compared
-from taskvec.experiments.results import Group, Scores, Verdict
 from taskvec.metrics import IOU, MSE
+from taskvec.results import Group, Scores, Verdict
 from taskvec.tasks import TASKS as BUILT_IN
 
 IDS = [f"C{number}" for number in range(1, 15)]

@@ -154,7 +154,7 @@ def test_the_search_curve_names_its_units(task: TaskOutcome, metric, objective, 
 def test_the_search_curve_marks_checkpoints_and_the_best_of_them(task: TaskOutcome, monkeypatch: pytest.MonkeyPatch):
     drawn: list[Figure] = []
     monkeypatch.setattr(figures, "_svg", drawn.append)
-    figures.search_curve(task)
+    figures.search_curve(replace(task, metric=MSE))
     points = [[np.asarray(line.get_xydata()).tolist() for line in axes.lines] for axes in drawn[0].axes]
     assert points[0] == [[[1, 5], [2, 4], [3, 3], [4, 3.1]]]
     assert points[1] == [[[2, 3.5], [4, 3.2]], [[4, 3.2]]]

@@ -14,8 +14,8 @@ from taskvec.experiments import (
     qualitative,
     xrays,
 )
-from taskvec.experiments.results import Picture, Table
 from taskvec.experiments.study import Study
+from taskvec.results import Picture, Table
 
 Experiment = Callable[[Study], Sequence[Table | Picture]]
 

@@ -7,10 +7,10 @@ from taskvec import evaluate
 from taskvec.experiments.evidence import COMPOSED, METHODS
 from taskvec.experiments.layout import spread_note
 from taskvec.experiments.protocol import Group
-from taskvec.experiments.results import Column, Picture, Row, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.heads import Patch
 from taskvec.report.panels import answers_figure
+from taskvec.results import Column, Picture, Row, Scores, Table
 from taskvec.tasks import task_named
 
 # Of the means of which tasks each method's vectors are the sum.

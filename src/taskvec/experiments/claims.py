@@ -32,8 +32,8 @@ from taskvec.experiments.gains import (
     scores_of,
 )
 from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, TASKS, means
-from taskvec.experiments.results import Verdict, contrast
 from taskvec.intervals import CONFIDENCE, Interval
+from taskvec.results import Verdict, contrast
 from taskvec.search.greedy import PAPER_LAYERS
 
 PAPER = {method: means(printed) for method, printed in {**TABLE_9, **TABLE_4, **TABLE_3}.items()}

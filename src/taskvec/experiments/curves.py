@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from taskvec.experiments.layout import tasks_in_order
 from taskvec.experiments.methods import PATCHINGS, find_settings
 from taskvec.experiments.protocol import Group
-from taskvec.experiments.results import Picture
 from taskvec.experiments.study import Study
 from taskvec.heads import Patch
 from taskvec.report.panels import curves_figure
+from taskvec.results import Picture
 from taskvec.search import RelaxedSettings
 
 Score = Callable[[Study, str, Group, int], float]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from taskvec.experiments.results import Scores
+from taskvec.results import Scores
 
 # Methods, as tables and claims call them. `_multi` methods have one set of sites for all tasks.
 METHODS = {

@@ -10,8 +10,8 @@ from typing import Literal
 
 from taskvec.experiments.evidence import METHODS, Evidence
 from taskvec.experiments.paper import TASKS
-from taskvec.experiments.results import Judgement, Scores
 from taskvec.intervals import Interval, verdict
+from taskvec.results import Judgement, Scores
 from taskvec.tasks import title_of
 
 NEARLY_ALL = 0.9  # of the way from the query alone to the tokenizer's ceiling

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.experiments.layout import group_table
 from taskvec.experiments.methods import PATCHINGS, find_settings, layers_of
-from taskvec.experiments.results import Group, Picture, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.finding import search_objective
 from taskvec.metrics import IOU
 from taskvec.report.panels import grid_figure
+from taskvec.results import Group, Picture, Scores, Table
 from taskvec.search.greedy import starts
 
 TABLE_10 = ("greedy_encoder", "greedy_decoder", "greedy")

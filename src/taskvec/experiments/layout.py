@@ -6,8 +6,8 @@ from itertools import zip_longest
 from taskvec.data.pascal import FOLDS
 from taskvec.experiments.evidence import METHODS
 from taskvec.experiments.paper import TASKS
-from taskvec.experiments.results import Column, Row, Table, Value
 from taskvec.experiments.study import Study
+from taskvec.results import Column, Row, Table, Value
 from taskvec.tasks import Task
 
 REFERENCES = ("copy_input", "ceiling")  # no ways to do a task

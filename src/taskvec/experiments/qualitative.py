@@ -6,9 +6,9 @@ import numpy as np
 
 from taskvec.experiments.evidence import METHODS
 from taskvec.experiments.layout import tasks_in_order
-from taskvec.experiments.results import Picture
 from taskvec.experiments.study import Study
 from taskvec.report.panels import answers_figure
+from taskvec.results import Picture
 
 # The paper's figures differ in which methods they show and of which tasks.
 COMPARISONS = {

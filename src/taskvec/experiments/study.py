@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from taskvec import evaluate
+from taskvec import evaluate, results
 from taskvec.analysis import site_taskness, taskness
-from taskvec.experiments import results
 from taskvec.experiments.cells import Store
 from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
 from taskvec.experiments.protocol import Group, Protocol

@@ -8,9 +8,9 @@ from taskvec import evaluate
 from taskvec.experiments.evidence import METHODS
 from taskvec.experiments.layout import task_column
 from taskvec.experiments.protocol import Group
-from taskvec.experiments.results import Picture, Row, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.report.panels import answers_figure
+from taskvec.results import Picture, Row, Scores, Table
 
 SHOWN = ("inpainting", "low_light")  # as in the paper
 ROWS = ("one_shot", "query_only", "vectors", "copy_input", "ceiling")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from matplotlib import rc_context
 
-from taskvec.experiments.results import Column, Picture, Row, Table, Value
 from taskvec.files import replacing
 from taskvec.report.style import ARROWS
+from taskvec.results import Column, Picture, Row, Table, Value
 
 DOTS_PER_INCH = 200
 LATEX = {

@@ -1,4 +1,4 @@
-"""What experiments give: scores that can be compared pair by pair, tables, pictures, and verdicts on claims."""
+"""What is measured and shown: scores that can be compared pair by pair, tables, pictures, and verdicts on claims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 from taskvec.experiments.paper import TABLE_3, TABLE_6
-from taskvec.experiments.results import Column, Group, Row, Scores, Table, Value, contrast
 from taskvec.intervals import interval
 from taskvec.metrics import IOU, MSE, Metric
+from taskvec.results import Column, Group, Row, Scores, Table, Value, contrast
 
 
 def scores(metric: Metric, **groups: list[float]) -> Scores:
