@@ -17,7 +17,7 @@ from taskvec.data import DataSet
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import LOW_LIGHT, SEGMENTATION, TASKS, Task
-from taskvec.training.figures import UNSEEN_TASKS
+from taskvec.training.prompt_pool import UNSEEN_TASKS
 
 
 def with_example_of(prompts: Prompts, other: Prompts) -> Prompts:

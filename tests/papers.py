@@ -7,7 +7,7 @@ import numpy as np
 from taskvec.experiments.claims import PAPER, TASKS
 from taskvec.experiments.evidence import COMPOSED, XRAYS, Evidence
 from taskvec.metrics import IOU, MSE, Metric
-from taskvec.results import Group, Scores
+from taskvec.results import GroupScores, Scores
 from taskvec.tasks import TASKS as BUILT_IN
 
 PAIRS, SPLITS, NOISE = 40, 2, 0.01
@@ -22,7 +22,7 @@ def made_scores(metric: Metric, mean: float, seed: int = 0, noise: float = NOISE
     for split in range(SPLITS):
         scores = random.normal(0, noise, PAIRS)
         images = [f"{split}-{pair // 2}" for pair in range(PAIRS)]
-        groups[f"split {split}"] = Group(scores - scores.mean() + mean, images)
+        groups[f"split {split}"] = GroupScores(scores - scores.mean() + mean, images)
     return Scores(metric, groups)
 
 
@@ -31,7 +31,7 @@ def made_starts(means: Mapping[tuple[int, float], float], noise: float = NOISE) 
     starts = {}
     for seed, (place, mean) in enumerate(means.items()):
         scores = np.random.default_rng(seed).normal(0, noise, 10)
-        group = Group(scores - scores.mean() + mean, [str(item) for item in range(10)])
+        group = GroupScores(scores - scores.mean() + mean, [str(item) for item in range(10)])
         starts[place] = Scores(IOU, {"split 0": group})
     return starts
 

@@ -1,3 +1,6 @@
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec import metrics
-from taskvec.metrics import IOU, MSE
+from taskvec.metrics import CHANGED, CHROMA, IOU, METRICS, MSE, metric_named
 from taskvec.models.mae_vqgan import MaeVqgan
 
 
@@ -98,3 +101,24 @@ def test_the_changed_part_alone_counts() -> None:
     errors = metrics.changed_error(answer, truth, inputs=given_input)
     one = metrics.mean_squared_error(answer[:1, :1, :1], truth[:1, :1, :1])
     assert errors.tolist() == pytest.approx([float(one[0]) / 4, float("nan")], nan_ok=True)
+
+
+def test_what_follows_from_a_metric() -> None:
+    for metric in METRICS.values():
+        low, high = 0.25, 0.5
+        best = metric.best([low, high])
+        assert best == (high if metric.better == "higher" else low)
+        assert metric.gain(best, low + high - best) == 0.25
+        assert metric.loss(metric.loss(low)) == low
+        assert metric_named(metric.name) is metric
+    assert (IOU.allowed(0.4), MSE.allowed(0.4)) == (0.02, pytest.approx(0.02))
+
+
+def test_no_other_module_decides_by_the_name_of_a_metric() -> None:
+    root = Path(metrics.__file__).parent
+    names = METRICS.keys() | {CHROMA.name, CHANGED.name}
+    for path in root.rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in (node for node in nodes if isinstance(node, ast.Compare)):
+            sides = (side for side in (node.left, *node.comparators) if isinstance(side, ast.Constant))
+            assert not any(side.value in names for side in sides), f"{path}:{node.lineno}"

@@ -7,13 +7,13 @@ from scipy import stats
 from taskvec.experiments.paper import TABLE_3, TABLE_6
 from taskvec.intervals import interval
 from taskvec.metrics import IOU, MSE, Metric
-from taskvec.results import Column, Group, Row, Scores, Table, Value, contrast
+from taskvec.results import Column, GroupScores, Row, Scores, Table, Value, contrast
 
 
 def scores(metric: Metric, **groups: list[float]) -> Scores:
     """One image a pair, the same names in every set of scores."""
     return Scores(
-        metric, {name: Group(np.array(s), [f"{name}{i}" for i in range(len(s))]) for name, s in groups.items()}
+        metric, {name: GroupScores(np.array(s), [f"{name}{i}" for i in range(len(s))]) for name, s in groups.items()}
     )
 
 
@@ -49,7 +49,7 @@ def test_images_of_several_groups_hang_together():
     random = np.random.default_rng(0)
     names, same = [str(image) for image in range(30)], random.random(30)
     together, apart = (
-        Scores(IOU, {name: Group(same, [each + name * own for each in names]) for name in "ab"}).value()
+        Scores(IOU, {name: GroupScores(same, [each + name * own for each in names]) for name in "ab"}).value()
         for own in (False, True)
     )
     whole = interval(same)
@@ -85,7 +85,7 @@ def test_only_the_same_prompts_can_be_compared():
     with pytest.raises(ValueError, match="same metric and groups"):
         one.gain_over(scores(IOU, b=[0.1, 0.2]))
     with pytest.raises(ValueError, match="scores of a are of different prompts"):
-        one.gain_over(Scores(IOU, {"a": Group(np.array([0.1, 0.2]), ["a1", "a0"])}))
+        one.gain_over(Scores(IOU, {"a": GroupScores(np.array([0.1, 0.2]), ["a1", "a0"])}))
 
 
 def value(mean: float) -> Value:

@@ -34,7 +34,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupScores:
     """One split or seed: the score of every prompt, and what its query hangs together with (``query_groups``)."""
 
     scores: Float[np.ndarray, " n"]
@@ -46,7 +46,7 @@ class Scores:
     """What one method scored at one task, group by group. The same groups of two methods hold the same prompts."""
 
     metric: Metric
-    groups: dict[str, Group]
+    groups: dict[str, GroupScores]
 
     def only(self, group: str) -> "Scores":
         """Those of one group."""

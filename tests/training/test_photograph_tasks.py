@@ -6,7 +6,7 @@ import pytest
 from taskvec.data.scenes import Scenes
 from taskvec.tasks import TASKS, Source, Task, object_of
 from taskvec.training import photograph_tasks as sides
-from taskvec.training.figures import UNSEEN_TASKS
+from taskvec.training.prompt_pool import UNSEEN_TASKS
 from taskvec.training.recipe import read_recipe
 
 TRAINED = read_recipe(Path(__file__).parents[2] / "recipes" / "small.toml").trained

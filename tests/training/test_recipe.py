@@ -15,8 +15,8 @@ from taskvec import tasks
 from taskvec.models import SHIPPED, load_model
 from taskvec.training import checkpoints, loop
 from taskvec.training.checkpoints import DivergedError
-from taskvec.training.figures import SCENE_TASKS
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
+from taskvec.training.prompt_pool import SCENE_TASKS
 from taskvec.training.recipe import TRAINING_TASKS, read_recipe, train
 from training.conftest import MINIATURE
 

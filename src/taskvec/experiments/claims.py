@@ -15,7 +15,7 @@ from statistics import fmean
 from scipy import stats
 
 from taskvec.experiments import gains
-from taskvec.experiments.evidence import COMPOSED, METHODS, XRAYS, Evidence
+from taskvec.experiments.evidence import COMPOSED, METHOD_TITLES, XRAYS, Evidence
 from taskvec.experiments.gains import (
     Answer,
     Finding,
@@ -158,7 +158,7 @@ def heads_are_too_coarse(evidence: Evidence) -> Finding:
             half = ((sign, quadrants), (-sign, heads))  # of the gain over heads
             below = [contrast(*half, (way, tokens), (-way, quadrants)) for way in (1.0, -1.0)]
             alikeness.append(_all_positive(below))
-            alike[alikeness[-1]].append(f"{METHODS[name]} at {label(task)}")
+            alike[alikeness[-1]].append(f"{METHOD_TITLES[name]} at {label(task)}")
     coarse = compared(evidence, over_heads)
     both = [*over_heads, *over_quadrants]
     ours = [*means_of(evidence, {name for each in both for name in (each.method, each.other)}), "", *gains_of(both)]
@@ -187,7 +187,7 @@ def _all_positive(intervals: Sequence[Interval]) -> Answer:
 @claim(
     "C7",
     "Sites in the encoder alone do far worse than sites in the decoder alone, which do no better than both.",
-    paper=f"{METHODS['vectors']}: 0.325\n{printed('vectors_encoder', 'vectors_decoder')}",  # 0.325 is Table 5's own
+    paper=f"{METHOD_TITLES['vectors']}: 0.325\n{printed('vectors_encoder', 'vectors_decoder')}",  # 0.325: Table 5's own
     rule="Holds where, at segmentation, decoder only is better than encoder only, and both together are not worse than "
     "decoder only, within the margin.",
 )

@@ -3,9 +3,9 @@
 import torch
 
 from taskvec.describe import gigaflops
-from taskvec.experiments.arithmetic import composed_scores
 from taskvec.experiments.clustering import correlations
 from taskvec.experiments.comparison import ROWS_3
+from taskvec.experiments.composition import composed_scores
 from taskvec.experiments.evidence import COMPOSED, Evidence
 from taskvec.experiments.granularity import ROWS as GRANULARITY
 from taskvec.experiments.greedy_ablations import start_scores

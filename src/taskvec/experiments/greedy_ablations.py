@@ -14,7 +14,7 @@ from taskvec.experiments.study import Study
 from taskvec.finding import search_objective
 from taskvec.metrics import IOU
 from taskvec.report.panels import grid_figure
-from taskvec.results import Group, Picture, Scores, Table
+from taskvec.results import GroupScores, Picture, Scores, Table
 from taskvec.search.greedy import starts
 
 TABLE_10 = ("greedy_encoder", "greedy_decoder", "greedy")
@@ -63,7 +63,7 @@ def start_scores(study: Study) -> dict[tuple[int, float], Scores]:
 
             key = {"cell": "scores of starts", "settings": settings}
             kept = study.cell(f"starts in {layers} layers at {share}", key, group, compute)
-            grid[layers, share] = Scores(IOU, {group.name: Group(np.array(kept["scores"]), kept["query_groups"])})
+            grid[layers, share] = Scores(IOU, {group.name: GroupScores(np.array(kept["scores"]), kept["query_groups"])})
     return grid
 
 

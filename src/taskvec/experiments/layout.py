@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from taskvec.data.pascal import FOLDS
-from taskvec.experiments.evidence import METHODS
+from taskvec.experiments.evidence import METHOD_TITLES
 from taskvec.experiments.paper import TASKS
 from taskvec.experiments.study import Study
 from taskvec.results import Column, Row, Table, Value
@@ -37,7 +37,7 @@ def method_table(
         cells = tuple(study.scores(method, task).value() for task in tasks_in_order(study))
         printed = dict(zip(TASKS, (paper or {}).get(method, ()), strict=False))
         paper_cells = tuple(printed.get(task) for task in tasks_in_order(study)) if printed else ()
-        rows.append(Row(METHODS[method], cells, paper_cells, reference=method in REFERENCES))
+        rows.append(Row(METHOD_TITLES[method], cells, paper_cells, reference=method in REFERENCES))
     return Table(name, title, f"{note} {spread_note(study)}", task_columns(study), tuple(rows))
 
 
@@ -60,7 +60,7 @@ def group_table(
         every = [study.scores(method, task) for task in chosen]
         cells: list[Value] = [scores.only(group).value() for scores in every for group in groups]
         printed = [text for text, _ in zip_longest(known.get(method, ()), cells)] if method in known else []
-        rows.append(Row(METHODS[method], tuple(cells), tuple(printed), reference=method in REFERENCES))
+        rows.append(Row(METHOD_TITLES[method], tuple(cells), tuple(printed), reference=method in REFERENCES))
     return Table(name, title, note, columns, tuple(rows))
 
 

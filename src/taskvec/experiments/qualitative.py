@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taskvec.experiments.evidence import METHODS
+from taskvec.experiments.evidence import METHOD_TITLES
 from taskvec.experiments.layout import tasks_in_order
 from taskvec.experiments.study import Study
 from taskvec.report.panels import answers_figure
@@ -66,6 +66,6 @@ def _of_task(study: Study, name: str, task: str, methods: Sequence[str]) -> list
 def _columns(study: Study, task: str, methods: Sequence[str], count: int) -> dict[str, np.ndarray]:
     prompts = study.prompts(study.task(task), study.protocol.groups[0])[:count]
     example = {"example input": prompts.support_input, "example output": prompts.support_output}
-    answers = {METHODS[method]: study.answers(method, task, count) for method in methods}
+    answers = {METHOD_TITLES[method]: study.answers(method, task, count) for method in methods}
     shown = example if "one_shot" in methods else {}
     return {**shown, "query": prompts.query_input, **answers, "truth": prompts.query_output}

@@ -128,14 +128,16 @@ class Study:
         """Anything else of a group, as a cell; the value must be JSON."""
         return self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute)
 
-    def score_patch(self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]) -> results.Group:
+    def score_patch(
+        self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]
+    ) -> results.GroupScores:
         """The scores of query-only runs under a patch that ``key`` tells apart from others."""
         run = evaluate.run(self.model, "query_only", patch, self.protocol.settings.area)
         return self._score(lambda: run, task, group, what, key)
 
     # How they come about
 
-    def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.Group:
+    def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.GroupScores:
         """The same in one group; ``judged`` holds other data to judge by, for sites and means of this group.
 
         Of random sites, a prompt's score is its mean over several draws.
@@ -154,7 +156,7 @@ class Study:
 
     def _score(
         self, run: Callable[[], evaluate.Method], task: Task, group: Group, what: str, key: dict[str, Any]
-    ) -> results.Group:
+    ) -> results.GroupScores:
         prompts = self.prompts(task, group)
 
         def compute() -> list[float]:
@@ -164,10 +166,10 @@ class Study:
         judged = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
         cell = {"cell": "scores", **key, **judged, **self._origin(group)}
         values = self.store.get(f"{what} at {task.name}, {group.name}", cell, compute)
-        return results.Group(np.array(values), prompts.query_groups)
+        return results.GroupScores(np.array(values), prompts.query_groups)
 
     def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluate.Method:
-        """How a method answers: of METHODS, those with a search have it done first."""
+        """How a method answers: of METHOD_TITLES, those with a search have it done first."""
         area = self.protocol.settings.area
         if method not in PATCHINGS:
             if method in ("one_shot", "query_only"):

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from taskvec import evaluate
-from taskvec.experiments.evidence import METHODS
+from taskvec.experiments.evidence import METHOD_TITLES
 from taskvec.experiments.layout import task_column
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.study import Study
@@ -38,7 +38,7 @@ def figure_6(study: Study) -> list[Table | Picture]:
     scores = xray_scores(study)
     if not scores:
         return []
-    rows = tuple(Row(METHODS[m], tuple(scores[m, task].value() for task in SHOWN)) for m in ROWS)
+    rows = tuple(Row(METHOD_TITLES[m], tuple(scores[m, task].value() for task in SHOWN)) for m in ROWS)
     columns = tuple(task_column(study.task(task)) for task in SHOWN)
     note = "Task vectors were found on the study's own data, never on an x-ray."
     table = Table("figure-6-scores", "Out of domain: x-rays", note, columns, rows)
@@ -48,7 +48,7 @@ def figure_6(study: Study) -> list[Table | Picture]:
         prompts = study.prompts(study.task(task), judged)[: study.protocol.shown]
         show = partial(evaluate.answers, study.model, prompts=prompts)
         answers: dict[str, np.ndarray] = {
-            METHODS[method]: show(study.method(method, study.task(task), group)).numpy()
+            METHOD_TITLES[method]: show(study.method(method, study.task(task), group)).numpy()
             for method in ("query_only", "vectors")
         }
         figure = answers_figure({"query": prompts.query_input, **answers, "truth": prompts.query_output})

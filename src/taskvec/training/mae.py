@@ -1,4 +1,4 @@
-"""Stage two: the masked autoencoder, on figures, by cross-entropy on the tokenizer's codes of the hidden patches.
+"""Stage two: the masked autoencoder, on prompts, by cross-entropy on the tokenizer's codes of the hidden patches.
 
 Mostly the query output is hidden as a whole, as prompting hides it; otherwise random patches are, as in MAE.
 """
@@ -22,8 +22,8 @@ from taskvec.models.vqgan import to_unit
 from taskvec.prompts import draw_prompts
 from taskvec.tasks import Task
 from taskvec.training.checkpoints import clip_gradients
-from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
+from taskvec.training.prompt_pool import PromptPool
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MaeRecipe:
 
 
 def train_mae(
-    model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, validated: Sequence[Task], run: Run
+    model: MaeVqgan, recipe: MaeRecipe, pool: PromptPool, held_out: DataSet, validated: Sequence[Task], run: Run
 ) -> None:
     """Train all of ``model`` but its tokenizer, in place; goes on where an earlier run in the directory stopped.
 
@@ -83,7 +83,7 @@ def train_mae(
         else:
             shuffled = random.permutation(len(tokens))[: round(recipe.hidden_at_random * len(tokens))]
             hidden = tokens[np.sort(shuffled)]
-        quadrants = processes.share(figures.quadrants(recipe.batch, random))
+        quadrants = processes.share(pool.quadrants(recipe.batch, random))
         view = View(_without(torch.arange(model.geometry.tokens), hidden), torch.arange(model.geometry.tokens))
         images = dict(zip(QUADRANTS, quadrants.swapaxes(0, 1), strict=True))
         canvases = torch.from_numpy(model.geometry.compose(images)).to(device)

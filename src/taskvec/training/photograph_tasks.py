@@ -19,7 +19,7 @@ from taskvec.tasks import (
     mask,
     object_of,
 )
-from taskvec.training.figures import (
+from taskvec.training.prompt_pool import (
     background_only,
     blurred,
     edges,

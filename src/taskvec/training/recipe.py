@@ -19,12 +19,12 @@ from taskvec.models.pretrained import CONFIG, WEIGHTS, parse
 from taskvec.names import choose_from
 from taskvec.tasks import IDENTITY, TASKS, Task
 from taskvec.training.checkpoints import DivergedError
-from taskvec.training.figures import SCENE_TASKS, Figures
 from taskvec.training.loop import Run, stage_files
 from taskvec.training.mae import MaeRecipe, train_mae
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
 from taskvec.training.photographs import Crops, Together, WholePhotographs, read_photographs, split
 from taskvec.training.processes import Processes, joined
+from taskvec.training.prompt_pool import SCENE_TASKS, PromptPool
 from taskvec.training.sharpening import SharpeningRecipe, train_sharpening
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer
 
@@ -142,15 +142,15 @@ def _train(
         raise ValueError(f"the recipe describes a model that cannot be made: {error}") from error
     size = recipe.model.image_size
     if recipe.photographs:
-        figures = Figures(trained, len(trained), size, recipe.trained, "natural")
-        tokenizer_held_out = Figures(held_out, len(held_out), size, [IDENTITY], "natural")
+        pool = PromptPool(trained, len(trained), size, recipe.trained, "natural")
+        tokenizer_held_out = PromptPool(held_out, len(held_out), size, [IDENTITY], "natural")
     else:
-        figures = Figures(trained, recipe.scenes, size, recipe.trained)
-        tokenizer_held_out = Figures(held_out, 2048, size, recipe.trained)
-    train_tokenizer(model.vqgan, recipe.tokenizer, figures, tokenizer_held_out, run)
+        pool = PromptPool(trained, recipe.scenes, size, recipe.trained)
+        tokenizer_held_out = PromptPool(held_out, 2048, size, recipe.trained)
+    train_tokenizer(model.vqgan, recipe.tokenizer, pool, tokenizer_held_out, run)
     if recipe.sharpening is not None:
-        train_sharpening(model.vqgan, recipe.sharpening, figures, tokenizer_held_out, run)
-    train_mae(model, recipe.mae, figures, held_out, recipe.validated, run)
+        train_sharpening(model.vqgan, recipe.sharpening, pool, tokenizer_held_out, run)
+    train_mae(model, recipe.mae, pool, held_out, recipe.validated, run)
     largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
     if largest > torch.finfo(STORED).max:
         raise DivergedError(f"weights have grown up to {largest:.3g}, which {STORED} does not hold: lower the rates")

@@ -92,8 +92,8 @@ UNSEEN_TASKS: list[Task] = [
 ]
 
 
-class Figures:
-    """Scenes held in memory, given out as random canvases' quadrants. A batch is a function of the generator alone."""
+class PromptPool:
+    """Examples held in memory, given out as random prompts' quadrants. A batch is a function of the generator alone."""
 
     def __init__(
         self,
