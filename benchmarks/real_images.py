@@ -135,8 +135,7 @@ def main() -> None:
             bench.measure(f"split {fold}", task, test, train)
     cells = bench.cells
     table({task: lambda method, task=task: over_splits(cells, task, method) for task in TASKS})
-    details = [task for task in TASKS.values() if task.detail is not None]
-    rows = {f"{task.name}, {task.detail.name}": task.name for task in details}
+    rows = {f"{task.name}, {task.detail.name}": task.name for task in TASKS.values() if task.detail is not None}
     print("\nErrors of what the task is to change")
     table(
         {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-TASKS = ("segmentation", "low_light", "colorization", "inpainting")  # in the order of its tables
+TASKS: tuple[str, ...] = ("segmentation", "low_light", "colorization", "inpainting")  # in the order of its tables
 Printed = Mapping[str, tuple[str, ...]]  # by method: of TASKS
 
 
