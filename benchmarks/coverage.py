@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from taskvec.intervals import FEWEST, gain, interval, margin, nested_interval, verdict
+from taskvec.intervals import FEWEST, gain, interval, nested_interval, verdict
+from taskvec.metrics import IOU
 
 STUDIES = 2000
 RESAMPLES = 1000
@@ -113,8 +114,8 @@ def false_equals(deficit: float = 0.05, spread: float = 0.1) -> list[str]:
             worse = other - deficit + random.normal(0, spread, pairs)
             high = bootstrap(random, worse - other)[1]
             overlap = bootstrap(random, worse)[1] >= bootstrap(random, other)[0]
-            found = gain("iou", worse, other)
-            told = verdict(found, margin("iou", float(other.mean())))
+            found = gain(IOU, worse, other)
+            told = verdict(found, IOU.allowed(float(other.mean())))
             fine = told in ("better", "not worse")
             outcomes.append([high >= 0, overlap, fine, told == "worse", told in ("undecided", "too few")])
         lines.append(f"| {pairs} | " + " | ".join(f"{share:.1%}" for share in np.mean(outcomes, 0)) + " |")

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import collect, draw_prompts, environment, load_data, metrics
+from taskvec import collect, draw_prompts, environment, load_data
 from taskvec.heads import Means, Patch
 from taskvec.models.interface import Variant
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -52,7 +52,7 @@ def reference(model: MaeVqgan, sites: Sites, means: Means, prompts: Prompts) -> 
             codes = model(canvas, "query_only", Patch(sites, mask[None], means)).argmax(-1)
             image = whole.decode(codes, "query_only")
             truth = model.geometry.crop(canvas, "query_output")
-            values.append(metrics.loss(metric, metrics.score(metric, image, truth)).float())
+            values.append(metric.loss(metric.score(image, truth)).float())
         return torch.cat(values)
 
     return losses

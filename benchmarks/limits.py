@@ -17,7 +17,7 @@ from taskvec.data import DataSet
 from taskvec.models.interface import PromptedModel, Variant
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import LOW_LIGHT, SEGMENTATION, TASKS, Task
-from taskvec.training.figures import UNSEEN_TASKS
+from taskvec.training.prompt_pool import UNSEEN_TASKS
 
 
 def with_example_of(prompts: Prompts, other: Prompts) -> Prompts:
@@ -29,7 +29,7 @@ def row(model: PromptedModel, data: DataSet, task: Task, pairs: int, seed: int) 
     """Mean scores of one task."""
     size = model.image_size
     prompts = draw_prompts(data, task, pairs, size, seed)
-    other = draw_prompts(data, LOW_LIGHT if task.metric == "iou" else SEGMENTATION, pairs, size, seed)
+    other = draw_prompts(data, LOW_LIGHT if task.metric.of_masks else SEGMENTATION, pairs, size, seed)
     one_shot, query_only = evaluate.run(model, "one_shot"), evaluate.run(model, "query_only")
     columns = [
         (one_shot, prompts),
@@ -40,7 +40,7 @@ def row(model: PromptedModel, data: DataSet, task: Task, pairs: int, seed: int) 
         (evaluate.ceiling(model), prompts),
     ]
     means = [evaluate.scores(model, method, each).mean() for method, each in columns]
-    return [f"{task.name.replace('_', ' ')}, {task.metric.upper()}", *(f"{mean:.3f}" for mean in means)]
+    return [f"{task.name.replace('_', ' ')}, {task.metric.label}", *(f"{mean:.3f}" for mean in means)]
 
 
 def main() -> None:

@@ -96,7 +96,8 @@ def over_splits(cells: Cells, task: str, method: str, kind: str = "scores", digi
     known = [np.isfinite(of_split) for of_split in values]  # no pixel of some query may change
     groups = [np.array(split["of_groups"])[rows].tolist() for split, rows in zip(splits, known, strict=True)]
     values = [of_split[rows] for of_split, rows in zip(values, known, strict=True)]
-    metric = "mse" if kind == "details" else task_named(task).metric
+    chosen = task_named(task)
+    metric = chosen.detail if kind == "details" and chosen.detail is not None else chosen.metric
     whole = bounded(nested_interval(values, groups), metric)
     spread = np.std([of_split.mean() for of_split in values])
     mean, low, high, spread = (f"{value:.{digits}f}" for value in (whole.mean, whole.low, whole.high, spread))
@@ -136,8 +137,7 @@ def main() -> None:
             bench.measure(f"split {fold}", task, test, train)
     cells = bench.cells
     table({task: lambda method, task=task: over_splits(cells, task, method) for task in TASKS})
-    details = [task for task in TASKS.values() if task.detail is not None]
-    rows = {f"{task.name}, {task.detail}": task.name for task in details}
+    rows = {f"{task.name}, {task.detail.name}": task.name for task in TASKS.values() if task.detail is not None}
     print("\nErrors of what the task is to change")
     table(
         {

@@ -167,7 +167,7 @@ def race(records: list[dict[str, Any]]) -> None:
     for task, searches in curves(records).items():
         if BAR not in searches:
             continue
-        sign = 1 if TASKS[task].metric == "iou" else -1
+        sign = 1 if TASKS[task].metric.better == "higher" else -1
         whole = searches[BAR][-1]
         target = sign * whole.score
         reached = {
@@ -200,7 +200,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
                     axes.plot(*points, color=colour, marker=".", linewidth=1, label=None if index else name)
             axes.set_xscale("log")
             axes.set_xlabel("seconds of processor time" if cost == "seconds" else cost)
-            axes.set_ylabel(f"{task.replace('_', ' ')}, test {TASKS[task].metric.upper().replace('IOU', 'IoU')}")
+            axes.set_ylabel(f"{task.replace('_', ' ')}, test {TASKS[task].metric.label}")
             axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8.5)
     figure.savefig(path)

@@ -6,9 +6,9 @@ import numpy as np
 
 from taskvec.experiments.claims import PAPER, TASKS
 from taskvec.experiments.evidence import COMPOSED, XRAYS, Evidence
-from taskvec.experiments.results import Group, Scores
+from taskvec.metrics import IOU, MSE, Metric
+from taskvec.results import GroupScores, Scores
 from taskvec.tasks import TASKS as BUILT_IN
-from taskvec.tasks import Metric
 
 PAIRS, SPLITS, NOISE = 40, 2, 0.01
 HEADS = 512
@@ -22,7 +22,7 @@ def made_scores(metric: Metric, mean: float, seed: int = 0, noise: float = NOISE
     for split in range(SPLITS):
         scores = random.normal(0, noise, PAIRS)
         images = [f"{split}-{pair // 2}" for pair in range(PAIRS)]
-        groups[f"split {split}"] = Group(scores - scores.mean() + mean, images)
+        groups[f"split {split}"] = GroupScores(scores - scores.mean() + mean, images)
     return Scores(metric, groups)
 
 
@@ -31,8 +31,8 @@ def made_starts(means: Mapping[tuple[int, float], float], noise: float = NOISE) 
     starts = {}
     for seed, (place, mean) in enumerate(means.items()):
         scores = np.random.default_rng(seed).normal(0, noise, 10)
-        group = Group(scores - scores.mean() + mean, [str(item) for item in range(10)])
-        starts[place] = Scores("iou", {"split 0": group})
+        group = GroupScores(scores - scores.mean() + mean, [str(item) for item in range(10)])
+        starts[place] = Scores(IOU, {"split 0": group})
     return starts
 
 
@@ -40,17 +40,17 @@ def papers_evidence(changes: Mapping[tuple[str, str], float] | None = None) -> E
     """Every claim that can be tested at all can be with it, and holds; ``changes`` are other means of some scores."""
     means = {(method, task): mean for method, row in PAPER.items() for task, mean in zip(TASKS, row, strict=False)}
     for task in TASKS:
-        iou = BUILT_IN[task].metric == "iou"
+        iou = BUILT_IN[task].metric is IOU
         means["query_only", task] = 0.05 if iou else 5.0
         means["ceiling", task] = 0.9 if iou else 0.2
     means |= {("combined", COMPOSED): 0.3, ("vectors_multi", COMPOSED): 0.25, ("inpainting_multi", COMPOSED): 0.1}
     means |= changes or {}
     scores = {
-        (method, task): made_scores("iou" if task == COMPOSED else BUILT_IN[task].metric, mean, seed)
+        (method, task): made_scores(IOU if task == COMPOSED else BUILT_IN[task].metric, mean, seed)
         for seed, ((method, task), mean) in enumerate(means.items())
     }
     xrays = {
-        (method, task): made_scores("mse", mean, seed)
+        (method, task): made_scores(MSE, mean, seed)
         for task in XRAYS
         for seed, (method, mean) in enumerate({"vectors": 0.5, "query_only": 2.0, "ceiling": 0.4}.items())
     }

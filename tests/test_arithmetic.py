@@ -10,7 +10,6 @@ from taskvec.arithmetic import calculate, combine
 from taskvec.heads import Means
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.provenance import Combination
-from taskvec.tasks import Metric
 from taskvec.vectors import TaskVectors
 
 VALUES = {"a": 2.0, "low-light": -3.5, "_c1": 0.25}
@@ -68,7 +67,7 @@ def test_what_is_no_sum_is_one_sentence_that_quotes_it(expression: str, says: st
 def root(small_model: MaeVqgan, small_means: Means, tmp_path: Path) -> Path:
     """Vectors of two tasks at the same sites, of one at others, in a directory each."""
     sites = small_model.sites("quadrant")
-    of_each: list[tuple[str, Metric, int, tuple[int, ...]]] = [
+    of_each: list[tuple[str, str, int, tuple[int, ...]]] = [
         ("inpainting", "mse", 0, (0, 5, 9)),
         ("segmentation", "iou", 1, (0, 5, 9)),
         ("elsewhere", "mse", 0, (0, 5)),

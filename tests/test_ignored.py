@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from taskvec import evaluate, metrics
+from taskvec import evaluate
 from taskvec.data.folder import Folder
 from taskvec.data.scenes import Scenes
+from taskvec.metrics import IOU
 from taskvec.models.mae_vqgan import CodeTargets, MaeVqgan, negative_log_likelihood
 from taskvec.objectives import Objective
 from taskvec.prompts import Prompts, draw_prompts
@@ -44,14 +45,14 @@ def prompts(root: Path) -> Prompts:
 
 
 def test_the_border_is_neither_object_nor_background(prompts: Prompts) -> None:
-    assert prompts.task.metric == "iou"
+    assert prompts.task.metric is IOU
     assert prompts.query_ignored is not None
     assert 0.05 < prompts.query_ignored.mean() < 0.5
     truth = torch.from_numpy(prompts.query_output)
     ignored = torch.from_numpy(prompts.query_ignored)
     whole = torch.where(ignored[..., None], torch.tensor(255, dtype=torch.uint8), truth)  # the border as object
-    assert (metrics.score("iou", whole, truth) < 0.95).all()
-    torch.testing.assert_close(metrics.score("iou", whole, truth, ignored), torch.ones(6))
+    assert (IOU.score(whole, truth) < 0.95).all()
+    torch.testing.assert_close(IOU.score(whole, truth, ignored), torch.ones(6))
 
 
 def test_an_evaluation_does_not_count_it(tiny: MaeVqgan, prompts: Prompts) -> None:

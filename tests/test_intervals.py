@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from taskvec.intervals import Interval, bounded, gain, interval, margin, nested_interval, verdict
+from taskvec.intervals import Interval, bounded, gain, interval, nested_interval, verdict
+from taskvec.metrics import IOU, MSE
 
 REPEATS = 4000
 
@@ -97,8 +98,8 @@ def test_runs_have_equal_weights_and_differ_by_students_t() -> None:
 
 def test_nothing_shown_is_outside_of_the_metrics_range() -> None:
     wide = Interval(0.5, -0.1, 1.2, 5)
-    assert bounded(wide, "iou") == Interval(0.5, 0, 1, 5)
-    assert bounded(wide, "mse") == Interval(0.5, 0, 1.2, 5)
+    assert bounded(wide, IOU) == Interval(0.5, 0, 1, 5)
+    assert bounded(wide, MSE) == Interval(0.5, 0, 1.2, 5)
 
 
 @pytest.mark.parametrize("pairs", [2, 4, 5, 20, 100])
@@ -108,8 +109,7 @@ def test_a_true_deficit_is_not_called_as_good(pairs: int) -> None:
     reference = random.random((2000, pairs))
     answers = reference - 0.05 + random.normal(0, 0.1, reference.shape)
     verdicts = [
-        verdict(gain("iou", row, other), margin("iou", other.mean()))
-        for row, other in zip(answers, reference, strict=True)
+        verdict(gain(IOU, row, other), IOU.allowed(other.mean())) for row, other in zip(answers, reference, strict=True)
     ]
     assert np.mean([each in ("better", "not worse") for each in verdicts]) <= 0.03
     if pairs < 5:
@@ -136,11 +136,11 @@ def test_verdicts(low: float, high: float, expected: str) -> None:
 
 def test_an_error_is_better_when_it_is_lower_and_its_margin_a_share() -> None:
     better, worse = np.full(6, 0.1) + np.arange(6) * 1e-3, np.full(6, 0.2)
-    assert verdict(gain("mse", better, worse), margin("mse", 0.2)) == "better"
-    assert verdict(gain("mse", worse, better), margin("mse", 0.1)) == "worse"
-    assert margin("mse", 0.4) == pytest.approx(0.02)
+    assert verdict(gain(MSE, better, worse), MSE.allowed(0.2)) == "better"
+    assert verdict(gain(MSE, worse, better), MSE.allowed(0.1)) == "worse"
+    assert MSE.allowed(0.4) == pytest.approx(0.02)
     with pytest.raises(ValueError, match="not of the same queries"):
-        gain("mse", better, worse[:3])
+        gain(MSE, better, worse[:3])
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.floats(0.1, 10), st.floats(-5, 5))

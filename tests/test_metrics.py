@@ -1,3 +1,6 @@
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec import metrics
+from taskvec.metrics import CHANGED, CHROMA, IOU, METRICS, MSE, metric_named
 from taskvec.models.mae_vqgan import MaeVqgan, negative_log_likelihood
 
 
@@ -46,9 +50,9 @@ def test_iou_is_symmetric_bounded_and_perfect_on_itself(a: int, b: int) -> None:
 @given(st.integers(0, 999))
 def test_scores_of_a_batch_are_those_of_its_rows(seed: int) -> None:
     first, second = _images(seed), _images(seed + 1)
-    for metric in ("iou", "mse"):
-        rows = [metrics.score(metric, first[i : i + 1], second[i : i + 1]) for i in range(3)]
-        torch.testing.assert_close(metrics.score(metric, first, second), torch.cat(rows))
+    for metric in (IOU, MSE):
+        rows = [metric.score(first[i : i + 1], second[i : i + 1]) for i in range(3)]
+        torch.testing.assert_close(metric.score(first, second), torch.cat(rows))
 
 
 def test_empty_masks() -> None:
@@ -73,8 +77,8 @@ def test_one_level_of_one_channel_is_its_share_of_the_error() -> None:
 
 def test_a_loss_is_always_better_when_lower() -> None:
     scores = torch.tensor([0.2, 0.9])
-    assert metrics.loss("iou", scores)[1] < metrics.loss("iou", scores)[0]
-    assert metrics.loss("mse", scores)[0] < metrics.loss("mse", scores)[1]
+    assert IOU.loss(scores)[1] < IOU.loss(scores)[0]
+    assert MSE.loss(scores)[0] < MSE.loss(scores)[1]
 
 
 @given(st.integers(0, 99))
@@ -82,10 +86,10 @@ def test_chroma_ignores_luminance_and_sees_colour(seed: int) -> None:
     random = np.random.default_rng(seed)
     targets = torch.from_numpy(random.integers(40, 200, (2, 4, 4, 3), np.uint8))
     shift = torch.tensor([[[[25]]], [[[0]]]], dtype=torch.uint8)
-    assert metrics.chroma_error(targets + shift, targets, targets).max() < 1e-9
+    assert metrics.chroma_error(targets + shift, targets).max() < 1e-9
     redder = targets + torch.tensor([30, 0, 0], dtype=torch.uint8)
     expected = ((30 / 255) ** 2) * (0.168736**2 + 0.5**2)
-    assert metrics.chroma_error(redder, targets, targets).tolist() == pytest.approx([expected] * 2, rel=1e-4)
+    assert metrics.chroma_error(redder, targets).tolist() == pytest.approx([expected] * 2, rel=1e-4)
 
 
 def test_the_changed_part_alone_counts() -> None:
@@ -94,6 +98,27 @@ def test_the_changed_part_alone_counts() -> None:
     given_input[0, :2, :2] = 0
     answer[0, 0, 0] = 151
     answer[0, 3, 3] = 255  # outside of the hole
-    errors = metrics.changed_error(answer, truth, given_input)
+    errors = metrics.changed_error(answer, truth, inputs=given_input)
     one = metrics.mean_squared_error(answer[:1, :1, :1], truth[:1, :1, :1])
     assert errors.tolist() == pytest.approx([float(one[0]) / 4, float("nan")], nan_ok=True)
+
+
+def test_what_follows_from_a_metric() -> None:
+    for metric in METRICS.values():
+        low, high = 0.25, 0.5
+        best = metric.best([low, high])
+        assert best == (high if metric.better == "higher" else low)
+        assert metric.gain(best, low + high - best) == 0.25
+        assert metric.loss(metric.loss(low)) == low
+        assert metric_named(metric.name) is metric
+    assert (IOU.allowed(0.4), MSE.allowed(0.4)) == (0.02, pytest.approx(0.02))
+
+
+def test_no_other_module_decides_by_the_name_of_a_metric() -> None:
+    root = Path(metrics.__file__).parent
+    names = METRICS.keys() | {CHROMA.name, CHANGED.name}
+    for path in root.rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in (node for node in nodes if isinstance(node, ast.Compare)):
+            sides = (side for side in (node.left, *node.comparators) if isinstance(side, ast.Constant))
+            assert not any(side.value in names for side in sides), f"{path}:{node.lineno}"

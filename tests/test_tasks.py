@@ -6,6 +6,7 @@ from PIL import Image
 from torch import Tensor
 
 from taskvec.images import resize
+from taskvec.metrics import CHROMA, IOU
 from taskvec.models.canvas import CanvasGeometry, Region
 from taskvec.tasks import COLORIZATION, SEGMENTATION, TASKS, Source, Task, dark, grey, hole, mask, task_named
 
@@ -84,8 +85,8 @@ def test_a_composed_task_has_the_input_of_the_first_and_the_output_of_the_second
     source, task = _random_source(size, seed), task_named("inpainting+segmentation")
     assert np.array_equal(task.input(source), hole(source))
     assert np.array_equal(task.output(source), mask(source))
-    assert (task.name, task.metric, task.detail) == ("inpainting+segmentation", "iou", None)
-    assert task_named("low_light+colorization").detail == "chroma"
+    assert (task.name, task.metric, task.detail) == ("inpainting+segmentation", IOU, None)
+    assert task_named("low_light+colorization").detail is CHROMA
 
 
 @pytest.mark.parametrize("name", ["inpainting+", "+segmentation", "inpainting+juggling", "identity+identity+identity"])

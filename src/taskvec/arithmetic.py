@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from taskvec.metrics import metric_named
 from taskvec.models.interface import PromptedModel
 from taskvec.provenance import Combination
-from taskvec.tasks import METRICS, Metric
 from taskvec.vectors import TaskVectors
 
 T = TypeVar("T")
@@ -27,12 +27,12 @@ OPERATORS: dict[type[ast.operator | ast.unaryop], Callable[..., Any]] = {
 def combine(expression: str, model: PromptedModel, root: Path = Path(), metric: str | None = None) -> TaskVectors:
     """The task vectors that an expression makes of those in the directories of ``root`` that it names.
 
-    ``metric`` is that of the outputs: ``iou`` if any vectors that are not subtracted have it, else ``mse``, where it is
-    not given. The result records the expression, and every term with how it was found. Raises ValueError as
+    ``metric`` names that of the outputs: where it is not given, that of masks if any vectors that are not subtracted
+    have it. The result records the expression, and every term with how it was found. Raises ValueError as
     ``calculate`` does, and where a name holds no task vectors of this model or their sites differ.
     """
-    if metric is not None and metric not in METRICS:
-        raise ValueError(f"there is no metric {metric!r}: expected one of {', '.join(METRICS)}")
+    if metric is not None:
+        metric_named(metric)
 
     @cache
     def load(name: str) -> TaskVectors:
@@ -42,9 +42,8 @@ def combine(expression: str, model: PromptedModel, root: Path = Path(), metric: 
     if not isinstance(vectors, TaskVectors):
         raise ValueError(f"{expression!r} is a number: expected names of task vectors in it")
     combined = 1 * vectors  # a name alone is a combination of one term
-    asked: Metric | None = metric  # pyright: ignore[reportAssignmentType] one of METRICS
-    found = Combination(expression, combined.terms, asked)
-    return replace(combined, config=replace(combined.config, metric=asked or combined.config.metric, found=found))
+    found = Combination(expression, combined.terms, metric)
+    return replace(combined, config=replace(combined.config, metric=metric or combined.config.metric, found=found))
 
 
 def names_in(expression: str) -> list[str]:

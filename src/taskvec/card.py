@@ -1,18 +1,18 @@
 """The card of task vectors on the Hugging Face hub: what is recorded of them, and nothing that was not measured."""
 
 from taskvec.hub import PREFIX
+from taskvec.metrics import METRICS
 from taskvec.models import SHIPPED
 from taskvec.provenance import Combination, Drawn, Former, Search
 from taskvec.vectors import VectorsConfig
 
-OUTPUTS = {"iou": "masks, scored by IoU", "mse": "images, scored by MSE of ImageNet-normalised pixels"}
-
 
 def card(config: VectorsConfig, repository: str) -> str:
     """README.md, with metadata at its head."""
+    metric = METRICS[config.metric]
     rows = {
         "Task": _line(config.task),
-        "Outputs": OUTPUTS[config.metric],
+        "Outputs": f"{'masks' if metric.of_masks else 'images'}, scored by {metric.label}, {metric.described}",
         "Base model": f"{_line(config.model or 'not recorded')}, fingerprint {config.model_fingerprint}",
         "Sites": f"{len(config.sites)} of {config.of}, by {config.granularity}",
         **_found(config),

@@ -46,8 +46,8 @@ class Evaluation:
 
     @property
     def both_empty(self) -> int:
-        """Pairs of an answer and a truth without a single white pixel, whose IoU is defined as 1."""
-        if self.prompts.task.metric != "iou":
+        """Pairs of masks, answer and truth, without a single white pixel, whose score is defined as 1."""
+        if not self.prompts.task.metric.of_masks:
             return 0
         images = torch.from_numpy(np.concatenate([self.answers, self.prompts.query_output], 1))
         return int((~metrics.is_white(images).flatten(1).any(1)).sum())
@@ -60,8 +60,8 @@ class Summary:
     ``low`` and ``high`` are a 95 % interval over ``groups`` of queries, such as patients, that are independent of each
     other (`taskvec.intervals`), within the metric's range; of several splits, the spread between them is in it. ``std``
     is over pairs (ddof 1); ``std_of_splits`` over the means of the splits, None for a single one, with ddof 0, as in
-    the paper. ``both_empty`` counts pairs whose IoU is 1 because neither answer nor truth has a white pixel. ``detail``
-    is the task's second error, None for a task without.
+    the paper. ``both_empty`` counts pairs of masks that score 1 as neither answer nor truth has a white pixel.
+    ``detail`` is the task's second error, None for a task without.
     """
 
     mean: float
@@ -107,14 +107,15 @@ def summarise(evaluations: Sequence[Evaluation]) -> Summary:
 
 
 def _detail(evaluations: Sequence[Evaluation]) -> Interval | None:
-    """The second error of the pairs that have one, which is an error whatever the metric is."""
+    """The second error of the pairs that have one."""
     errors, groups = [], []
     for each in evaluations:
         known = np.isfinite(each.details) if each.details is not None else np.zeros(len(each.scores), bool)
         if each.details is not None and known.any():
             errors.append(each.details[known])
             groups.append([each.prompts.query_groups[row] for row in np.flatnonzero(known)])
-    return bounded(nested_interval(errors, groups), "mse") if errors else None
+    detail = evaluations[0].prompts.task.detail
+    return bounded(nested_interval(errors, groups), detail) if errors and detail is not None else None
 
 
 def run(model: PromptedModel, view: ViewName, patch: Patch | None = None) -> Method:
@@ -169,11 +170,11 @@ def evaluate(
     seconds = time.perf_counter() - started
     task, targets = prompts.task, torch.from_numpy(prompts.query_output)
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
-    scores = metrics.score(task.metric, images, targets, ignored).double().numpy()
+    scores = task.metric.score(images, targets, ignored).double().numpy()
     details = None
     if task.detail is not None:
         inputs = torch.from_numpy(prompts.query_input)
-        details = metrics.DETAILS[task.detail](images, targets, inputs).double().numpy()
+        details = task.detail.score(images, targets, inputs=inputs).double().numpy()
     return Evaluation(prompts, images.numpy(), scores, seconds, details)
 
 

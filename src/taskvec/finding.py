@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import digests, environment, evaluate, metrics
+from taskvec import digests, environment, evaluate
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
 from taskvec.heads import Means
@@ -129,7 +129,7 @@ class Finding:
             self.result.mask,
             own.mean,
             task=task.name,
-            metric=task.metric,
+            metric=task.metric.name,
             found=replace(self.record, statistics=own.prompts),
             input_levels=None if levels is None else (levels[0], levels[1]),
         )
@@ -176,7 +176,7 @@ def _draw(
 
 def _one_shot_losses(model: PromptedModel, prompts: Prompts) -> Tensor:
     scores = torch.from_numpy(evaluate.scores(model, evaluate.run(model, "one_shot"), prompts))
-    return metrics.loss(prompts.task.metric, scores)
+    return prompts.task.metric.loss(scores)
 
 
 Data = DataSet | Sequence[DataSet]  # of all tasks, or one for each
@@ -419,7 +419,7 @@ def _identity(
     return {
         "model": statistics.model_fingerprint,
         "data": list({id(one): one.describe() for one in data}.values()),
-        "tasks": [[task.name, sides(task), task.metric] for task in tasks],
+        "tasks": [[task.name, sides(task), task.metric.name] for task in tasks],
         "finding": {**asdict(settings), "search": None},  # whose settings it knows itself
         "means": digests.of_tensors(means),
     }

@@ -14,13 +14,11 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from taskvec.data.examples import numbered
-from taskvec.tasks import Metric
+from taskvec.metrics import METRICS, Metric
 
 FEWEST = 5  # independent groups below which nothing is said of a mean but the mean
 CONFIDENCE = 0.95
-IOU_MARGIN = 0.02  # two methods whose IoU differs by less do equally well
-ERROR_MARGIN = 0.05  # the same for errors, as a share of that of the method which is compared with
-RANGES: dict[Metric, tuple[float, float]] = {"iou": (0.0, 1.0), "mse": (0.0, np.inf)}
+MARGINS = ", or ".join(metric.margin_told for metric in METRICS.values())
 
 Verdict = Literal["better", "not worse", "worse", "undecided", "too few"]
 
@@ -120,8 +118,7 @@ class _Spread:
 
 def bounded(found: Interval, metric: Metric) -> Interval:
     """The interval without what no score can be: for people to read, not to compute with."""
-    low, high = RANGES[metric]
-    return replace(found, low=max(found.low, low), high=min(found.high, high))
+    return replace(found, low=max(found.low, metric.low), high=min(found.high, metric.high))
 
 
 def gain(
@@ -143,15 +140,7 @@ def improvements(
     """Differences of scores of the same queries, positive where the first is the better one."""
     if len(scores) != len(others):
         raise ValueError(f"{len(scores)} scores and {len(others)} others are not of the same queries")
-    return scores - others if metric == "iou" else others - scores
-
-
-def margin(metric: Metric, reference: float) -> float:
-    """How much worse than ``reference``, the mean score of what is compared with, is still as good."""
-    return IOU_MARGIN if metric == "iou" else ERROR_MARGIN * reference
-
-
-MARGINS = f"{IOU_MARGIN:g} IoU, or {ERROR_MARGIN:.0%} of the error of the method compared with"
+    return metric.gain(scores, others)
 
 
 def verdict(difference: Interval, allowed: float) -> Verdict:

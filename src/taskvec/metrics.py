@@ -1,16 +1,83 @@
-"""Metrics of predicted images, one number per sample (Section 8.3, and the conventions of the official code)."""
+"""Metrics of predicted images, one number per sample (Section 8.3, and the conventions of the official code).
 
-from collections.abc import Callable
+All that the rest of the package must know of a metric is in its object: a new one is a function and a ``Metric`` here.
+"""
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from taskvec.models.mae_vqgan import IMAGENET_STD
-from taskvec.tasks import Detail, Metric
+from taskvec.images.colour import IMAGENET_STD
+from taskvec.names import choose_from
 
 Pixels = UInt8[Tensor, "n height width 3"]
 Ignored = Bool[Tensor, "n height width"]  # True where a truth does not say what is right, as at VOC's void borders
+Better = Literal["higher", "lower"]
+Numbers = TypeVar("Numbers", float, np.ndarray, Tensor)
+
+
+class Measure(Protocol):
+    """Scores [n] of answers beside their truths; ``ignored`` and the ``inputs`` matter to some."""
+
+    def __call__(
+        self, images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+    ) -> Float[Tensor, " n"]: ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure and all that follows from what it measures.
+
+    ``name`` is what options and files call it, ``label`` what tables print, ``unit`` what its axis is in; ``described``
+    says what it is in a phrase. A score is between ``low`` and ``high``. ``of_masks``: the
+    outputs are masks, and two without a white pixel are a perfect score. Two methods whose means differ by less than
+    ``margin`` do equally well; ``margin_is_share`` has it in shares of the mean of the one compared with.
+    """
+
+    name: str
+    label: str
+    measure: Measure
+    unit: str
+    described: str
+    better: Better = "lower"
+    low: float = 0.0
+    high: float = math.inf
+    of_masks: bool = False
+    margin: float = 0.05
+    margin_is_share: bool = True
+
+    def score(
+        self, images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+    ) -> Float[Tensor, " n"]:
+        """The score of every sample."""
+        return self.measure(images, targets, ignored, inputs)
+
+    def loss(self, scores: Numbers) -> Numbers:
+        """What a search minimises: an error itself, else minus the score; of a loss, the score again."""
+        return -scores if self.better == "higher" else scores
+
+    def gain(self, scores: Numbers, others: Numbers) -> Numbers:
+        """By how much scores are better than others, positive where they are."""
+        return scores - others if self.better == "higher" else others - scores
+
+    def best(self, scores: Iterable[float]) -> float:
+        return max(scores) if self.better == "higher" else min(scores)
+
+    def allowed(self, reference: float) -> float:
+        """How much worse than ``reference``, the mean of what is compared with, is still as good."""
+        return self.margin * reference if self.margin_is_share else self.margin
+
+    @property
+    def margin_told(self) -> str:
+        if self.margin_is_share:
+            return f"{self.margin:.0%} of the error of the method compared with"
+        return f"{self.margin:g} {self.label}"
 
 
 def is_white(images: Pixels) -> Bool[Tensor, "n height width"]:
@@ -18,7 +85,9 @@ def is_white(images: Pixels) -> Bool[Tensor, "n height width"]:
     return 2 * images.sum(-1, dtype=torch.int32) >= 3 * 255
 
 
-def intersection_over_union(images: Pixels, targets: Pixels, ignored: Ignored | None = None) -> Float[Tensor, " n"]:
+def intersection_over_union(
+    images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+) -> Float[Tensor, " n"]:
     """IoU of the white areas, 0..1; 1 where both are empty. Pixels that are ``ignored`` count as in neither."""
     predicted, true = is_white(images).flatten(1), is_white(targets).flatten(1)
     if ignored is not None:
@@ -27,40 +96,84 @@ def intersection_over_union(images: Pixels, targets: Pixels, ignored: Ignored | 
     return torch.where(union > 0, (predicted & true).sum(1) / union.clamp(min=1), 1.0)
 
 
-def mean_squared_error(images: Pixels, targets: Pixels) -> Float[Tensor, " n"]:
-    """Mean over pixels and channels of the squared difference in ImageNet-normalised units."""
+def mean_squared_error(
+    images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+) -> Float[Tensor, " n"]:
+    """Mean over pixels and channels of the squared difference in ImageNet-normalised units; no pixel is ignored."""
+    return _squares(images, targets).flatten(1).mean(1)
+
+
+def _squares(images: Pixels, targets: Pixels) -> Float[Tensor, "n height width 3"]:
     scale = 255 * torch.tensor(IMAGENET_STD, device=images.device)
-    return ((images.float() - targets.float()) / scale).square().flatten(1).mean(1)
+    return ((images.float() - targets.float()) / scale).square()
 
 
-def chroma_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tensor, " n"]:
+def chroma_error(
+    images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+) -> Float[Tensor, " n"]:
     """Mean over pixels of the squared differences of Cb and Cr (ITU-R 601, 0..1): colour without luminance."""
     difference = (images.float() - targets.float()) / 255
     return (difference @ _CHROMA.to(difference).T).square().sum(-1).flatten(1).mean(1)
 
 
-def changed_error(images: Pixels, targets: Pixels, inputs: Pixels) -> Float[Tensor, " n"]:
+def changed_error(
+    images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+) -> Float[Tensor, " n"]:
     """``mean_squared_error`` over the pixels in which truth and input differ; NaN where none does.
 
-    For in-painting that is the hole, but for pixels that are as black as it.
+    For in-painting that is the hole, but for pixels that are as black as it. Raises ValueError without inputs.
     """
+    if inputs is None:
+        raise ValueError("what changes cannot be told without the inputs")
     changed = (inputs != targets).any(-1, keepdim=True)
-    scale = 255 * torch.tensor(IMAGENET_STD, device=images.device)
-    squares = ((images.float() - targets.float()) / scale).square() * changed
+    squares = _squares(images, targets) * changed
     return squares.flatten(1).sum(1) / (3 * changed.flatten(1).sum(1))
 
 
 _CHROMA = torch.tensor([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-DETAILS: dict[Detail, Callable[[Pixels, Pixels, Pixels], Tensor]] = {"chroma": chroma_error, "changed": changed_error}
+
+IOU = Metric(
+    "iou",
+    "IoU",
+    intersection_over_union,
+    unit="0 to 1",
+    described="the overlap of the predicted and the true mask, 0 to 1",
+    better="higher",
+    high=1.0,
+    of_masks=True,
+    margin=0.02,
+    margin_is_share=False,
+)
+MSE = Metric(
+    "mse",
+    "MSE",
+    mean_squared_error,
+    unit="normalised units",
+    described="the mean squared difference of pixels after ImageNet normalisation",
+)
+METRICS = {metric.name: metric for metric in (IOU, MSE)}  # those that a task can be scored by
+FOR_MASKS, FOR_IMAGES = IOU, MSE  # where nothing else is asked for
+
+# Second errors, of just what a task is to change, where its metric is mostly about the rest.
+CHROMA = Metric(
+    "chroma", "chroma error", chroma_error, unit="0 to 1", described="the mean squared difference of Cb and Cr"
+)
+CHANGED = Metric(
+    "changed",
+    "MSE of what changes",
+    changed_error,
+    unit="normalised units",
+    described="MSE over the pixels that truth and input differ in",
+)
+
+if TYPE_CHECKING:
+    MetricName = str
+else:
+    MetricName = Literal[tuple(METRICS)]  # how records hold a metric, which refuse any other text
 
 
-def score(metric: Metric, images: Pixels, targets: Pixels, ignored: Ignored | None = None) -> Float[Tensor, " n"]:
-    """The metric of every sample; ``iou`` is better when higher, ``mse`` when lower, which ignores no pixel."""
-    if metric == "iou":
-        return intersection_over_union(images, targets, ignored)
-    return mean_squared_error(images, targets)
-
-
-def loss(metric: Metric, scores: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """What a search minimises: the error, or minus the IoU."""
-    return -scores if metric == "iou" else scores
+def metric_named(name: str) -> Metric:
+    """ValueError, which names the choices, where there is none of this name."""
+    if name not in METRICS:
+        raise ValueError(f"there is no metric {name!r}: {choose_from(name, METRICS)}")
+    return METRICS[name]

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taskvec import metrics
 from taskvec.heads import Means, Patch, require_means, run
 from taskvec.memory import rows_of_a_pass
 from taskvec.models.interface import Items, PromptedModel, ViewName
@@ -143,5 +142,5 @@ class Objective:
             if own.any():
                 metric = prompts.task.metric
                 ignored = None if self._ignored is None else self._ignored[items][own]
-                losses[own] = metrics.loss(metric, metrics.score(metric, images[own], targets[own], ignored)).float()
+                losses[own] = metric.loss(metric.score(images[own], targets[own], ignored)).float()
         return losses

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, JsonValue, TypeAdapter
 
 from taskvec.digests import plain
+from taskvec.metrics import METRICS, MetricName
 from taskvec.prompts import Prompts
-from taskvec.tasks import METRICS, Metric
 
 PROMPTED = ("draw_seed", "sampling", "same_hole", "sides", "classes_of_one")  # of an origin, beside the data's own
 MAKERS = ("root", "query", "support", "directories")  # what formats 1 and 2 had of the maker's, and no other has
@@ -93,7 +93,7 @@ class Term:
 
     factor: float
     task: str
-    metric: Metric
+    metric: MetricName
     fingerprint: str
     found: "Search | Former | None"
 
@@ -104,7 +104,7 @@ class Combination:
 
     expression: str
     terms: tuple[Term, ...] = field()
-    metric: Metric | None = None
+    metric: MetricName | None = None
 
 
 Provenance = Search | Combination | Former | None

@@ -10,13 +10,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from taskvec.metrics import CHANGED, CHROMA, FOR_IMAGES, IOU, Metric
 from taskvec.names import choose_from
 
-Metric = Literal["iou", "mse"]
-METRICS: tuple[Metric, ...] = ("iou", "mse")
-Detail = Literal["chroma", "changed"]  # what a task's metric hides; `taskvec.metrics` defines it
 Images = UInt8[np.ndarray, "n size size 3"]
 
+Need = Literal["masks", "outputs"]
+LACKING: dict[Need, str] = {
+    "masks": "the images have no masks of objects, which this task needs",
+    "outputs": "the images have no outputs of their own, which this task needs",
+}
 HOLE_SIDE = 0.25  # of the image side: 1/16 of the area, as the official code has it
 
 
@@ -35,16 +38,22 @@ Side = Callable[[Source], Images]
 
 @dataclass(frozen=True)
 class Task:
-    """A named pair of sides. ``metric`` is ``iou`` where the output is a mask (higher is better), else ``mse``.
+    """A named pair of sides, and the metric that its answers are scored by.
 
     ``detail`` is a second error, of just what the task is to change, where the metric is mostly about the rest.
+    ``needs`` is what the data must have beside images; ``title`` is what tables and figures print, the name by default.
     """
 
     name: str
     input: Side
     output: Side
-    metric: Metric = "mse"
-    detail: Detail | None = None
+    metric: Metric = FOR_IMAGES
+    detail: Metric | None = None
+    needs: tuple[Need, ...] = ()
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name.replace("_", " "))
 
 
 def image(source: Source) -> Images:
@@ -54,7 +63,7 @@ def image(source: Source) -> Images:
 def object_of(source: Source) -> UInt8[np.ndarray, "n size size"]:
     """255 on the object; ValueError where the data has no masks."""
     if source.masks is None:
-        raise ValueError("the images have no masks of objects, which this task needs")
+        raise ValueError(LACKING["masks"])
     return source.masks
 
 
@@ -66,7 +75,7 @@ def mask(source: Source) -> Images:
 def own_output(source: Source) -> Images:
     """The output that came with the image; ValueError where the data has none."""
     if source.outputs is None:
-        raise ValueError("the images have no outputs of their own, which this task needs")
+        raise ValueError(LACKING["outputs"])
     return source.outputs
 
 
@@ -92,18 +101,26 @@ def hole(source: Source) -> Images:
     return np.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], np.uint8(0), source.images)
 
 
-SEGMENTATION = Task("segmentation", image, mask, "iou")
-LOW_LIGHT = Task("low_light", dark, image)
-INPAINTING = Task("inpainting", hole, image, detail="changed")
-COLORIZATION = Task("colorization", grey, image, detail="chroma")
-IDENTITY = Task("identity", image, image)
+SEGMENTATION = Task("segmentation", image, mask, IOU, needs=("masks",), title="Segmentation")
+LOW_LIGHT = Task("low_light", dark, image, title="Low light")
+INPAINTING = Task("inpainting", hole, image, detail=CHANGED, title="In-painting")
+COLORIZATION = Task("colorization", grey, image, detail=CHROMA, title="Colorization")
+IDENTITY = Task("identity", image, image, title="Identity")
 
 TASKS = {task.name: task for task in (SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY)}
 
 
 def compose(first: Task, second: Task) -> Task:
     """The second task on the input of the first: after in-painting, segmentation is the mask of a holed image."""
-    return Task(f"{first.name}+{second.name}", first.input, second.output, second.metric, second.detail)
+    return Task(
+        f"{first.name}+{second.name}",
+        first.input,
+        second.output,
+        second.metric,
+        second.detail,
+        tuple(dict.fromkeys((*first.needs, *second.needs))),  # which of a task's sides has a need is not known
+        f"{first.title} + {second.title.lower()}",
+    )
 
 
 def task_named(name: str) -> Task:
@@ -114,3 +131,11 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise ValueError(f"there is no task {name!r}: {choose_from(name, TASKS, ', or two joined by +')}")
     return TASKS[name]
+
+
+def title_of(name: str) -> str:
+    """What is printed for a task that is known by its name alone, such as one in a record."""
+    try:
+        return task_named(name).title
+    except ValueError:  # a user's own
+        return name.replace("_", " ")

@@ -24,13 +24,13 @@ from taskvec import digests, hub, provenance
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize
-from taskvec.metrics import is_white
+from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
 from taskvec.models import check_model
 from taskvec.models.interface import Items, PromptedModel, Queries
 from taskvec.models.pretrained import parse
 from taskvec.provenance import Combination, Provenance, Search, Term
 from taskvec.sites import Granularity, Site, Sites
-from taskvec.tasks import TASKS, Metric
+from taskvec.tasks import TASKS
 
 CONFIG, TENSORS, CARD = "config.json", "vectors.safetensors", "README.md"
 FORMAT = 3  # 1 and 2 had no digests, and named images; 1 did not record those that vectors were found on
@@ -50,7 +50,7 @@ class VectorsConfig:
 
     format: int
     task: str
-    metric: Metric
+    metric: MetricName
     granularity: Granularity
     sites: tuple[Site, ...]
     of: int
@@ -93,7 +93,7 @@ class TaskVectors:
         means: dict[str, Tensor],
         *,
         task: str,
-        metric: Metric,
+        metric: MetricName,
         found: Provenance = None,
         input_levels: tuple[float, float] | None = None,
     ) -> Self:
@@ -200,7 +200,7 @@ class TaskVectors:
     def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
         """What the model gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
         result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
-        return _as_mask(result) if self.config.metric == "iou" else result
+        return _as_mask(result) if METRICS[self.config.metric].of_masks else result
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
         return self._add(other, 1)
@@ -254,18 +254,19 @@ class TaskVectors:
         if isinstance(found, Combination):
             terms = found.terms
             if found.metric is not None:  # which was asked for: what its terms had is no longer asked
-                metrics: list[Metric] = [found.metric if term.factor > 0 else "mse" for term in terms]
+                metrics = [found.metric if term.factor > 0 else FOR_IMAGES.name for term in terms]
                 terms = [replace(term, metric=metric) for term, metric in zip(terms, metrics, strict=True)]
         else:
             terms = [Term(1, self.task, self.config.metric, self.fingerprint(), found)]
         return tuple(replace(term, factor=float(factor * term.factor)) for term in terms)
 
     def _combined(self, means: dict[str, Tensor], terms: tuple[Term, ...]) -> "TaskVectors":
-        """Vectors at the same sites; ``iou`` if a term that is not subtracted has it, as its masks come out."""
+        """Vectors at the same sites; scored as masks if a term that is not subtracted is, as its masks come out."""
         name = _as_sum(terms)
         if any(not torch.equal(mean.isfinite(), self.means[stack].isfinite()) for stack, mean in means.items()):
             raise ValueError(f"the values of {name} are not finite in float32")
-        metric: Metric = "iou" if any(term.factor > 0 and term.metric == "iou" for term in terms) else "mse"
+        masks = (term.metric for term in terms if term.factor > 0 and METRICS[term.metric].of_masks)
+        metric = next(masks, FOR_IMAGES.name)
         found = Combination(name, terms)
         return TaskVectors(self.model, replace(self.config, task=name, metric=metric, found=found), means)
 

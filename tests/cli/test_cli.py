@@ -258,6 +258,7 @@ def test_train_follows_a_recipe(tmp_path: Path) -> None:
     recipe.write_text(
         """
         scenes = 48
+        tasks = ["segmentation", "low_light"]
         model = { canvas_size = 16, image_size = 8, patch_size = 4, encoder = { layers = 1, width = 16, heads = 2 },
           decoder = { layers = 1, width = 16, heads = 2 }, vqgan = { codes = 8, code_channels = 4, latent_channels = 8,
           channels = 32, multipliers = [1, 1, 1], residual_blocks = 1, local = true } }

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -10,7 +11,7 @@ from taskvec.data.examples import partition, task_for, tasks_of
 from taskvec.data.folder import Folder
 from taskvec.data.pictures import Pictures
 from taskvec.data.scenes import Scenes
-from taskvec.tasks import SEGMENTATION, TASKS
+from taskvec.tasks import SEGMENTATION, TASKS, Task, image, mask
 
 
 @given(st.integers(24, 300), st.integers(0, 99))
@@ -86,3 +87,17 @@ def test_a_folders_own_task_comes_before_one_of_its_name(tmp_path: Path) -> None
     own = Folder(tmp_path / "colorization", "all")
     assert task_for(own, "colorization") == own.own_task
     assert task_for(own, "low_light") == TASKS["low_light"]
+
+
+def test_a_task_is_offered_where_the_data_has_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outline = Task("outline", image, mask, needs=("masks",))
+    monkeypatch.setitem(TASKS, "outline", outline)
+    assert outline in tasks_of(Scenes(count=24))
+    for number in range(10):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    photographs = Folder(tmp_path, "all")
+    assert outline not in tasks_of(photographs)
+    for task in ("segmentation", "inpainting+segmentation", outline):
+        with pytest.raises(ValueError, match=r": the images have no masks of objects, which this task needs$"):
+            task_for(photographs, task)
+    assert task_for(photographs, "low_light").title == "Low light"

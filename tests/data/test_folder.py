@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from taskvec.data.folder import Folder
+from taskvec.metrics import IOU, MSE
 from taskvec.prompts import draw_prompts
 from taskvec.tasks import LOW_LIGHT, SEGMENTATION
 
@@ -43,7 +44,7 @@ def _write_outputs(root: Path, outputs: list[np.ndarray]) -> None:
 def test_a_directory_is_a_task_of_its_own(root: Path) -> None:
     data = Folder(root, "all")
     assert data.own_task is not None
-    assert (data.own_task.name, data.own_task.metric) == ("negate", "mse")
+    assert (data.own_task.name, data.own_task.metric) == ("negate", MSE)
     prompts = draw_prompts(data, data.own_task, 20, 8, seed=0)
     difference = 255 - prompts.query_input.astype(int) - prompts.query_output
     assert np.abs(difference).max() <= 1  # bicubic rounding
@@ -72,7 +73,7 @@ def test_outputs_of_two_levels_are_masks(root: Path, levels: tuple[int, int]) ->
     _write_outputs(root, [np.where(mask, *(np.uint8(level) for level in levels[::-1])) for mask in masks])
     data = Folder(root, "all")
     assert data.own_task is not None
-    assert data.own_task.metric == "iou"
+    assert data.own_task.metric is IOU
     outputs = data.load(np.arange(12), 12).outputs
     assert outputs is not None
     assert outputs.min() == 0
@@ -86,14 +87,14 @@ def test_masks_in_colour_have_two_levels_too(root: Path) -> None:
     _write_outputs(root, [colours[(_masks(index) > 0).astype(int)] for index in range(12)])
     task = Folder(root, "all").own_task
     assert task is not None
-    assert task.metric == "iou"
+    assert task.metric is IOU
 
 
 def test_the_metric_can_be_chosen(root: Path) -> None:
     _write_outputs(root, [np.arange(0, 256, 16, dtype=np.uint8)[None].repeat(16, 0)] * 12)
     data = Folder(root, "all", "iou")
     assert data.own_task is not None
-    assert data.own_task.metric == "iou"
+    assert data.own_task.metric is IOU
     outputs = data.load(np.arange(12), 16).outputs
     assert outputs is not None
     assert not outputs[:, :, :8].any()
@@ -153,7 +154,7 @@ def test_objects_darker_than_grey_are_not_guessed(root: Path) -> None:
             _ = Folder(root, metric=metric).own_task
     task = Folder(root, metric="mse").own_task
     assert task is not None
-    assert task.metric == "mse"
+    assert task.metric is MSE
     _write_outputs(root, [np.arange(256, dtype=np.uint8).reshape(16, 16) // 2] * 12)
     with pytest.raises(ValueError, match=r"output has grey levels from 0 to 127: what is object and what is not"):
         _ = Folder(root, metric="iou").own_task
@@ -198,4 +199,4 @@ def test_dark_and_noisy_pictures_are_no_classes(root: Path) -> None:
         _write_outputs(root, [np.asarray(levels, np.uint8) for levels in outputs])
         task = Folder(root).own_task
         assert task is not None
-        assert task.metric == "mse"
+        assert task.metric is MSE

@@ -6,6 +6,7 @@ import pytest
 
 from data.image_kinds import KINDS, SIDE, Case, Kind, table
 from taskvec.data.folder import Folder
+from taskvec.metrics import IOU
 
 CASES = [(kind, case) for kind in KINDS for case in kind.cases]
 
@@ -31,7 +32,7 @@ def test_the_model_is_given_what_is_meant_or_a_sentence_says_why_not(kind: Kind,
         expected = case.sees if case.sees.ndim == 3 else np.repeat(case.sees[..., None], 3, -1)
         assert np.abs(seen - expected).max() <= case.tolerance
     else:
-        assert data.own_task.metric == "iou"
+        assert data.own_task.metric is IOU
         assert examples.outputs is not None
         assert set(np.unique(examples.outputs.mean(-1).round())) <= set(range(256))
         for output in examples.outputs if case.options.get("metric") is None else examples.outputs[:1]:

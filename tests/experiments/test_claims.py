@@ -6,9 +6,10 @@ from scipy import stats
 
 from papers import HEADS, PUBLISHED, made_scores, made_starts, papers_evidence
 from taskvec.experiments.claims import PAPER, TASKS, _of_ranks, verdicts
-from taskvec.experiments.evidence import COMPOSED, METHODS, Evidence
+from taskvec.experiments.evidence import COMPOSED, METHOD_TITLES, Evidence
 from taskvec.experiments.gains import compare, compared
-from taskvec.experiments.results import Group, Scores, Verdict
+from taskvec.metrics import IOU, MSE
+from taskvec.results import GroupScores, Scores, Verdict
 from taskvec.tasks import TASKS as BUILT_IN
 
 IDS = [f"C{number}" for number in range(1, 15)]
@@ -116,7 +117,7 @@ def test_what_is_missing_is_named(claim: str, key: tuple[str, str]):
     scores = {name: each for name, each in evidence.scores.items() if name != key}
     verdict = judged(replace(evidence, scores=scores))[claim]
     assert verdict.judgement == "cannot be tested here"
-    assert METHODS[key[0]] in verdict.explanation
+    assert METHOD_TITLES[key[0]] in verdict.explanation
 
 
 # What is neither shown nor refuted is open: a claim must not hold, or fall, by a lack of evidence.
@@ -147,13 +148,13 @@ def test_a_true_deficit_does_not_match(pairs: int):
     for _ in range(400):
         scores = {}
         for method in ("vectors_multi", "one_shot"):
-            scores[method, "segmentation"] = Scores("iou", {})
+            scores[method, "segmentation"] = Scores(IOU, {})
         for seed in range(3):
             names = [f"{seed}-{pair}" for pair in range(pairs)]
             prompt = random.random(pairs)
             worse = prompt - 0.05 + random.normal(0, 0.01) + random.normal(0, 0.1, pairs)
-            scores["one_shot", "segmentation"].groups[f"seed {seed}"] = Group(prompt, names)
-            scores["vectors_multi", "segmentation"].groups[f"seed {seed}"] = Group(worse, names)
+            scores["one_shot", "segmentation"].groups[f"seed {seed}"] = GroupScores(prompt, names)
+            scores["vectors_multi", "segmentation"].groups[f"seed {seed}"] = GroupScores(worse, names)
         comparison = compare(Evidence(scores), "vectors_multi", "one_shot", ["segmentation"], needs_better=False)
         judgements.append(compared(Evidence(scores), [comparison]).judgement)
     assert np.mean([judgement == "holds" for judgement in judgements]) <= 0.025
@@ -260,7 +261,7 @@ def test_operations_saved_are_within_half_a_point(one_shot: float, judgement: st
 
 def test_xrays_need_both_tasks():
     evidence = papers_evidence()
-    xrays = {**evidence.xrays, ("vectors", "inpainting"): made_scores("mse", 2.0)}
+    xrays = {**evidence.xrays, ("vectors", "inpainting"): made_scores(MSE, 2.0)}
     verdict = judged(replace(evidence, xrays=xrays))["C12"]
     assert verdict.judgement == "does not hold"
     assert "0.100 at low light and 1.600 at in-painting" in verdict.explanation
@@ -288,7 +289,7 @@ def test_the_papers_start_must_not_be_worse(starts: dict[tuple[int, float], floa
 
 def test_four_items_say_nothing_of_starts():
     few = {
-        place: Scores("iou", {"split 0": Group(group.scores[:4], group.query_groups[:4])})
+        place: Scores(IOU, {"split 0": GroupScores(group.scores[:4], group.query_groups[:4])})
         for place, scores in papers_evidence().starts.items()
         for group in scores.groups.values()
     }
@@ -304,5 +305,5 @@ def test_a_grid_without_the_papers_share_decides_nothing():
 
 
 def test_the_methods_of_the_paper_are_those_of_the_evidence():
-    assert set(PAPER) <= set(METHODS)
+    assert set(PAPER) <= set(METHOD_TITLES)
     assert all(len(means) in (1, len(TASKS)) for means in PAPER.values())

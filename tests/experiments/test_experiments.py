@@ -12,9 +12,9 @@ from taskvec.experiments.clustering import clusterings
 from taskvec.experiments.collecting import collect_evidence
 from taskvec.experiments.evidence import COMPOSED
 from taskvec.experiments.methods import layers_of
-from taskvec.experiments.results import Picture, Table, Value
 from taskvec.experiments.running import report, run
 from taskvec.experiments.study import Study
+from taskvec.results import Picture, Table, Value
 
 
 def test_every_experiment_is_in_one_section_of_the_report() -> None:

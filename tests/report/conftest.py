@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from taskvec.metrics import IOU, MSE, Metric
 from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
 from taskvec.sites import Site
-from taskvec.tasks import Metric
 
 SITES = (
     Site("encoder", 0, 1, "cls", None),
@@ -37,8 +37,8 @@ def make_task(name: str, metric: Metric, means: list[float]) -> TaskOutcome:
 def outcome() -> Outcome:
     return Outcome(
         tasks=[
-            make_task("segmentation", "iou", [0.511, 0.122, 0.533, 0.144, 0.255, 0.966]),
-            make_task("<b>&_blur", "mse", [0.311, 0.922, 0.333, 0.944, 0.755, 0.066]),
+            make_task("segmentation", IOU, [0.511, 0.122, 0.533, 0.144, 0.255, 0.966]),
+            make_task("<b>&_blur", MSE, [0.311, 0.922, 0.333, 0.944, 0.755, 0.066]),
         ],
         pairs=123,
         queries=123,

@@ -129,7 +129,7 @@ def test_the_figure_shows_the_two_highest_heads_and_the_lowest(scores: dict[str,
         colours = {to_hex(np.asarray(points.get_facecolor())[0]) for points in plane.collections}
         assert colours == {BLUE, VERMILLION}
     legend = [text.get_text() for legend in figure.subfigs[1].legends for text in legend.get_texts()]
-    assert legend == ["low light", "identity"]
+    assert legend == ["Low light", "Identity"]
 
 
 def matches(patch: Rectangle) -> bool:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from taskvec.data.scenes import Scenes
 from taskvec.evaluate import Evaluation, summarise
+from taskvec.metrics import IOU
 from taskvec.prompts import draw_prompts
 from taskvec.report.evaluations import as_line, gain_line, write_evaluations
 from taskvec.report.figures import ranked_grid
@@ -56,7 +57,7 @@ def test_what_cannot_be_bounded_is_null_in_json(tmp_path: Path) -> None:
 def test_a_gain_is_told_with_its_verdict(scores: list[float], told: str) -> None:
     other = _evaluation(SEGMENTATION, [0.2, 0.3, 0.4, 0.5, 0.6][: len(scores)])
     ours = replace(other, scores=np.array(scores))
-    line, gain = gain_line("iou", [ours], [other])
+    line, gain = gain_line(IOU, [ours], [other])
     assert line.startswith(told)
     assert gain.groups == len(scores)
 

@@ -9,7 +9,6 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from taskvec.experiments.results import Column, Picture, Row, Table, Value
 from taskvec.report.exports import (
     DOTS_PER_INCH,
     LATEX,
@@ -20,6 +19,7 @@ from taskvec.report.exports import (
     write_picture,
     write_table,
 )
+from taskvec.results import Column, Picture, Row, Table, Value
 
 TABLE = Table(
     "table-3",

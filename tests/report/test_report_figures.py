@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from taskvec.metrics import IOU, MSE
 from taskvec.models.canvas import CanvasGeometry
 from taskvec.report import figures
 from taskvec.report.outcomes import EXAMPLES, Outcome, TaskOutcome
@@ -137,23 +138,23 @@ def test_the_idea_shows_the_images_of_the_first_example(task: TaskOutcome):
 @pytest.mark.parametrize(
     ("metric", "objective", "label"),
     [
-        ("iou", "pixel", "loss (minus IoU)"),
-        ("mse", "pixel", "loss (MSE)"),
-        ("iou", "token", "loss (nats a patch)"),
+        (IOU, "pixel", "loss (minus IoU)"),
+        (MSE, "pixel", "loss (MSE)"),
+        (IOU, "token", "loss (nats a patch)"),
     ],
 )
 def test_the_search_curve_names_its_units(task: TaskOutcome, metric, objective, label):
     svg = figures.search_curve(replace(task, metric=metric), objective)
     assert f"<!-- {label} -->" in svg  # matplotlib notes the text of what it draws as paths
     assert "<!-- search step -->" in svg
-    assert f"<!-- held-out {metric.upper().replace('IOU', 'IoU')} -->" in svg
+    assert f"<!-- held-out {metric.label} -->" in svg
     assert "<!-- sites (of 24) -->" in svg
 
 
 def test_the_search_curve_marks_checkpoints_and_the_best_of_them(task: TaskOutcome, monkeypatch: pytest.MonkeyPatch):
     drawn: list[Figure] = []
     monkeypatch.setattr(figures, "_svg", drawn.append)
-    figures.search_curve(task)
+    figures.search_curve(replace(task, metric=MSE))
     points = [[np.asarray(line.get_xydata()).tolist() for line in axes.lines] for axes in drawn[0].axes]
     assert points[0] == [[[1, 5], [2, 4], [3, 3], [4, 3.1]]]
     assert points[1] == [[[2, 3.5], [4, 3.2]], [[4, 3.2]]]

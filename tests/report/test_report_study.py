@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from taskvec.experiments.results import Column, Picture, Row, Table, Value, Verdict
 from taskvec.report.study import write_study
+from taskvec.results import Column, Picture, Row, Table, Value, Verdict
 
 VERDICTS = [
     Verdict("C1", "One <b> holds.", "0.1", "0.123\n\nsegmentation +0.5", "Rule one.", "holds", "Why one."),

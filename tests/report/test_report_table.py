@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from taskvec.metrics import IOU, MSE
 from taskvec.report.outcomes import METHODS, Outcome
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table, span, verdicts_text, winners
 
@@ -42,7 +43,7 @@ def test_the_better_score_is_bold(outcome: Outcome):
     assert bold == ["0.533", "0.311"]
 
 
-@pytest.mark.parametrize(("metric", "best"), [("iou", {"task_vectors"}), ("mse", {"query_only"})])
+@pytest.mark.parametrize(("metric", "best"), [(IOU, {"task_vectors"}), (MSE, {"query_only"})])
 def test_the_winner_depends_on_the_metric(outcome: Outcome, metric, best: set[str]):
     assert winners(replace(outcome.tasks[0], metric=metric)) == best
 

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskvec.metrics import IOU, METRICS, MSE, Metric
 from taskvec.report.verdicts import BASELINES, Judgement, compare, judge, number
-from taskvec.tasks import METRICS, Metric
 
 GOOD = {"one_shot": 0.8, "query_only": 0.2, "task_vectors": 0.8, "random": 0.3, "copy_input": 0.1, "ceiling": 0.95}
 MASKS = "If the outputs are masks, score them so: --metric iou."
 
 
-def scores(metric: Metric = "iou", count: int = 40, spread: float = 0.02, **means: float) -> dict[str, Any]:
+def scores(metric: Metric = IOU, count: int = 40, spread: float = 0.02, **means: float) -> dict[str, Any]:
     """Of every method scores about its mean, which they have exactly; of errors one minus those of GOOD by default."""
     random = np.random.default_rng(0)
-    usual = GOOD if metric == "iou" else {method: 1 - mean for method, mean in GOOD.items()}
+    usual = GOOD if metric is IOU else {method: 1 - mean for method, mean in GOOD.items()}
     made = {}
     for method, mean in {**usual, **means}.items():
         noise = (spread if mean else 0) * random.standard_normal(count)
@@ -25,7 +25,7 @@ def scores(metric: Metric = "iou", count: int = 40, spread: float = 0.02, **mean
     return made
 
 
-def said(metric: Metric = "iou", **options: Any) -> Judgement:
+def said(metric: Metric = IOU, **options: Any) -> Judgement:
     return judge(metric, scores(metric, **options))
 
 
@@ -33,14 +33,14 @@ def test_as_well_as_an_example() -> None:
     judgement = said(one_shot=0.805)
     assert (judgement.kind, judgement.notes, judgement.advice) == ("as well", (), ())
     assert judgement.headline == "Task vectors (IoU 0.800) do as well as an example in the prompt (0.805)."
-    judgement = said("mse", one_shot=0.195, spread=0.005)
+    judgement = said(MSE, one_shot=0.195, spread=0.005)
     assert judgement.headline == "Task vectors (MSE 0.200) do as well as an example in the prompt (0.195)."
 
 
 def test_better_than_an_example() -> None:
     judgement = said(one_shot=0.7)
     assert judgement.headline == "Task vectors (IoU 0.800) do better than an example in the prompt (0.700)."
-    assert said("mse", one_shot=0.3).kind == "better"
+    assert said(MSE, one_shot=0.3).kind == "better"
 
 
 def test_better_by_less_than_matters_is_as_well() -> None:
@@ -67,7 +67,7 @@ def test_what_the_queries_cannot_tell_is_not_told() -> None:
 
 
 def test_copying_the_input_is_told_first() -> None:
-    judgement = said("mse", copy_input=0.0, ceiling=0.15, spread=0.001)
+    judgement = said(MSE, copy_input=0.0, ceiling=0.15, spread=0.001)
     assert judgement.kind == "copying"
     assert judgement.headline == (
         "Copying the input (0.000) does better than task vectors (MSE 0.200), though these do as well as an example in "
@@ -141,7 +141,7 @@ def test_an_example_that_does_not_help_is_told() -> None:
     assert judgement.notes == ("An example in the prompt (0.200) does not help this model: the query alone has 0.200.",)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRICS.values())
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_exact_ties_are_ties(metric: Metric, value: float) -> None:
     means: dict[str, Any] = dict.fromkeys(GOOD, value)
@@ -152,14 +152,12 @@ def test_exact_ties_are_ties(metric: Metric, value: float) -> None:
 
 def test_queries_that_hang_together_count_once() -> None:
     groups = [index // 10 for index in range(40)]
-    judgement = judge("iou", scores(), groups)
+    judgement = judge(IOU, scores(), groups)
     assert judgement.headline.startswith("Too few queries to tell: 4 independent queries were judged")
-    assert judge("iou", scores(count=4), [0] * 4).headline.startswith(
-        "Too few queries to tell: 1 independent query was"
-    )
+    assert judge(IOU, scores(count=4), [0] * 4).headline.startswith("Too few queries to tell: 1 independent query was")
 
 
-@given(st.sampled_from(METRICS), st.integers(2, 12), st.integers(0, 1000))
+@given(st.sampled_from(list(METRICS.values())), st.integers(2, 12), st.integers(0, 1000))
 def test_two_sides_of_a_comparison_agree(metric: Metric, count: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     first, second = random.random((2, count)) * random.choice([0.01, 1])
@@ -171,7 +169,7 @@ def test_two_sides_of_a_comparison_agree(metric: Metric, count: int, seed: int) 
     assert (one.relation == "too few") == (count < 5)
 
 
-@given(st.sampled_from(METRICS), st.integers(1, 30), st.integers(0, 1000))
+@given(st.sampled_from(list(METRICS.values())), st.integers(1, 30), st.integers(0, 1000))
 def test_nothing_does_as_well_without_the_test(metric: Metric, count: int, seed: int) -> None:
     """Whatever the scores: the words follow from the comparisons."""
     random = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ WIDTH, HEIGHT = 48, 32
 MINIATURE = """
 seed = 3
 scenes = 96
+tasks = ["segmentation", "low_light", "identity", "identity", "mirror", "dark_to_mask"]
 [model]
 canvas_size = 16
 image_size = 8

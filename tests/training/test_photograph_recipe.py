@@ -18,6 +18,7 @@ MINIATURE = """
 seed = 3
 scenes = 24
 photographs = 48
+tasks = ["segmentation", "low_light", "inpainting", "colorization", "identity", "denoise", "box"]
 [model]
 canvas_size = 64
 image_size = 32

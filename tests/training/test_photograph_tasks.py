@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from taskvec.data.scenes import Scenes
 from taskvec.tasks import TASKS, Source, Task, object_of
 from taskvec.training import photograph_tasks as sides
-from taskvec.training.figures import UNSEEN_TASKS
-from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
+from taskvec.training.prompt_pool import UNSEEN_TASKS
+from taskvec.training.recipe import read_recipe
+
+TRAINED = read_recipe(Path(__file__).parents[2] / "recipes" / "small.toml").trained
 
 SIZE = 24
 
@@ -24,7 +28,7 @@ def block() -> Source:
     return Source(np.repeat(masks[..., None], 3, -1), masks, np.zeros((1, 2)))
 
 
-@pytest.mark.parametrize("task", {task.name: task for task in PHOTOGRAPH_TASKS}.values(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", {task.name: task for task in TRAINED}.values(), ids=lambda task: task.name)
 def test_sides_are_images_and_repeatable(task: Task, source: Source) -> None:
     before = source.images.copy()
     for side in (task.input, task.output):
@@ -36,23 +40,23 @@ def test_sides_are_images_and_repeatable(task: Task, source: Source) -> None:
 
 
 def test_every_name_stands_for_one_task_and_other_tasks_do_something_else(source: Source) -> None:
-    by_name = {task.name: task for task in PHOTOGRAPH_TASKS}
-    assert all(by_name[task.name] == task for task in PHOTOGRAPH_TASKS)
+    by_name = {task.name: task for task in TRAINED}
+    assert all(by_name[task.name] == task for task in TRAINED)
     outputs = {name: (task.input(source).tobytes(), task.output(source).tobytes()) for name, task in by_name.items()}
     assert len(set(outputs.values())) == len(outputs)
 
 
 def test_a_query_alone_never_gives_the_task_away() -> None:
-    for task in PHOTOGRAPH_TASKS:
-        same_input = {other.name for other in PHOTOGRAPH_TASKS if other.input is task.input}
+    for task in TRAINED:
+        same_input = {other.name for other in TRAINED if other.input is task.input}
         assert len(same_input) > 1, task.name
 
 
 def test_the_paper_has_nearly_half_and_the_unseen_tasks_nothing() -> None:
-    of_the_paper = [task for task in PHOTOGRAPH_TASKS if task.name in TASKS]
-    assert 0.4 < len(of_the_paper) / len(PHOTOGRAPH_TASKS) < 0.5
-    assert len({task.name for task in PHOTOGRAPH_TASKS}) > 50
-    trained = {(task.input, task.output) for task in PHOTOGRAPH_TASKS}
+    of_the_paper = [task for task in TRAINED if task.name in TASKS]
+    assert 0.4 < len(of_the_paper) / len(TRAINED) < 0.5
+    assert len({task.name for task in TRAINED}) > 50
+    trained = {(task.input, task.output) for task in TRAINED}
     assert not trained & {(task.input, task.output) for task in UNSEEN_TASKS}
 
 

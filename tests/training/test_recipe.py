@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from taskvec import tasks
 from taskvec.models import SHIPPED, load_model
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.training import checkpoints, loop
 from taskvec.training.checkpoints import DivergedError
-from taskvec.training.recipe import read_recipe, train
+from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
+from taskvec.training.prompt_pool import SCENE_TASKS
+from taskvec.training.recipe import TRAINING_TASKS, read_recipe, train
 from training.conftest import MINIATURE
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -76,6 +80,41 @@ def test_another_recipe_does_not_go_on_with_a_run(recipe: Path, tmp_path: Path) 
     other = replace(read_recipe(recipe), seed=4)
     with pytest.raises(ValueError, match=r"run holds the run of a recipe with another seed: 3, not 4"):
         train(other, tmp_path / "run", Console(quiet=True))
+
+
+def test_a_name_stands_for_one_task_in_every_recipe() -> None:
+    assert all(TRAINING_TASKS[task.name] == task for task in (*SCENE_TASKS, *PHOTOGRAPH_TASKS))
+    assert not TRAINING_TASKS.keys() & tasks.TASKS.keys()
+
+
+def test_a_run_that_names_no_tasks_does_not_go_on(recipe: Path, tmp_path: Path) -> None:
+    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    del facts["recipe"]["tasks"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"run holds a run that does not say what tasks it trains"):
+        train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "digest"), [("tiny", 27, "2a7550e3e1fddd54"), ("small", 97, "273243d1de728390")]
+)
+def test_a_new_task_changes_no_recipe(name: str, count: int, digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a shipped model was trained on, in order, stays what it was when it was trained."""
+    before = read_recipe(RECIPES / f"{name}.toml")
+    monkeypatch.setitem(tasks.TASKS, "upside_up", tasks.Task("upside_up", tasks.image, tasks.image))
+    recipe = read_recipe(RECIPES / f"{name}.toml")
+    assert (recipe.trained, recipe.validated) == (before.trained, before.validated)
+    assert [task.name for task in recipe.validated] == [
+        "segmentation",
+        "low_light",
+        "inpainting",
+        "colorization",
+        "identity",
+    ]
+    names = [task.name for task in recipe.trained]
+    assert len(names) == count
+    assert sha256(" ".join(names).encode()).hexdigest()[:16] == digest
 
 
 def test_a_killed_run_forgets_what_it_logged_after_its_checkpoint(recipe: Path, tmp_path: Path) -> None:
@@ -235,6 +274,7 @@ def test_shipped_recipes_are_readable_and_make_the_shipped_models() -> None:
     ("old", "new", "message"),
     [
         ("steps = 6\nbatch = 4", "steps = 'many'", r"miniature.toml: mae.steps: input should be a valid integer"),
+        ('"identity", "mirror"', '"mirrored"', r"miniature.toml: .*tasks has 'mirrored': did you mean mirror"),
         ("seed = 3", "sed = 3", r"miniature.toml: sed: unexpected keyword argument"),
         ("[mae]", "[mea]", r"miniature.toml: "),
         ("seed = 3", "seed = -3", r"miniature.toml: .*seed is -3, expected 0 or more"),

@@ -6,8 +6,9 @@ from rich.console import Console
 
 from taskvec.data.scenes import Scenes
 from taskvec.models.vqgan import Vqgan, VqganConfig
-from taskvec.training.figures import Figures
+from taskvec.tasks import TASKS
 from taskvec.training.loop import Run
+from taskvec.training.prompt_pool import PromptPool
 from taskvec.training.sharpening import Discriminator, SharpeningRecipe, train_sharpening
 
 CONFIG = VqganConfig(
@@ -19,7 +20,7 @@ def test_only_the_decoder_changes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     vqgan = Vqgan(CONFIG)
     before = {name: tensor.clone() for name, tensor in vqgan.state_dict().items()}
-    figures = Figures(Scenes("train"), 48, 32)
+    figures = PromptPool(Scenes("train"), 48, 32, list(TASKS.values()))
     train_sharpening(vqgan, SharpeningRecipe(3, 1, batch=4), figures, figures, Run(tmp_path, 0, Console(quiet=True)))
     changed = {
         name.split(".")[0] for name, tensor in vqgan.state_dict().items() if not torch.equal(tensor, before[name])
@@ -30,7 +31,7 @@ def test_only_the_decoder_changes(tmp_path: Path) -> None:
 def test_while_the_discriminator_learns_alone_nothing_else_does(tmp_path: Path) -> None:
     torch.manual_seed(0)
     vqgan = Vqgan(CONFIG)
-    figures = Figures(Scenes("train"), 48, 32)
+    figures = PromptPool(Scenes("train"), 48, 32, list(TASKS.values()))
     run = Run(tmp_path, 0, Console(quiet=True))
     train_sharpening(vqgan, SharpeningRecipe(4, 3, batch=4), figures, figures, run)
     assert '"matching"' in (tmp_path / "sharpening.jsonl").read_text()

@@ -14,7 +14,7 @@ from taskvec.cli.terminal import console
 from taskvec.data import DATA_SETS, DataSet, load_data
 from taskvec.data.pascal import LAYOUTS
 from taskvec.images import MAX_PIXELS
-from taskvec.tasks import METRICS
+from taskvec.metrics import METRICS
 
 _FOLDERS = "Options for your own folders"
 

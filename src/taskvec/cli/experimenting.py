@@ -19,7 +19,6 @@ from taskvec.experiments import EXPERIMENTS, experiments_named
 from taskvec.experiments.cells import Store
 from taskvec.experiments.methods import layers_of
 from taskvec.experiments.protocol import GROUPS, Group, protocol
-from taskvec.experiments.results import Table
 from taskvec.experiments.running import report, run
 from taskvec.experiments.study import Study
 from taskvec.files import difference, json_text, read_json
@@ -27,6 +26,7 @@ from taskvec.models import load_model
 from taskvec.presets import PRESETS
 from taskvec.prompts import pairs_of
 from taskvec.report.exports import to_markdown
+from taskvec.results import Table
 from taskvec.search.greedy import PAPER_LAYERS
 
 PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 1

@@ -111,8 +111,8 @@ def evaluate_command(
         facts: dict[str, Any] = {
             "task": chosen.name,
             "method": method,
-            "metric": chosen.metric,
-            "detail_of": chosen.detail,
+            "metric": chosen.metric.name,
+            "detail_of": None if chosen.detail is None else chosen.detail.name,
             "model": model,
             "seed": seed,
         }

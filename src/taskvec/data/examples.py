@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from taskvec.files import digest, read_bytes
-from taskvec.tasks import SEGMENTATION, TASKS, Task, task_named
+from taskvec.tasks import LACKING, TASKS, Need, Task, task_named
 
 T = TypeVar("T")
 FEW = 10  # examples that a class gives to its smallest part; with fewer, how a share is rounded matters
@@ -172,23 +172,28 @@ def digests(paths: Sequence[Path]) -> list[str]:
 
 
 def tasks_of(data: DataSet) -> list[Task]:
-    """The data's own task, or the built-in tasks that its examples serve: without masks there is no segmentation."""
+    """The data's own task, or the built-in tasks that need nothing which its examples lack."""
     if data.own_task is not None:
         return [data.own_task]
-    masks = data.load(np.arange(1), 1).masks
-    return [task for task in TASKS.values() if masks is not None or task is not SEGMENTATION]
+    example = data.load(np.arange(1), 1)
+    return [task for task in TASKS.values() if not _lacking(task, example)]
+
+
+def _lacking(task: Task, examples: Examples) -> list[Need]:
+    return [need for need in task.needs if getattr(examples, need) is None]
 
 
 def task_for(data: DataSet, task: Task | str | None) -> Task:
-    """The task itself, the data's own where that or none is named, or the built-in task of this name; ValueError
-    without."""
-    if isinstance(task, Task):
-        return task
+    """The task itself, the data's own where that or none is named, or the built-in task of this name.
+
+    Raises ValueError without, and where the data lacks what the task needs.
+    """
     own = data.own_task
-    if own is not None and task in (None, own.name):
+    if own is not None and task in (None, own, own.name):
         return own
-    if task in TASKS:
-        return TASKS[task]
     if task is None:
         raise ValueError("a task is needed (--task): only a folder with input/ and output/ is one of its own")
-    return task_named(task)
+    chosen = task if isinstance(task, Task) else TASKS[task] if task in TASKS else task_named(task)
+    if chosen.needs and (lacking := _lacking(chosen, data.load(np.arange(1), 1))):
+        raise ValueError(f"{chosen.name}: {LACKING[lacking[0]]}")
+    return chosen

@@ -14,11 +14,12 @@ from taskvec.data.examples import Examples, digests, read_each
 from taskvec.data.groups import groups_of
 from taskvec.data.layouts import Pairs, find_pairs
 from taskvec.data.levels import range_of
-from taskvec.data.masks import Census, Outputs, census, label_named, outputs_of
+from taskvec.data.masks import Census, MaskRule, Outputs, census, label_named, outputs_of
 from taskvec.digests import of_json
 from taskvec.files import printable
 from taskvec.images import MAX_PIXELS, Header, Range, Raster, in_colour, peek, read_raster, resize
-from taskvec.tasks import METRICS, Metric, Task, image, own_output
+from taskvec.metrics import FOR_IMAGES, FOR_MASKS, Metric, metric_named
+from taskvec.tasks import Task, image, own_output
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Folder:
 
     root: Path
     split: str = "train"
-    metric: Metric | None = None
+    metric: str | None = None
     input: Path | None = None
     output: Path | None = None
     suffix: str = ""
@@ -68,13 +69,11 @@ class Folder:
         object.__setattr__(self, "root", Path(self.root))
         if self.split not in SPLITS:
             raise ValueError(f"folders have no split {self.split!r}: expected one of {', '.join(SPLITS)}")
-        if self.metric is not None and self.metric not in METRICS:
-            raise ValueError(f"there is no metric {self.metric!r}: expected one of {', '.join(METRICS)}")
         if self.levels is not None:
             Range(*self.levels)
         labels = [label_named(text) for text in (self.object_level, self.void) if text is not None]
-        if self.metric == "mse" and labels:
-            raise ValueError("--metric mse takes outputs as pictures, which have no --object and no --void")
+        if self._asked is not None and not self._asked.of_masks and labels:
+            raise ValueError(f"--metric {self.metric} takes outputs as pictures, which have no --object and no --void")
         if self.metric is not None and self._pairs.outputs is None:
             raise ValueError(f"{self.root} has no output/ that the metric {self.metric} could compare with")
         if len(self._pairs.inputs) < FEWEST and self.split != "all":
@@ -96,11 +95,15 @@ class Folder:
             return None
         if self._outputs.refusal is not None:
             raise ValueError(self._outputs.refusal)
-        return Task(printable(self.root.resolve().name), image, own_output, self._likely_metric)
+        usual = FOR_IMAGES if self._outputs.rule is None else FOR_MASKS
+        return Task(printable(self.root.resolve().name), image, own_output, self._asked or usual, needs=("outputs",))
 
     @property
-    def _likely_metric(self) -> Metric:
-        return "mse" if self._outputs.rule is None else "iou"
+    def _asked(self) -> Metric | None:
+        return None if self.metric is None else metric_named(self.metric)
+
+    def _told(self, rule: MaskRule) -> str:
+        return f"metric {(self._asked or FOR_MASKS).label}: {rule.remark}"
 
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """All are of one class."""
@@ -124,7 +127,7 @@ class Folder:
             "examples": len(self),
             "metric": self.metric,
             "digest": self._digest,
-            "object": None if rule is None else rule.remark,
+            "object": None if rule is None else self._told(rule),
             "input_levels": self._as_list(self._input_range),
             "output_levels": self._as_list(self._output_range),
             "ignore_orientation": self.ignore_orientation,
@@ -140,7 +143,7 @@ class Folder:
         lines = []
         if self._pairs.outputs is not None:
             told = self._outputs
-            lines += [text for text in (told.rule.remark if told.rule else told.remark,) if text]
+            lines += [text for text in (self._told(told.rule) if told.rule else told.remark,) if text]
         for place, headers, levels in (
             (self._pairs.input_place, self._headers, self._input_range),
             (self._pairs.output_place, self._output_headers, self._output_range),
@@ -258,7 +261,7 @@ class Folder:
             told = outputs_of(dict(zip(glance, self._censuses(glance), strict=True)), None, None, None, where)
             if told.rule is None and told.refusal is None:
                 return told
-        return outputs_of(dict(zip(paths, self._censuses(paths), strict=True)), self.metric, wanted, void, where)
+        return outputs_of(dict(zip(paths, self._censuses(paths), strict=True)), self._asked, wanted, void, where)
 
     def _censuses(self, paths: Sequence[Path]) -> list[Census]:
         return _in_threads(lambda path: _census(path, path.stat().st_mtime_ns, self.max_pixels), paths)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
 from taskvec.images import Raster
+from taskvec.metrics import FOR_IMAGES, FOR_MASKS, Metric
 
 VOID = 255  # the class that says: ignore this pixel
 _CLASSES = 64  # more levels than that in a file are no classes; nor are classes, but for VOID, of a higher number
@@ -93,12 +94,12 @@ class Outputs:
     remark: str | None = None
 
 
-def outputs_of(files: Files, metric: str | None, wanted: int | None, void: int | None, where: Path) -> Outputs:
-    """Tell what outputs are from the levels of all: ``metric`` iou or mse where the user said it, ``wanted`` the label
+def outputs_of(files: Files, metric: Metric | None, wanted: int | None, void: int | None, where: Path) -> Outputs:
+    """Tell what outputs are from the levels of all: ``metric`` where the user said it, ``wanted`` the label
     of the object and ``void`` that of what is to be ignored, where the user named them.
     """
-    if metric == "mse":
-        return Outputs(remark="metric MSE, as asked for: the outputs are pictures")
+    if metric is not None and not metric.of_masks:
+        return Outputs(remark=f"metric {metric.label}, as asked for: the outputs are pictures")
     union = _union(files.values())
     if wanted is not None:
         return _one_label(files, union, wanted, void, where)
@@ -121,7 +122,7 @@ def _few_levels(files: Files, union: Union, where: Path) -> Outputs | None:
     return _with_void(files, ids, where) if _are_numbers(ids) and len(ids) == 2 and VOID in union else None
 
 
-def _many_levels(files: Files, union: Union, metric: str | None, where: Path) -> Outputs:
+def _many_levels(files: Files, union: Union, metric: Metric | None, where: Path) -> Outputs:
     """Masks with soft edges, maps of classes, pictures."""
     ids = [level for level in union if level != VOID]
     flat = all(one.flat for one in files.values())
@@ -135,12 +136,10 @@ def _many_levels(files: Files, union: Union, metric: str | None, where: Path) ->
             span = f"{min(ids):g}..{max(ids):g}"
             asked = f"levels {span} are classes: which is the object? --object N ({shown} occur)"
         else:
-            asked = (
-                f"{len(union)} levels are classes: which is the object? --object N ({shown} occur), or --metric mse "
-            )
-            asked += "if they are pictures"
+            asked = f"{len(union)} levels are classes: which is the object? --object N ({shown} occur), or "
+            asked += f"--metric {FOR_IMAGES.name} if they are pictures"
         return Outputs(refusal=f"{where}: {asked}")
-    if metric != "iou":
+    if metric is None:
         return _pictures(files, where)
     if any(one.brightness.max() > 127 for one in files.values()):
         return Outputs(_brighter(files, 127.5, f"brighter than 127.5 of {len(union)} levels"))
@@ -175,10 +174,10 @@ def _pictures(files: Files, where: Path) -> Outputs:
     if others and len(two) > len(others):
         return Outputs(
             refusal=f"{len(two)} of {len(files)} outputs in {where} are masks, and {others[0].name} has "
-            f"{len(files[others[0]].levels)} levels{_and_others(others)}: --metric iou takes what is brighter than "
-            "grey for the object, --metric mse takes all as pictures"
+            f"{len(files[others[0]].levels)} levels{_and_others(others)}: --metric {FOR_MASKS.name} takes what is "
+            f"brighter than grey for the object, --metric {FOR_IMAGES.name} takes all as pictures"
         )
-    return Outputs(remark="metric MSE: the outputs are pictures of many levels")
+    return Outputs(remark=f"metric {FOR_IMAGES.label}: the outputs are pictures of many levels")
 
 
 def _one_label(files: Files, union: Union, wanted: int, void: int | None, where: Path) -> Outputs:
@@ -193,7 +192,7 @@ def _one_label(files: Files, union: Union, wanted: int, void: int | None, where:
     elif void not in union:
         return Outputs(refusal=f"--void {_name(void)}: no output in {where} has that level")
     share = _share(files, lambda one: one.levels == wanted)
-    text = f"metric IoU: level {_name(wanted)} of {len(union)}, {share} of the outputs"
+    text = f"level {_name(wanted)} of {len(union)}, {share} of the outputs"
     return Outputs(MaskRule(text + _ignored(files, void), label=wanted, ignored=void))
 
 
@@ -205,15 +204,13 @@ def _brighter_of_two(files: Files, union: Union) -> MaskRule:
     low, high = sorted(union, key=lambda level: (looks[level], level))
     if all(one.transparent for one in files.values()):
         share = _share(files, lambda one: one.brightness > 127)
-        return MaskRule(f"metric IoU: what is not transparent, {share} of the outputs", above=127.5)
+        return MaskRule(f"what is not transparent, {share} of the outputs", above=127.5)
     middle = (looks[low] + looks[high]) / 2
     share = _share(files, lambda one: one.brightness > middle)
     what = "the brighter of 2 levels" if looks[low] != looks[high] else f"level {_name(high)} of 2"
     if looks[low] == looks[high]:
-        return MaskRule(
-            f"metric IoU: {what}, {_share(files, lambda one: one.levels == high)} of the outputs", label=high
-        )
-    return MaskRule(f"metric IoU: {what}, {share} of the outputs", above=middle)
+        return MaskRule(f"{what}, {_share(files, lambda one: one.levels == high)} of the outputs", label=high)
+    return MaskRule(f"{what}, {share} of the outputs", above=middle)
 
 
 def _with_void(files: Files, ids: Sequence[float], where: Path) -> Outputs:
@@ -228,7 +225,7 @@ def _with_void(files: Files, ids: Sequence[float], where: Path) -> Outputs:
             f"--object {thing:g} ignores {VOID}, and --object {VOID} takes it"
         )
     share = _share(files, lambda one: one.levels == thing)
-    text = f"metric IoU: level {thing:g} of {background:g} and {thing:g}, {share} of the outputs"
+    text = f"level {thing:g} of {background:g} and {thing:g}, {share} of the outputs"
     return Outputs(MaskRule(text + _ignored(files, VOID), label=thing, ignored=VOID))
 
 
@@ -250,7 +247,7 @@ def _nearly_two(files: Files) -> MaskRule | None:
 
 def _brighter(files: Files, above: float, what: str) -> MaskRule:
     share = _share(files, lambda one: one.brightness > above)
-    return MaskRule(f"metric IoU: {what}, {share} of the outputs", above=above)
+    return MaskRule(f"{what}, {share} of the outputs", above=above)
 
 
 def _is_nearly_two(one: Census) -> bool:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from taskvec.experiments import (
-    arithmetic,
     clustering,
     comparison,
+    composition,
     curves,
     granularity,
     greedy_ablations,
@@ -14,8 +14,8 @@ from taskvec.experiments import (
     qualitative,
     xrays,
 )
-from taskvec.experiments.results import Picture, Table
 from taskvec.experiments.study import Study
+from taskvec.results import Picture, Table
 
 Experiment = Callable[[Study], Sequence[Table | Picture]]
 
@@ -29,7 +29,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "table-4": granularity.table_4,
     "table-5": location.table_5,
     "figure-6": xrays.figure_6,
-    "figure-7": arithmetic.figure_7,
+    "figure-7": composition.figure_7,
     "table-9": one_shot_vectors.table_9,
     "figure-8": qualitative.figures_8_to_13,
     "figure-14": greedy_ablations.figure_14,

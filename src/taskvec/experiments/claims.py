@@ -15,9 +15,8 @@ from statistics import fmean
 from scipy import stats
 
 from taskvec.experiments import gains
-from taskvec.experiments.evidence import COMPOSED, METHODS, XRAYS, Evidence
+from taskvec.experiments.evidence import COMPOSED, METHOD_TITLES, XRAYS, Evidence
 from taskvec.experiments.gains import (
-    TASKS,
     Answer,
     Finding,
     NotMeasuredError,
@@ -32,9 +31,9 @@ from taskvec.experiments.gains import (
     notes,
     scores_of,
 )
-from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, means
-from taskvec.experiments.results import Verdict, contrast
-from taskvec.intervals import CONFIDENCE, Interval, margin
+from taskvec.experiments.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_9, TASKS, means
+from taskvec.intervals import CONFIDENCE, Interval
+from taskvec.results import Verdict, contrast
 from taskvec.search.greedy import PAPER_LAYERS
 
 PAPER = {method: means(printed) for method, printed in {**TABLE_9, **TABLE_4, **TABLE_3}.items()}
@@ -155,11 +154,11 @@ def heads_are_too_coarse(evidence: Evidence) -> Finding:
     for name in ("vectors", "vectors_multi"):
         for task in TASKS:
             quadrants, heads, tokens = (scores_of(evidence, f"{name}{kind}", task) for kind in ("", "_head", "_token"))
-            sign = 0.5 if quadrants.better == "higher" else -0.5
+            sign = 0.5 if quadrants.metric.better == "higher" else -0.5
             half = ((sign, quadrants), (-sign, heads))  # of the gain over heads
             below = [contrast(*half, (way, tokens), (-way, quadrants)) for way in (1.0, -1.0)]
             alikeness.append(_all_positive(below))
-            alike[alikeness[-1]].append(f"{METHODS[name]} at {label(task)}")
+            alike[alikeness[-1]].append(f"{METHOD_TITLES[name]} at {label(task)}")
     coarse = compared(evidence, over_heads)
     both = [*over_heads, *over_quadrants]
     ours = [*means_of(evidence, {name for each in both for name in (each.method, each.other)}), "", *gains_of(both)]
@@ -188,7 +187,7 @@ def _all_positive(intervals: Sequence[Interval]) -> Answer:
 @claim(
     "C7",
     "Sites in the encoder alone do far worse than sites in the decoder alone, which do no better than both.",
-    paper=f"{METHODS['vectors']}: 0.325\n{printed('vectors_encoder', 'vectors_decoder')}",  # 0.325 is Table 5's own
+    paper=f"{METHOD_TITLES['vectors']}: 0.325\n{printed('vectors_encoder', 'vectors_decoder')}",  # 0.325: Table 5's own
     rule="Holds where, at segmentation, decoder only is better than encoder only, and both together are not worse than "
     "decoder only, within the margin.",
 )
@@ -357,10 +356,11 @@ def start_of_greedy_search(evidence: Evidence) -> Finding:
         raise NotMeasuredError(f"The grid of starts has no k = {papers[0]} with p = {PAPER_SHARE}")
     best = max(starts, key=lambda start: (starts[start].mean, start == papers))
     over = {start: starts[papers].gain_over(starts[start]) for start in starts if start != papers}
-    allowed = margin("iou", 0.0)
+    metric = starts[papers].metric
+    allowed = metric.allowed(0.0)
     not_worse: list[Answer] = [_all_positive([_raised(gain, allowed)]) for gain in over.values()]
     ours = [
-        f"{name}: k = {k} of {evidence.layers} layers, p = {p:g}, IoU {starts[k, p].mean:.3f}"
+        f"{name}: k = {k} of {evidence.layers} layers, p = {p:g}, {metric.label} {starts[k, p].mean:.3f}"
         for name, (k, p) in (("best", best), ("the paper's", papers))
     ]
     if best != papers:

@@ -13,9 +13,9 @@ from taskvec.analysis.clustering import (
 )
 from taskvec.experiments.paper import TABLE_2
 from taskvec.experiments.protocol import Group
-from taskvec.experiments.results import Column, Picture, Row, Table
 from taskvec.experiments.study import Study
 from taskvec.report.analysis_figures import analysis_figure, quadrant_side
+from taskvec.results import Column, Picture, Row, Table
 
 
 def _outputs(study: Study, group: Group) -> HeadOutputs:

@@ -1,8 +1,8 @@
 """The evidence of a study: every number that the claims are judged by."""
 
-from taskvec.experiments.arithmetic import composed_scores
 from taskvec.experiments.clustering import correlations
 from taskvec.experiments.comparison import ROWS_3
+from taskvec.experiments.composition import composed_scores
 from taskvec.experiments.evidence import COMPOSED, Evidence
 from taskvec.experiments.granularity import ROWS as GRANULARITY
 from taskvec.experiments.greedy_ablations import start_scores

@@ -2,8 +2,8 @@
 
 from taskvec.experiments.layout import group_table, method_table
 from taskvec.experiments.paper import TABLE_3, TABLE_6
-from taskvec.experiments.results import Table
 from taskvec.experiments.study import Study
+from taskvec.results import Table
 
 ROWS_1 = ("one_shot", "random", "top", "cma", "cma_multi", "vectors_multi", "vectors")
 BOUNDS = ("query_only", "copy_input", "ceiling")  # not in the paper: what the numbers lie between

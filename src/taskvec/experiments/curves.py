@@ -6,14 +6,13 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from taskvec.experiments.layout import METRICS, TITLES, tasks_in_order
+from taskvec.experiments.layout import tasks_in_order
 from taskvec.experiments.methods import PATCHINGS, find_settings
 from taskvec.experiments.protocol import Group
-from taskvec.experiments.results import Picture
 from taskvec.experiments.study import Study
 from taskvec.heads import Patch
 from taskvec.report.panels import curves_figure
-from taskvec.tasks import TASKS
+from taskvec.results import Picture
 
 Score = Callable[[Study, str, Group, int], float]
 
@@ -61,9 +60,10 @@ def _figure(study: Study, counts: tuple[int, ...], score: Score, horizontal: str
     panels, vertical, references = {}, {}, {}
     for task in tasks_in_order(study):
         values = [[score(study, task, group, count) for count in counts] for group in study.protocol.groups]
-        panels[TITLES[task]] = (counts, np.array(values))
-        vertical[TITLES[task]] = METRICS[TASKS[task].metric]
-        references[TITLES[task]] = {
+        chosen = study.task(task)
+        panels[chosen.title] = (counts, np.array(values))
+        vertical[chosen.title] = chosen.metric.label
+        references[chosen.title] = {
             "one-shot prompt": study.scores("one_shot", task).value().mean,
             "query only": study.scores("query_only", task).value().mean,
         }

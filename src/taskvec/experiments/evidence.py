@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from taskvec.experiments.results import Scores
+from taskvec.results import Scores
 
 # Methods, as tables and claims call them. `_multi` methods have one set of sites for all tasks.
-METHODS = {
+METHOD_TITLES = {
     "one_shot": "one-shot prompt",
     "query_only": "query only",
     "random": "random quadrants",
@@ -41,7 +41,7 @@ XRAYS = {"low_light": "x-rays, low light", "inpainting": "x-rays, in-painting"}
 
 @dataclass(frozen=True)
 class Evidence:
-    """``scores`` by method and task (of METHODS; tasks of `taskvec.tasks.TASKS` and COMPOSED).
+    """``scores`` by method and task (of METHOD_TITLES; tasks of `taskvec.tasks.TASKS` and COMPOSED).
 
     ``xrays`` likewise, on x-rays, empty where there are none. ``clustering`` are the rank correlations of heads'
     taskness with silhouette and Davies-Bouldin scores, over ``heads`` heads. ``gigaflops`` is what ``taskvec info``

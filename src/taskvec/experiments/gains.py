@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from taskvec.experiments.evidence import COMPOSED, METHODS, Evidence
-from taskvec.experiments.results import Judgement, Scores
-from taskvec.intervals import Interval, margin, verdict
+from taskvec.experiments.evidence import METHOD_TITLES, Evidence
+from taskvec.experiments.paper import TASKS
+from taskvec.intervals import Interval, verdict
+from taskvec.results import Judgement, Scores
+from taskvec.tasks import title_of
 
-TASKS = ("segmentation", "low_light", "colorization", "inpainting")  # in the order of the paper's tables
 NEARLY_ALL = 0.9  # of the way from the query alone to the tokenizer's ceiling
 
 Answer = Literal["shown", "open", "refuted"]
@@ -68,7 +69,7 @@ def judgement_of(answers: Iterable[Answer]) -> Judgement:
 def scores_of(evidence: Evidence, method: str, task: str) -> Scores:
     """Raises NotMeasuredError where there are none."""
     if (method, task) not in evidence.scores:
-        raise NotMeasuredError(f"There are no scores of {METHODS[method]} at {label(task)}")
+        raise NotMeasuredError(f"There are no scores of {METHOD_TITLES[method]} at {label(task)}")
     return evidence.scores[method, task]
 
 
@@ -78,7 +79,7 @@ def compare(
     gains, margins = {}, {}
     for task in tasks:
         ours, theirs = scores_of(evidence, method, task), scores_of(evidence, other, task)
-        gains[task], margins[task] = ours.gain_over(theirs), margin(theirs.metric, theirs.mean)
+        gains[task], margins[task] = ours.gain_over(theirs), theirs.metric.allowed(theirs.mean)
     return Comparison(method, other, gains, margins, needs_better)
 
 
@@ -117,8 +118,8 @@ def standing(comparison: Comparison, tasks: Sequence[str]) -> str:
     places: dict[str, list[str]] = {}
     for task in tasks:
         places.setdefault(_place(comparison.gains[task], comparison.margins[task]), []).append(task)
-    told = [f"{place} {METHODS[comparison.other]} at {names(at)}" for place, at in places.items()]
-    name = METHODS[comparison.method]
+    told = [f"{place} {METHOD_TITLES[comparison.other]} at {names(at)}" for place, at in places.items()]
+    name = METHOD_TITLES[comparison.method]
     return f"{name[0].upper()}{name[1:]}: {'; '.join(told)}."
 
 
@@ -143,12 +144,12 @@ def _reasons(evidence: Evidence, failing: Sequence[Comparison]) -> list[str]:
     blind = _as_good(evidence, [("query_only", "one_shot", task) for _, task in at])
     idle = _as_good(evidence, [("query_only", each.method, task) for each, task in at if each.method != "one_shot"])
     told = [
-        f"There is no room at {label(task)}: {METHODS[other]} is as good as the tokenizer's ceiling."
+        f"There is no room at {label(task)}: {METHOD_TITLES[other]} is as good as the tokenizer's ceiling."
         for other, _, task in full
     ]
     told += [
-        f"There is little room at {label(task)}: in the mean, {METHODS[other]} goes {way:.0%} of the way from the "
-        "query alone to the tokenizer's ceiling."
+        f"There is little room at {label(task)}: in the mean, {METHOD_TITLES[other]} goes {way:.0%} of the way from "
+        "the query alone to the tokenizer's ceiling."
         for other, task in dict.fromkeys((each.other, task) for each, task in at)
         if (way := _way(evidence, other, task)) is not None and NEARLY_ALL <= way < 1
     ]
@@ -156,7 +157,7 @@ def _reasons(evidence: Evidence, failing: Sequence[Comparison]) -> list[str]:
         f"The model takes nothing from the example at {label(task)}: without it, it is as good." for *_, task in blind
     ]
     told += [
-        f"No sites that do the task were found at {label(task)} by {METHODS[method]}: the query alone is as good."
+        f"No sites that do the task were found at {label(task)} by {METHOD_TITLES[method]}: the query alone is as good."
         for _, method, task in idle
     ]
     return told or ["Nothing that was measured of the data or the model explains it away."]
@@ -191,7 +192,7 @@ def gains_of(comparisons: Sequence[Comparison]) -> list[str]:
     """Every gain with its interval, a line each, below a line that says of what over what."""
     lines = []
     for each in comparisons:
-        lines.append(f"gain of {METHODS[each.method]} over {METHODS[each.other]}:")
+        lines.append(f"gain of {METHOD_TITLES[each.method]} over {METHOD_TITLES[each.other]}:")
         for task, gain in each.gains.items():
             lines.append(
                 f"{label(task)} {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], margin {each.margins[task]:.4f}"
@@ -205,17 +206,17 @@ def printed(*methods: str, of: Mapping[str, Sequence[float]]) -> str:
 
 
 def line(method: str, means: Sequence[float]) -> str:
-    return f"{METHODS[method]}: {', '.join(f'{mean:.3f}' for mean in means)}"
+    return f"{METHOD_TITLES[method]}: {', '.join(f'{mean:.3f}' for mean in means)}"
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Each once, in the order of METHODS, so that the paper's lines and ours stand side by side."""
+    """Each once, in the order of METHOD_TITLES, so that the paper's lines and ours stand side by side."""
     wanted = set(methods)
-    return [method for method in METHODS if method in wanted]
+    return [method for method in METHOD_TITLES if method in wanted]
 
 
 def label(task: str) -> str:
-    return {"inpainting": "in-painting", COMPOSED: "in-painting + segmentation"}.get(task, task.replace("_", " "))
+    return title_of(task).lower()
 
 
 def names(tasks: Sequence[str]) -> str:

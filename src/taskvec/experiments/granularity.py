@@ -2,8 +2,8 @@
 
 from taskvec.experiments.layout import group_table, method_table
 from taskvec.experiments.paper import TABLE_4, TABLE_7
-from taskvec.experiments.results import Table
 from taskvec.experiments.study import Study
+from taskvec.results import Table
 
 ROWS = (*list(TABLE_4)[:3], "vectors_layer", *list(TABLE_4)[3:])
 

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 
 from taskvec.experiments.layout import group_table
 from taskvec.experiments.methods import PATCHINGS, find_settings, layers_of
-from taskvec.experiments.results import Group, Picture, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.finding import pose_search
+from taskvec.metrics import IOU
 from taskvec.report.panels import grid_figure
+from taskvec.results import GroupScores, Picture, Scores, Table
 
 TABLE_10 = ("greedy_encoder", "greedy_decoder", "greedy")
 TABLE_11 = ("greedy_layer", "greedy_head", "greedy")
@@ -56,7 +57,7 @@ def start_scores(study: Study) -> dict[tuple[int, float], Scores]:
 
             key = {"cell": "scores of starts", "settings": settings}
             kept = study.cell(f"starts in {layers} layers at {share}", key, group, compute)
-            grid[layers, share] = Scores("iou", {group.name: Group(np.array(kept["scores"]), kept["query_groups"])})
+            grid[layers, share] = Scores(IOU, {group.name: GroupScores(np.array(kept["scores"]), kept["query_groups"])})
     return grid
 
 

@@ -4,32 +4,28 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from taskvec.data.pascal import FOLDS
-from taskvec.experiments.evidence import METHODS
-from taskvec.experiments.results import BETTER, Column, Row, Table, Value
+from taskvec.experiments.evidence import METHOD_TITLES
+from taskvec.experiments.paper import TASKS
 from taskvec.experiments.study import Study
-from taskvec.tasks import TASKS
+from taskvec.results import Column, Row, Table, Value
+from taskvec.tasks import Task
 
-TITLES = {
-    "segmentation": "Segmentation",
-    "low_light": "Low light",
-    "colorization": "Colorization",
-    "inpainting": "In-painting",
-}
-METRICS = {"iou": "IoU", "mse": "MSE"}
 REFERENCES = ("copy_input", "ceiling")  # no ways to do a task
-Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of TITLES
+Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of its tables
 
 
 def task_columns(study: Study) -> tuple[Column, ...]:
     """A column for every task that the data serve, in the paper's order."""
-    return tuple(
-        Column(f"{TITLES[name]}, {METRICS[TASKS[name].metric]}", BETTER[TASKS[name].metric])
-        for name in tasks_in_order(study)
-    )
+    return tuple(task_column(study.task(name)) for name in tasks_in_order(study))
+
+
+def task_column(task: Task, of: str = "") -> Column:
+    """The column of a task, ``of`` a group where there are several."""
+    return Column(", ".join(filter(None, [task.title, task.metric.label, of])), task.metric.better)
 
 
 def tasks_in_order(study: Study) -> list[str]:
-    return [name for name in TITLES if name in study.task_names]
+    return [name for name in TASKS if name in study.task_names]
 
 
 def method_table(
@@ -39,9 +35,9 @@ def method_table(
     rows = []
     for method in methods:
         cells = tuple(study.scores(method, task).value() for task in tasks_in_order(study))
-        printed = dict(zip(TITLES, (paper or {}).get(method, ()), strict=False))
+        printed = dict(zip(TASKS, (paper or {}).get(method, ()), strict=False))
         paper_cells = tuple(printed.get(task) for task in tasks_in_order(study)) if printed else ()
-        rows.append(Row(METHODS[method], cells, paper_cells, reference=method in REFERENCES))
+        rows.append(Row(METHOD_TITLES[method], cells, paper_cells, reference=method in REFERENCES))
     return Table(name, title, f"{note} {spread_note(study)}", task_columns(study), tuple(rows))
 
 
@@ -57,18 +53,14 @@ def group_table(
     """Methods by tasks and groups, as the paper's supplement prints every split: beside its numbers on its splits."""
     chosen = [task for task in tasks_in_order(study) if tasks is None or task in tasks]
     groups = [group.name for group in study.protocol.groups]
-    columns = tuple(
-        Column(f"{TITLES[task]}, {METRICS[TASKS[task].metric]}, {group}", BETTER[TASKS[task].metric])
-        for task in chosen
-        for group in groups
-    )
+    columns = tuple(task_column(study.task(task), group) for task in chosen for group in groups)
     known = paper if paper and groups == [f"split {fold}" for fold in range(FOLDS)] else {}
     rows = []
     for method in methods:
         every = [study.scores(method, task) for task in chosen]
         cells: list[Value] = [scores.only(group).value() for scores in every for group in groups]
         printed = [text for text, _ in zip_longest(known.get(method, ()), cells)] if method in known else []
-        rows.append(Row(METHODS[method], tuple(cells), tuple(printed), reference=method in REFERENCES))
+        rows.append(Row(METHOD_TITLES[method], tuple(cells), tuple(printed), reference=method in REFERENCES))
     return Table(name, title, note, columns, tuple(rows))
 
 

@@ -2,8 +2,8 @@
 
 from taskvec.experiments.layout import group_table
 from taskvec.experiments.paper import TABLE_5
-from taskvec.experiments.results import Table
 from taskvec.experiments.study import Study
+from taskvec.results import Table
 
 
 def table_5(study: Study) -> list[Table]:

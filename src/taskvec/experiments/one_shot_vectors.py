@@ -2,8 +2,8 @@
 
 from taskvec.experiments.layout import method_table
 from taskvec.experiments.paper import TABLE_9
-from taskvec.experiments.results import Table
 from taskvec.experiments.study import Study
+from taskvec.results import Table
 
 
 def table_9(study: Study) -> list[Table]:

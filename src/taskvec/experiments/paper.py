@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-Printed = Mapping[str, tuple[str, ...]]  # by method: segmentation, low light, colorization, in-painting
+TASKS: tuple[str, ...] = ("segmentation", "low_light", "colorization", "inpainting")  # in the order of its tables
+Printed = Mapping[str, tuple[str, ...]]  # by method: of TASKS
 
 
 def _by_split(text: str) -> Printed:

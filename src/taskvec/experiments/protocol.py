@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from taskvec.data import DataSet, judging_split, load_data
 from taskvec.data.examples import tasks_of
 from taskvec.data.pascal import FOLDS
+from taskvec.experiments.paper import TASKS
 from taskvec.finding import FindSettings
 from taskvec.presets import preset_named
 from taskvec.search import GreedySettings
-from taskvec.tasks import Task
+from taskvec.tasks import IDENTITY, Task
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Protocol:
 
     ``grid_layers`` and ``grid_shares`` are those of Figure 14; layers are shares of all layers, as the paper's 14 to 20
     are of 32. ``prompt_counts`` and ``item_counts`` are the numbers of prompts and of search items of the two curves.
-    ``shown`` is how many queries a figure shows.
+    ``shown`` is how many queries a figure shows; ``tasks`` are those of the paper that the data serve.
     """
 
     settings: FindSettings
@@ -46,7 +47,8 @@ class Protocol:
     tasks: tuple[Task, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(tasks_of(self.groups[0].test)))
+        tasks = [task for task in tasks_of(self.groups[0].test) if task.name in (*TASKS, IDENTITY.name)]
+        object.__setattr__(self, "tasks", tuple(tasks))
 
 
 def scenes_groups(seeds: Sequence[int]) -> tuple[Group, ...]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taskvec.experiments.evidence import METHODS
-from taskvec.experiments.layout import TITLES, tasks_in_order
-from taskvec.experiments.results import Picture
+from taskvec.experiments.evidence import METHOD_TITLES
+from taskvec.experiments.layout import tasks_in_order
 from taskvec.experiments.study import Study
 from taskvec.report.panels import answers_figure
+from taskvec.results import Picture
 
 # The paper's figures differ in which methods they show and of which tasks.
 COMPARISONS = {
@@ -33,7 +33,7 @@ def figures_3_to_5(study: Study) -> list[Picture]:
         tasks = tasks_in_order(study)
         rows = [_columns(study, task, methods, 2) for task in tasks]
         columns = {column: np.concatenate([row[column] for row in rows]) for column in rows[0]}
-        titles = [TITLES[task] for task in tasks for _ in range(2)]
+        titles = [study.task(task).title for task in tasks for _ in range(2)]
         pictures.append(Picture(name, title, NOTE, answers_figure(columns, titles)))
     return pictures
 
@@ -60,12 +60,12 @@ def _of_task(study: Study, name: str, task: str, methods: Sequence[str]) -> list
     if task not in study.task_names:
         return []
     figure = answers_figure(_columns(study, task, methods, study.protocol.shown))
-    return [Picture(name, f"Methods at {TITLES[task].lower()}", NOTE, figure)]
+    return [Picture(name, f"Methods at {study.task(task).title.lower()}", NOTE, figure)]
 
 
 def _columns(study: Study, task: str, methods: Sequence[str], count: int) -> dict[str, np.ndarray]:
     prompts = study.prompts(study.task(task), study.protocol.groups[0])[:count]
     example = {"example input": prompts.support_input, "example output": prompts.support_output}
-    answers = {METHODS[method]: study.answers(method, task, count) for method in methods}
+    answers = {METHOD_TITLES[method]: study.answers(method, task, count) for method in methods}
     shown = example if "one_shot" in methods else {}
     return {**shown, "query": prompts.query_input, **answers, "truth": prompts.query_output}

@@ -7,11 +7,11 @@ from typing import Any
 from taskvec.experiments import EXPERIMENTS, SECTIONS
 from taskvec.experiments.claims import verdicts
 from taskvec.experiments.collecting import collect_evidence
-from taskvec.experiments.results import Picture, Table
 from taskvec.experiments.study import Study
 from taskvec.files import write_json
 from taskvec.report.exports import write_picture, write_table
 from taskvec.report.study import write_study
+from taskvec.results import Picture, Table
 
 Results = dict[str, Sequence[Table | Picture]]
 

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from taskvec import evaluate
+from taskvec import evaluate, results
 from taskvec.analysis import site_taskness, taskness
-from taskvec.experiments import results
 from taskvec.experiments.cells import Store
 from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
 from taskvec.experiments.protocol import Group, Protocol
@@ -142,14 +141,16 @@ class Study:
         """Anything else of a group, as a cell; the value must be JSON."""
         return self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute)
 
-    def score_patch(self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]) -> results.Group:
+    def score_patch(
+        self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]
+    ) -> results.GroupScores:
         """The scores of query-only runs under a patch that ``key`` tells apart from others."""
         run = evaluate.run(self.judged, "query_only", patch)
         return self._score(lambda: run, task, group, what, key)
 
     # How they come about
 
-    def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.Group:
+    def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.GroupScores:
         """The same in one group; ``judged`` holds other data to judge by, for sites and means of this group.
 
         Of random sites, a prompt's score is its mean over several draws.
@@ -168,7 +169,7 @@ class Study:
 
     def _score(
         self, run: Callable[[], evaluate.Method], task: Task, group: Group, what: str, key: dict[str, Any]
-    ) -> results.Group:
+    ) -> results.GroupScores:
         prompts = self.prompts(task, group)
 
         def compute() -> list[float]:
@@ -178,10 +179,10 @@ class Study:
         judged = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
         cell = {"cell": "scores", **key, **judged, **self._origin(group)}
         values = self.store.get(f"{what} at {task.name}, {group.name}", cell, compute)
-        return results.Group(np.array(values), prompts.query_groups)
+        return results.GroupScores(np.array(values), prompts.query_groups)
 
     def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluate.Method:
-        """How a method answers: of METHODS, those with a search have it done first."""
+        """How a method answers: of METHOD_TITLES, those with a search have it done first."""
         if method not in PATCHINGS:
             if method in ("one_shot", "query_only"):
                 return evaluate.run(self.judged, method)  # pyright: ignore[reportArgumentType]

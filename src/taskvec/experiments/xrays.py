@@ -5,13 +5,12 @@ from functools import partial
 import numpy as np
 
 from taskvec import evaluate
-from taskvec.experiments.evidence import METHODS
-from taskvec.experiments.layout import METRICS, TITLES
+from taskvec.experiments.evidence import METHOD_TITLES
+from taskvec.experiments.layout import task_column
 from taskvec.experiments.protocol import Group
-from taskvec.experiments.results import Column, Picture, Row, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.report.panels import answers_figure
-from taskvec.tasks import TASKS
+from taskvec.results import Picture, Row, Scores, Table
 
 SHOWN = ("inpainting", "low_light")  # as in the paper
 ROWS = ("one_shot", "query_only", "vectors", "copy_input", "ceiling")
@@ -31,7 +30,7 @@ def xray_scores(study: Study) -> dict[tuple[str, str], Scores]:
     for task in SHOWN:
         for method in ROWS:
             groups = {g.name: study.group_scores(method, study.task(task), g, judged) for g, judged in _groups(study)}
-            scores[method, task] = Scores(TASKS[task].metric, groups)
+            scores[method, task] = Scores(study.task(task).metric, groups)
     return scores
 
 
@@ -39,8 +38,8 @@ def figure_6(study: Study) -> list[Table | Picture]:
     scores = xray_scores(study)
     if not scores:
         return []
-    rows = tuple(Row(METHODS[m], tuple(scores[m, task].value() for task in SHOWN)) for m in ROWS)
-    columns = tuple(Column(f"{TITLES[task]}, {METRICS[TASKS[task].metric]}", "lower") for task in SHOWN)
+    rows = tuple(Row(METHOD_TITLES[m], tuple(scores[m, task].value() for task in SHOWN)) for m in ROWS)
+    columns = tuple(task_column(study.task(task)) for task in SHOWN)
     note = "Task vectors were found on the study's own data, never on an x-ray."
     table = Table("figure-6-scores", "Out of domain: x-rays", note, columns, rows)
     group, judged = _groups(study)[0]
@@ -49,10 +48,10 @@ def figure_6(study: Study) -> list[Table | Picture]:
         prompts = study.prompts(study.task(task), judged)[: study.protocol.shown]
         show = partial(evaluate.answers, study.model, prompts=prompts)
         answers: dict[str, np.ndarray] = {
-            METHODS[method]: show(study.method(method, study.task(task), group)).numpy()
+            METHOD_TITLES[method]: show(study.method(method, study.task(task), group)).numpy()
             for method in ("query_only", "vectors")
         }
         figure = answers_figure({"query": prompts.query_input, **answers, "truth": prompts.query_output})
-        title = f"X-rays: {TITLES[task].lower()}"
+        title = f"X-rays: {study.task(task).title.lower()}"
         pictures.append(Picture(f"figure-6-{task}", title, "The first queries of the first group.", figure))
     return pictures

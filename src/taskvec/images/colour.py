@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green, blue, 0..1
 _NEAR = 2  # levels by which a profile may differ from sRGB and be sRGB all the same
 _SRGB_GAMMA = 0.45455
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import heads
+from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
 from taskvec.models.canvas import CanvasGeometry, View
 from taskvec.models.interface import (
     VIEWS,
@@ -31,9 +32,6 @@ from taskvec.models.interface import (
 from taskvec.models.pretrained import Pretrained
 from taskvec.models.vqgan import Vqgan, VqganConfig, to_pixels, to_unit
 from taskvec.sites import StackLayout
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MOST_LAYERS = 1000  # which are made one by one
 CACHED_PIXELS = 224 * 224  # embedded or decoded together on a processor: activations of more fall out of its cache

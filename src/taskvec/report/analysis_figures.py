@@ -24,6 +24,7 @@ from taskvec.analysis.scores import HeadScores, TokenScores, head_taskness
 from taskvec.models.canvas import QUADRANTS
 from taskvec.report.style import BLUE, FAINT, INK, MUTED, VERMILLION, ticks, tidy
 from taskvec.sites import Place
+from taskvec.tasks import title_of
 
 TASKNESS = "taskness (between- over within-task variance)"
 SHADES = LinearSegmentedColormap.from_list("taskness", ["#e6eff6", BLUE, "#001a2e"])
@@ -80,7 +81,7 @@ def analysis_figure(scores: TokenScores, outputs: HeadOutputs, places: Sequence[
         tokens.set_title(title, fontsize=9.5, color=INK, loc="left", pad=14)
     looks = dict(zip(outputs.tasks, _looks(), strict=False))
     handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=6, label=task.replace("_", " "))
+        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=6, label=title_of(task))
         for task, (colour, marker) in looks.items()
     ]
     right.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)

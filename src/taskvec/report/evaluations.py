@@ -10,12 +10,10 @@ import numpy as np
 
 from taskvec.evaluate import Evaluation, Summary
 from taskvec.files import json_text, replacing, write_json
-from taskvec.intervals import FEWEST, Interval, Verdict, improvements, margin, nested_interval, verdict
+from taskvec.intervals import FEWEST, Interval, Verdict, improvements, nested_interval, verdict
+from taskvec.metrics import Metric
 from taskvec.report.figures import ranked_grid
-from taskvec.report.table import METRIC_LABELS
-from taskvec.tasks import Detail, Metric, Task
-
-DETAIL_LABELS: dict[Detail, str] = {"chroma": "chroma error", "changed": "MSE of what changes"}
+from taskvec.tasks import Task
 
 
 def as_line(summary: Summary, task: Task) -> str:
@@ -23,7 +21,7 @@ def as_line(summary: Summary, task: Task) -> str:
     spreads = [f"std {summary.std:.4f} over pairs"] if summary.std is not None else []
     if summary.std_of_splits is not None:
         spreads.append(f"{summary.std_of_splits:.4f} over splits")
-    mean = f"{METRIC_LABELS[task.metric]} {summary.mean:.4f}"
+    mean = f"{task.metric.label} {summary.mean:.4f}"
     of_groups = f", {summary.groups} independent groups" if summary.groups != summary.images else ""
     parts = [
         f"{mean} (too few to tell)" if summary.too_few else f"{mean} [{summary.low:.4f}, {summary.high:.4f}]",
@@ -34,7 +32,7 @@ def as_line(summary: Summary, task: Task) -> str:
     if summary.detail is not None and task.detail is not None:
         found = summary.detail
         between = "(too few to tell)" if found.too_few else f"[{found.low:.4f}, {found.high:.4f}]"
-        parts.insert(-2, f"{DETAIL_LABELS[task.detail]} {found.mean:.4f} {between}")
+        parts.insert(-2, f"{task.detail.label} {found.mean:.4f} {between}")
     if summary.both_empty:
         parts.append(f"{summary.both_empty} with nothing in answer and truth, which count as 1")
     return ", ".join(parts)
@@ -59,7 +57,7 @@ def gain_line(metric: Metric, evaluations: Sequence[Evaluation], others: Sequenc
         [improvements(metric, ours.scores, theirs.scores) for ours, theirs in pairs],
         [ours.prompts.query_groups for ours, _ in pairs],
     )
-    allowed = margin(metric, float(np.mean([theirs.scores.mean() for theirs in others])))
+    allowed = metric.allowed(float(np.mean([theirs.scores.mean() for theirs in others])))
     between = "" if found.too_few else f" [{found.low:+.4f}, {found.high:+.4f}]"
     told = f"gain {found.mean:+.4f}{between}, margin {allowed:.4f}: {VERDICTS[verdict(found, allowed)]}"
     return told, found

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from matplotlib import rc_context
 
-from taskvec.experiments.results import Better, Column, Picture, Row, Table, Value
 from taskvec.files import replacing
+from taskvec.report.style import ARROWS
+from taskvec.results import Column, Picture, Row, Table, Value
 
-ARROWS: dict[Better, str] = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 DOTS_PER_INCH = 200
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},

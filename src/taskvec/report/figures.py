@@ -17,18 +17,15 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from taskvec.evaluate import Evaluation
+from taskvec.metrics import Metric
 from taskvec.objectives import ObjectiveKind
 from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
 from taskvec.report.style import BLUE, FAINT, INK, MUTED, VERMILLION, ticks, tidy
-from taskvec.report.table import METHOD_LABELS, METRIC_LABELS, number
+from taskvec.report.table import METHOD_LABELS, number
 from taskvec.sites import Site
-from taskvec.tasks import Images, Metric
+from taskvec.tasks import Images
 
 METHOD_COLOURS = {"one_shot": BLUE, "task_vectors": VERMILLION}
-AXES: dict[Metric, str] = {
-    "iou": "IoU (0 to 1)   better \N{RIGHTWARDS ARROW}",
-    "mse": "\N{LEFTWARDS ARROW} better   MSE (normalised units)",
-}
 
 # What each stack sees of a canvas that holds a query alone.
 STACK_REGIONS = {"encoder": ("cls", "query_input"), "decoder": ("cls", "query_input", "query_output")}
@@ -57,14 +54,12 @@ def ranked_grid(evaluations: Sequence[Evaluation], *, with_example: bool) -> byt
     """
     metric = evaluations[0].prompts.task.metric
     scores = np.concatenate([each.scores for each in evaluations])
-    order = np.argsort(-scores if metric == "iou" else scores, kind="stable")
+    order = np.argsort(metric.loss(scores), kind="stable")
     middle = max(0, len(order) // 2 - 1)
     ranks = {"best": order[:2], "median": order[middle : middle + 2], "worst": order[-2:]}
     rows = np.concatenate(list(ranks.values()))
     names = [name for name, some in ranks.items() for _ in some]
-    labels = [
-        f"{name}\n{METRIC_LABELS[metric]} {number(float(scores[row]))}" for name, row in zip(names, rows, strict=True)
-    ]
+    labels = [f"{name}\n{metric.label} {number(float(scores[row]))}" for name, row in zip(names, rows, strict=True)]
     groups: Groups = {"query": {"query_input": "input"}, "answer": {"answer": "output"}, "truth": {"truth": "output"}}
     if with_example:
         groups = {"prompt": GROUPS["prompt"], **groups}
@@ -143,13 +138,13 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
     losses.plot(steps, [record["loss"] for record in outcome.history], color=BLUE, label="items searched on")
     losses.set_ylabel(_loss_label(outcome.metric, objective))
     validation = [_validation_loss(record) for record in checkpoints]
-    scores = [abs(loss) for loss in validation]  # the loss of a mask is minus its IoU
+    scores = [outcome.metric.loss(loss) for loss in validation]
     held_out.plot(checked, scores, linestyle=":", **marks, label="best set at checkpoint, held-out items")
     if checkpoints:
         best = validation.index(min(validation))
         ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK, "linestyle": "none"}
         held_out.plot([checked[best]], [scores[best]], **ring, clip_on=False, label="the set that is used")
-    held_out.set_ylabel(f"held-out {METRIC_LABELS[outcome.metric]}")
+    held_out.set_ylabel(f"held-out {outcome.metric.label}")
     held_out.margins(y=0.2)
     sites.plot(steps, [record["sites"] for record in outcome.history], color=BLUE)
     sites.plot(checked, [record["chosen_sites"] for record in checkpoints], linestyle="none", **marks)
@@ -172,7 +167,7 @@ def _validation_loss(record: dict[str, Any]) -> float:
 def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:
     if objective == "token":
         return "loss (nats a patch)"
-    return "loss (minus IoU)" if metric == "iou" else "loss (MSE)"
+    return f"loss ({'minus ' if metric.better == 'higher' else ''}{metric.label})"
 
 
 def site_map(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]) -> str:
@@ -295,14 +290,21 @@ def score_chart(outcome: TaskOutcome) -> str:
         axes.plot([score.mean], [row], color=colour, marker="o", markersize=6.5, clip_on=False, zorder=3)
     axes.set_yticks(range(len(METHODS)), [METHOD_LABELS[method] for method in METHODS])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1 if outcome.metric == "iou" else None)
+    axes.set_xlim(outcome.metric.low, outcome.metric.high if math.isfinite(outcome.metric.high) else None)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    axes.set_xlabel(AXES[outcome.metric])
+    axes.set_xlabel(_axis(outcome.metric))
     tidy(axes)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     for label, method in zip(axes.get_yticklabels(), METHODS, strict=True):
         label.set_color(METHOD_COLOURS.get(method, INK))
     return _svg(figure)
+
+
+def _axis(metric: Metric) -> str:
+    label = f"{metric.label} ({metric.unit})"
+    if metric.better == "higher":
+        return f"{label}   better \N{RIGHTWARDS ARROW}"
+    return f"\N{LEFTWARDS ARROW} better   {label}"
 
 
 def _png(figure: Figure) -> bytes:

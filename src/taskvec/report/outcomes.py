@@ -1,16 +1,17 @@
 """What a report is made of: everything measured about a task, with pictures of some of its queries."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from taskvec.intervals import Interval, interval
+from taskvec.intervals import Interval, bounded, interval
+from taskvec.metrics import Metric
 from taskvec.report.verdicts import Judgement, judge
 from taskvec.sites import Site
-from taskvec.tasks import Images, Metric
+from taskvec.tasks import Images
 
 # Columns of every table, in this order, with what the reader is told of them.
 METHODS = {
@@ -50,9 +51,7 @@ class TaskOutcome:
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """Mean and interval of every method, of an interval the part that a score can be in."""
-        highest = 1.0 if self.metric == "iou" else np.inf
-        found = {method: interval(self.scores[method], self.groups) for method in METHODS}
-        return {m: replace(each, low=max(0.0, each.low), high=min(highest, each.high)) for m, each in found.items()}
+        return {method: bounded(interval(self.scores[method], self.groups), self.metric) for method in METHODS}
 
     @cached_property
     def judgement(self) -> Judgement:

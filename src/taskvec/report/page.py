@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from taskvec.files import replacing
+from taskvec.intervals import MARGINS
 from taskvec.report import figures
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
 from taskvec.report.rendering import data_uri, duration, environment, facts
-from taskvec.report.table import BETTER, METHOD_LABELS, RELATION_LABELS, number, span, winners
-from taskvec.report.verdicts import METRIC_LABELS
-
-ILLUSTRATED = "segmentation"  # the task whose outputs are understood at a glance
+from taskvec.report.table import METHOD_LABELS, RELATION_LABELS, number, span, winners
+from taskvec.tasks import title_of
 
 
 def write_report(outcome: Outcome, path: Path, pairs: bytes | None = None, remarks: Sequence[str] = ()) -> None:
@@ -30,15 +29,16 @@ def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str]
     templates.filters.update(
         number=number, span=span, signed="{:+.3f}".format, duration=duration, thousands="{:,}".format
     )
-    illustrated = next((task for task in outcome.tasks if task.task == ILLUSTRATED), outcome.tasks[0])
+    # masks are understood at a glance
+    illustrated = next((task for task in outcome.tasks if task.metric.of_masks), outcome.tasks[0])
     return templates.get_template("report.html.j2").render(
         outcome=outcome,
         pairs=data_uri(pairs) if pairs else None,
         remarks=remarks,
         methods=METHODS,
         labels=METHOD_LABELS,
-        metric_labels=METRIC_LABELS,
-        better=BETTER,
+        margins=MARGINS,
+        metrics=dict.fromkeys(task.metric for task in outcome.tasks),
         relations=RELATION_LABELS,
         idea=data_uri(figures.idea(illustrated)),
         illustrated=illustrated,
@@ -60,7 +60,7 @@ def _section(outcome: Outcome, task: TaskOutcome) -> dict[str, Any]:
     curve = figures.search_curve(task, outcome.settings.get("objective", "pixel")) if task.history else None
     return {
         "outcome": task,
-        "title": task.task.replace("_", " "),
+        "title": title_of(task.task),
         "winners": winners(task),
         "score_chart": data_uri(figures.score_chart(task)),
         "examples": data_uri(figures.example_grid(task)),

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taskvec.experiments.results import Judgement, Picture, Table, Verdict
 from taskvec.files import replacing
 from taskvec.intervals import FEWEST, MARGINS
 from taskvec.report.exports import heading, is_numeric, to_png
 from taskvec.report.rendering import data_uri, environment, facts
+from taskvec.results import Judgement, Picture, Table, Verdict
 
 MARKS: dict[Judgement, str] = {
     "holds": "\N{CHECK MARK}",

@@ -1,9 +1,12 @@
-"""What all figures look like. Colours are Okabe and Ito's, which colour-blind readers can tell apart, on white."""
+"""What figures and tables look like. Colours are Okabe and Ito's, which colour-blind readers tell apart, on white."""
 
 from matplotlib.axes import Axes
 
+from taskvec.metrics import Better
+
 BLUE, VERMILLION = "#0072b2", "#d55e00"
 INK, MUTED, FAINT = "#222222", "#666666", "#d0d0d0"
+ARROWS: dict[Better, str] = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 
 
 def tidy(axes: Axes) -> None:

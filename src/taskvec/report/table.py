@@ -11,8 +11,8 @@ from rich.text import Text
 from taskvec.files import escaped
 from taskvec.intervals import Interval
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
-from taskvec.report.verdicts import METRIC_LABELS, RELATIONS, Relation, number
-from taskvec.tasks import Metric
+from taskvec.report.style import ARROWS
+from taskvec.report.verdicts import RELATIONS, Relation, number
 
 METHOD_LABELS = {
     "one_shot": "one-shot",
@@ -22,7 +22,6 @@ METHOD_LABELS = {
     "copy_input": "copy input",
     "ceiling": "ceiling",
 }
-BETTER: dict[Metric, str] = {"iou": "higher is better", "mse": "lower is better"}
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
 TABLE_WIDTH = 104  # columns
 
@@ -37,7 +36,7 @@ def span(interval: Interval) -> str:
 def winners(task: TaskOutcome) -> frozenset[str]:
     """The methods with the best mean of all but the ceiling, which is no method; several where they are equal."""
     means = {method: task.intervals[method].mean for method in METHODS if method != "ceiling"}
-    best = max(means.values()) if task.metric == "iou" else min(means.values())
+    best = task.metric.best(means.values())
     return frozenset(method for method, mean in means.items() if mean == best)
 
 
@@ -56,8 +55,7 @@ def results_table(outcome: Outcome) -> Table:
     table.add_column("sites", justify="right")
     for task in outcome.tasks:
         scores = [_cell(task, method) for method in METHODS]
-        arrow = "\N{UPWARDS ARROW}" if task.metric == "iou" else "\N{DOWNWARDS ARROW}"
-        name = Text.assemble(f"{escaped(task.task)}\n", (f"{METRIC_LABELS[task.metric]} {arrow}", "dim"))
+        name = Text.assemble(f"{escaped(task.task)}\n", (f"{task.metric.label} {ARROWS[task.metric.better]}", "dim"))
         table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}", "dim")))
     return table
 
@@ -117,7 +115,7 @@ def _task_json(task: TaskOutcome) -> dict[str, Any]:
     said = {"kind": judgement.kind, "headline": judgement.headline}
     said |= {"notes": list(judgement.notes), "advice": list(judgement.advice)}
     return {
-        "metric": task.metric,
+        "metric": task.metric.name,
         **scores,
         "judgement": said,
         "task_vectors_against": compared,

@@ -11,8 +11,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from taskvec.intervals import FEWEST, Interval, Verdict, gain, margin, verdict
-from taskvec.tasks import Metric
+from taskvec.intervals import FEWEST, Interval, Verdict, gain, verdict
+from taskvec.metrics import FOR_MASKS, Metric
 
 Scores = Mapping[str, Float[np.ndarray, " n"]]
 BASELINES = ("one_shot", "query_only", "random", "copy_input")  # what task vectors are compared with
@@ -31,11 +31,10 @@ NAMES = {
     "random": "patching as many random sites",
     "copy_input": "copying the input",
 }
-METRIC_LABELS: dict[Metric, str] = {"iou": "IoU", "mse": "MSE"}
 
 LOOK = "Look at the pictures in the report: does every output follow from its input, and in the same way?"
 COPYING = "Where outputs are nearly their inputs, a small error says little: look at what the pictures change."
-MASKS: dict[Metric, tuple[str, ...]] = {"iou": (), "mse": ("If the outputs are masks, score them so: --metric iou.",)}
+MASKS = f"If the outputs are masks, score them so: --metric {FOR_MASKS.name}."
 SEARCH_MORE = "Search longer (--steps 100, or --preset paper), or bring more pairs."
 OTHER_MODEL = "Try another model: --model tiny is for drawn scenes, --model small for photographs."
 MORE_PAIRS = f"Bring more pairs: a fifth of a directory is kept aside to judge by, so it takes {5 * FEWEST}."
@@ -98,9 +97,9 @@ def compare(
     groups: Sequence[Hashable] | None = None,
 ) -> Comparison:
     """The first scores against the second ones of the same queries."""
-    allowed = margin(metric, float(others.mean()))
+    allowed = metric.allowed(float(others.mean()))
     difference = gain(metric, scores, others, groups)
-    reverse = verdict(gain(metric, others, scores, groups), margin(metric, float(scores.mean())))
+    reverse = verdict(gain(metric, others, scores, groups), metric.allowed(float(scores.mean())))
     return Comparison(difference, allowed, verdict(difference, allowed), reverse)
 
 
@@ -123,7 +122,7 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
         metric,
         {other: comparison.relation for other, comparison in versus.items()},
         mean,
-        f"{METRIC_LABELS[metric]} {mean['task_vectors']}",
+        f"{metric.label} {mean['task_vectors']}",
         one_shot,
     )
     kind, headline, advice = case.nothing_learnt() or case.copying() or case.cannot_tell() or case.beside_an_example()
@@ -167,7 +166,7 @@ class _Case:
             if self.relation[other] in AT_MOST_AS_GOOD:
                 more = SEARCH_MORE if self.example == "better" else OTHER_MODEL
                 headline = f"Nothing was learnt: {self.does_as_well(other)}."
-                return "nothing learnt", headline, [LOOK, more, *MASKS[self.metric]]
+                return "nothing learnt", headline, [LOOK, more, *self._masks]
         return None
 
     def copying(self) -> Said | None:
@@ -177,7 +176,7 @@ class _Case:
         learnt = all(self.relation[other] == "better" for other in NO_VECTORS)
         beside = BESIDE.get(self.relation["one_shot"])
         though = f", though these do {beside} {self._prompting}" if learnt and beside else ""
-        return "copying", f"{_sentence(self.does_as_well('copy_input'))}{though}.", [COPYING, *MASKS[self.metric]]
+        return "copying", f"{_sentence(self.does_as_well('copy_input'))}{though}.", [COPYING, *self._masks]
 
     def cannot_tell(self) -> Said | None:
         """There is no evidence that task vectors are better than none, nor that they are not."""
@@ -205,6 +204,10 @@ class _Case:
         return f"{self._named(other)} does {AT_LEAST[self.relation[other]]} task vectors ({self.own})"
 
     @property
+    def _masks(self) -> tuple[str, ...]:
+        return () if self.metric.of_masks else (MASKS,)
+
+    @property
     def _prompting(self) -> str:
         return self._named("one_shot")
 
@@ -219,8 +222,8 @@ def _sentence(words: str) -> str:
 def _ahead(metric: Metric, scores: Scores) -> tuple[str, ...]:
     """What has the best mean of too few queries, where it is not task vectors."""
     means = {method: float(scores[method].mean()) for method in ("task_vectors", *BASELINES)}
-    best = (max if metric == "iou" else min)(means, key=lambda method: means[method])
-    own = means["task_vectors"]
-    if means[best] == own:
+    best, own = metric.best(means.values()), means["task_vectors"]
+    if best == own:
         return ()
-    return (f"Among these few, {NAMES[best]} is ahead: {number(means[best])}, task vectors {number(own)}.",)
+    ahead = next(method for method, mean in means.items() if mean == best)
+    return (f"Among these few, {NAMES[ahead]} is ahead: {number(best)}, task vectors {number(own)}.",)

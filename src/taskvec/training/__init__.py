@@ -1,1 +1,1 @@
-"""How the shipped models are made: recipes, figures to learn from, and the two stages."""
+"""How the shipped models are made: recipes, prompts to learn from, and the two stages."""

@@ -1,8 +1,9 @@
-"""Stage two: the masked autoencoder, on figures, by cross-entropy on the tokenizer's codes of the hidden patches.
+"""Stage two: the masked autoencoder, on prompts, by cross-entropy on the tokenizer's codes of the hidden patches.
 
 Mostly the query output is hidden as a whole, as prompting hides it; otherwise random patches are, as in MAE.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,10 @@ from taskvec.models.canvas import QUADRANTS, View
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.models.vqgan import to_unit
 from taskvec.prompts import draw_prompts
-from taskvec.tasks import TASKS
+from taskvec.tasks import Task
 from taskvec.training.checkpoints import clip_gradients
-from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
+from taskvec.training.prompt_pool import PromptPool
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,13 @@ class MaeRecipe:
             raise ValueError("random_masks and hidden_at_random are shares, expected between 0 and 1")
 
 
-def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: DataSet, run: Run) -> None:
-    """Train all of ``model`` but its tokenizer, in place; goes on where an earlier run in the directory stopped."""
+def train_mae(
+    model: MaeVqgan, recipe: MaeRecipe, pool: PromptPool, held_out: DataSet, validated: Sequence[Task], run: Run
+) -> None:
+    """Train all of ``model`` but its tokenizer, in place; goes on where an earlier run in the directory stopped.
+
+    ``validated`` are the tasks that it is scored by on what is held out.
+    """
     model.vqgan.requires_grad_(False)
     optimizers = _optimizers(model, recipe)
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
@@ -77,7 +83,7 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
         else:
             shuffled = random.permutation(len(tokens))[: round(recipe.hidden_at_random * len(tokens))]
             hidden = tokens[np.sort(shuffled)]
-        quadrants = processes.share(figures.quadrants(recipe.batch, random))
+        quadrants = processes.share(pool.quadrants(recipe.batch, random))
         view = View(_without(torch.arange(model.geometry.tokens), hidden), torch.arange(model.geometry.tokens))
         images = dict(zip(QUADRANTS, quadrants.swapaxes(0, 1), strict=True))
         canvases = torch.from_numpy(model.geometry.compose(images)).to(device)
@@ -95,7 +101,7 @@ def train_mae(model: MaeVqgan, recipe: MaeRecipe, figures: Figures, held_out: Da
 
     def validate() -> dict[str, float]:
         results = {}
-        for task in TASKS.values():
+        for task in validated:
             prompts = draw_prompts(held_out, task, 200, model.config.image_size, seed=run.seed)
             with torch.compiler.set_stance("force_eager"):  # compiling would take longer, for every new size of batch
                 scores = evaluate.scores(model, evaluate.run(model, "one_shot"), prompts)

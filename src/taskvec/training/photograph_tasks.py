@@ -1,4 +1,4 @@
-"""What is learnt from photographs: the paper's tasks, and many others on their inputs, so that the example is needed.
+"""What is learnt from photographs beside the paper's tasks: many others on their inputs, so that the example is needed.
 
 Random sides (noise) are functions of the source's holes, which are drawn anew for every image.
 """
@@ -8,11 +8,6 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 
 from taskvec.tasks import (
-    COLORIZATION,
-    IDENTITY,
-    INPAINTING,
-    LOW_LIGHT,
-    SEGMENTATION,
     Images,
     Side,
     Source,
@@ -24,7 +19,7 @@ from taskvec.tasks import (
     mask,
     object_of,
 )
-from taskvec.training.figures import (
+from taskvec.training.prompt_pool import (
     background_only,
     blurred,
     edges,
@@ -221,7 +216,6 @@ def depth(source: Source) -> Images:
     return _levels(shade)
 
 
-_PAPER = 13 * [SEGMENTATION] + 8 * [LOW_LIGHT] + 10 * [INPAINTING] + 10 * [COLORIZATION] + 4 * [IDENTITY]
 _IMAGE_TO = {
     "negative": negative,
     "mirror": mirrored,
@@ -278,5 +272,4 @@ _OTHERS = [
     Task("hole_to_inverse_mask", hole, inverse_mask),
     Task("hole_to_grey", hole, grey),
 ]
-# Those of the paper are 46 % of what is drawn; their inputs occur with other outputs, too.
-PHOTOGRAPH_TASKS: list[Task] = [*_PAPER, *(Task(name, image, side) for name, side in _IMAGE_TO.items()), *_OTHERS]
+PHOTOGRAPH_TASKS: list[Task] = [*(Task(name, image, side) for name, side in _IMAGE_TO.items()), *_OTHERS]

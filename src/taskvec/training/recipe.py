@@ -16,19 +16,21 @@ from taskvec.data.scenes import CLASSES, Scenes
 from taskvec.files import check_destination, check_destination_directory, read_json, read_text, write_json
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import CONFIG, WEIGHTS, parse
-from taskvec.tasks import IDENTITY
+from taskvec.names import choose_from
+from taskvec.tasks import IDENTITY, TASKS, Task
 from taskvec.training.checkpoints import DivergedError
-from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, stage_files
 from taskvec.training.mae import MaeRecipe, train_mae
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
 from taskvec.training.photographs import Crops, Together, WholePhotographs, read_photographs, split
 from taskvec.training.processes import Processes, joined
+from taskvec.training.prompt_pool import SCENE_TASKS, PromptPool
 from taskvec.training.sharpening import SharpeningRecipe, train_sharpening
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 STAGES = ("tokenizer", "sharpening", "mae")
 STORED = torch.float16  # of the model that comes out
+TRAINING_TASKS = {task.name: task for task in (*SCENE_TASKS, *PHOTOGRAPH_TASKS)}  # beside the built-in ones
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Recipe:
     """Architecture, the two stages and perhaps one between, and the seed of the first weights and of every draw.
 
     ``scenes`` and ``photographs`` are the numbers of training scenes and of crops of photographs held in memory; with
-    photographs, other tasks are trained, and what is held out are photographs.
+    photographs, what is held out are photographs. ``tasks`` names what is learnt, each as
+    often as it is to be drawn.
     """
 
     model: MaeVqganConfig
     tokenizer: TokenizerRecipe
     mae: MaeRecipe
+    tasks: tuple[str, ...]
     sharpening: SharpeningRecipe | None = None
     scenes: int = 49152
     photographs: int = 0
@@ -50,6 +54,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.model.vqgan.local or 2 * self.model.image_size != self.model.canvas_size:
             raise ValueError("recipes make models with a local tokenizer and images of half the canvas, without a gap")
+        if not self.tasks:
+            raise ValueError("tasks is empty, expected the names of what is learnt")
+        _ = self.trained  # all of them are known
         if self.scenes < 2 * len(CLASSES):
             raise ValueError(f"scenes is {self.scenes}, expected at least two of each of the {len(CLASSES)} classes")
         if self.photographs < 0:
@@ -67,6 +74,20 @@ class Recipe:
         for name, count in counts.items():
             if count >= 2**31:
                 raise ValueError(f"{name} is {count}, expected less than 2^31")
+
+    @property
+    def trained(self) -> list[Task]:
+        """What is drawn from, in the recipe's order; ValueError where a task is not known."""
+        known = {**TASKS, **TRAINING_TASKS}
+        for name in self.tasks:
+            if name not in known:
+                raise ValueError(f"tasks has {name!r}: {choose_from(name, known)}")
+        return [known[name] for name in self.tasks]
+
+    @property
+    def validated(self) -> list[Task]:
+        """Those that are scored while the model is trained: what is trained and built in."""
+        return [TASKS[name] for name in dict.fromkeys(self.tasks) if name not in TRAINING_TASKS]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -121,14 +142,15 @@ def _train(
         raise ValueError(f"the recipe describes a model that cannot be made: {error}") from error
     size = recipe.model.image_size
     if recipe.photographs:
-        figures = Figures(trained, len(trained), size, PHOTOGRAPH_TASKS, "natural")
-        tokenizer_held_out = Figures(held_out, len(held_out), size, [IDENTITY], "natural")
+        pool = PromptPool(trained, len(trained), size, recipe.trained, "natural")
+        tokenizer_held_out = PromptPool(held_out, len(held_out), size, [IDENTITY], "natural")
     else:
-        figures, tokenizer_held_out = Figures(trained, recipe.scenes, size), Figures(held_out, 2048, size)
-    train_tokenizer(model.vqgan, recipe.tokenizer, figures, tokenizer_held_out, run)
+        pool = PromptPool(trained, recipe.scenes, size, recipe.trained)
+        tokenizer_held_out = PromptPool(held_out, 2048, size, recipe.trained)
+    train_tokenizer(model.vqgan, recipe.tokenizer, pool, tokenizer_held_out, run)
     if recipe.sharpening is not None:
-        train_sharpening(model.vqgan, recipe.sharpening, figures, tokenizer_held_out, run)
-    train_mae(model, recipe.mae, figures, held_out, run)
+        train_sharpening(model.vqgan, recipe.sharpening, pool, tokenizer_held_out, run)
+    train_mae(model, recipe.mae, pool, held_out, recipe.validated, run)
     largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
     if largest > torch.finfo(STORED).max:
         raise DivergedError(f"weights have grown up to {largest:.3g}, which {STORED} does not hold: lower the rates")
@@ -174,6 +196,8 @@ def _claim(directory: Path, recipe: Recipe, data: dict[str, object]) -> None:
             earlier = dict(facts["recipe"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged: {error}; remove it to go on with the run") from error
+        if "tasks" not in earlier:
+            raise ValueError(f"{directory} holds a run that does not say what tasks it trains; name another directory")
         for field in record.keys() | earlier.keys():
             if record.get(field) != earlier.get(field):
                 raise ValueError(

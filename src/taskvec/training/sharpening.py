@@ -19,9 +19,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from taskvec.environment import bfloat16_is_fast
 from taskvec.models.vqgan import FeatureMap, Vqgan, to_unit
 from taskvec.training.checkpoints import clip_gradients
-from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
 from taskvec.training.processes import Processes
+from taskvec.training.prompt_pool import PromptPool
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Discriminator(nn.Sequential):
             x = F.leaky_relu(x, 0.2)
 
 
-def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, figures: Figures, held_out: Figures, run: Run) -> None:
+def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, pool: PromptPool, held_out: PromptPool, run: Run) -> None:
     """Train the decoder of ``vqgan`` in place; goes on where an earlier run in the directory stopped."""
     device = vqgan.quant_conv.weight.device
     mixed = partial(torch.autocast, device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
@@ -84,7 +84,7 @@ def train_sharpening(vqgan: Vqgan, recipe: SharpeningRecipe, figures: Figures, h
             group["lr"] = recipe.learning_rate * factor
         for group in judge_optimizer.param_groups:
             group["lr"] = recipe.discriminator_learning_rate * factor
-        drawn = figures.images(recipe.batch, np.random.default_rng([run.seed, 5, index]))
+        drawn = pool.images(recipe.batch, np.random.default_rng([run.seed, 5, index]))
         images = to_unit(torch.from_numpy(run.processes.share(drawn)))
         images = images.to(device).contiguous(memory_format=torch.channels_last)
         alone = index < recipe.discriminator_steps

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from taskvec.environment import bfloat16_is_fast
 from taskvec.models.vqgan import Vqgan, to_unit
 from taskvec.training.checkpoints import clip_gradients
-from taskvec.training.figures import Figures
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
+from taskvec.training.prompt_pool import PromptPool
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def _totals(latents: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return counts, latents.new_zeros(size, latents.shape[1]).index_add_(0, codes, latents)
 
 
-def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, held_out: Figures, run: Run) -> None:
-    """Train ``vqgan`` in place on the quadrants of figures; goes on where an earlier run in the directory stopped."""
+def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, pool: PromptPool, held_out: PromptPool, run: Run) -> None:
+    """Train ``vqgan`` in place on images of the pool; goes on where an earlier run in the directory stopped."""
     seed, processes = run.seed, run.processes
     device = vqgan.quant_conv.weight.device
     mixed = partial(torch.autocast, device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
@@ -103,13 +103,13 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
     def step(index: int) -> dict[str, float]:
         if index == recipe.autoencoder_steps:
             torch.manual_seed(seed)
-            codebook.start(_latents(vqgan, figures, count=12288, seed=seed))
+            codebook.start(_latents(vqgan, pool, count=12288, seed=seed))
             processes.agree(codebook.state())
         torch.manual_seed((seed * 1_000_003 + index) % 2**63)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * learning_rate_factor(index, recipe.steps)
         # canvases now and then, so that decoding a whole canvas, which is not how the model is used, stays possible
-        draw = figures.canvases if index % 4 == 3 else figures.images
+        draw = pool.canvases if index % 4 == 3 else pool.images
         images = to_unit(torch.from_numpy(processes.share(draw(recipe.batch, np.random.default_rng([seed, 1, index])))))
         images = images.to(device).contiguous(memory_format=torch.channels_last)
         with mixed():
@@ -149,7 +149,7 @@ def train_tokenizer(vqgan: Vqgan, recipe: TokenizerRecipe, figures: Figures, hel
     run_stage("tokenizer", run, recipe.steps, parts, step, partial(_validate, vqgan, held_out, seed))
 
 
-def _validate(vqgan: Vqgan, held_out: Figures, seed: int) -> dict[str, float]:
+def _validate(vqgan: Vqgan, held_out: PromptPool, seed: int) -> dict[str, float]:
     device = vqgan.quant_conv.weight.device
     images = to_unit(torch.from_numpy(held_out.images(1024, np.random.default_rng([seed, 2])))).to(device)
     with torch.inference_mode():
@@ -162,8 +162,8 @@ def _validate(vqgan: Vqgan, held_out: Figures, seed: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _latents(vqgan: Vqgan, figures: Figures, count: int, seed: int) -> Float[Tensor, "n channels"]:
-    images = torch.from_numpy(figures.images(count // 8, np.random.default_rng([seed, 3])))
+def _latents(vqgan: Vqgan, pool: PromptPool, count: int, seed: int) -> Float[Tensor, "n channels"]:
+    images = torch.from_numpy(pool.images(count // 8, np.random.default_rng([seed, 3])))
     device = vqgan.quant_conv.weight.device
     latents = torch.cat([vqgan.latents(to_unit(chunk.to(device))) for chunk in images.split(128)])
     flat = latents.permute(0, 2, 3, 1).flatten(0, 2)

@@ -5,20 +5,20 @@ import pytest
 from scipy import stats
 
 from taskvec.experiments.paper import TABLE_3, TABLE_6
-from taskvec.experiments.results import Column, Group, Row, Scores, Table, Value, contrast
 from taskvec.intervals import interval
-from taskvec.tasks import Metric
+from taskvec.metrics import IOU, MSE, Metric
+from taskvec.results import Column, GroupScores, Row, Scores, Table, Value, contrast
 
 
 def scores(metric: Metric, **groups: list[float]) -> Scores:
     """One image a pair, the same names in every set of scores."""
     return Scores(
-        metric, {name: Group(np.array(s), [f"{name}{i}" for i in range(len(s))]) for name, s in groups.items()}
+        metric, {name: GroupScores(np.array(s), [f"{name}{i}" for i in range(len(s))]) for name, s in groups.items()}
     )
 
 
 def test_a_value_is_over_all_pairs_and_its_spread_over_groups():
-    value = scores("iou", a=[0.1, 0.3], b=[0.5, 0.7, 0.9]).value()
+    value = scores(IOU, a=[0.1, 0.3], b=[0.5, 0.7, 0.9]).value()
     assert value.mean == pytest.approx(0.45)  # groups count alike
     assert value.spread == pytest.approx(np.std([0.2, 0.7]))
     assert value.count == 5
@@ -26,7 +26,7 @@ def test_a_value_is_over_all_pairs_and_its_spread_over_groups():
 
 
 def test_one_group_has_no_spread():
-    value = scores("iou", a=[0.1, 0.3]).value()
+    value = scores(IOU, a=[0.1, 0.3]).value()
     assert value.spread is None
     assert str(replace(value, low=0.1, high=0.3)) == "0.200 [0.100, 0.300]"
     assert str(replace(value, spread=0.0284)) == "0.200 ± 0.028"
@@ -49,7 +49,7 @@ def test_images_of_several_groups_hang_together():
     random = np.random.default_rng(0)
     names, same = [str(image) for image in range(30)], random.random(30)
     together, apart = (
-        Scores("iou", {name: Group(same, [each + name * own for each in names]) for name in "ab"}).value()
+        Scores(IOU, {name: GroupScores(same, [each + name * own for each in names]) for name in "ab"}).value()
         for own in (False, True)
     )
     whole = interval(same)
@@ -58,14 +58,14 @@ def test_images_of_several_groups_hang_together():
 
 
 def test_a_value_stays_within_the_metrics_range_and_spreads_over_new_searches():
-    value = scores("iou", a=[0.1, 0.3], b=[0.5, 0.7, 0.9]).value()
+    value = scores(IOU, a=[0.1, 0.3], b=[0.5, 0.7, 0.9]).value()
     assert (value.low, value.high) == (0, 1)
-    apart = scores("mse", a=[0.1] * 20, b=[0.2] * 20, c=[0.3] * 20).value()
+    apart = scores(MSE, a=[0.1] * 20, b=[0.2] * 20, c=[0.3] * 20).value()
     reach = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
     assert (apart.low, apart.high) == (max(0, 0.2 - reach), pytest.approx(0.2 + reach))
 
 
-@pytest.mark.parametrize(("metric", "sign"), [("iou", 1), ("mse", -1)])
+@pytest.mark.parametrize(("metric", "sign"), [(IOU, 1), (MSE, -1)])
 def test_a_gain_is_positive_where_scores_are_better(metric: Metric, sign: int):
     hard = np.random.default_rng(0).normal(0, 10, 50)
     ours, theirs = scores(metric, a=(hard + 1).tolist()), scores(metric, a=hard.tolist())
@@ -79,13 +79,13 @@ def test_a_gain_is_positive_where_scores_are_better(metric: Metric, sign: int):
 
 
 def test_only_the_same_prompts_can_be_compared():
-    one = scores("iou", a=[0.1, 0.2])
+    one = scores(IOU, a=[0.1, 0.2])
     with pytest.raises(ValueError, match="same metric and groups"):
-        one.gain_over(scores("mse", a=[0.1, 0.2]))
+        one.gain_over(scores(MSE, a=[0.1, 0.2]))
     with pytest.raises(ValueError, match="same metric and groups"):
-        one.gain_over(scores("iou", b=[0.1, 0.2]))
+        one.gain_over(scores(IOU, b=[0.1, 0.2]))
     with pytest.raises(ValueError, match="scores of a are of different prompts"):
-        one.gain_over(Scores("iou", {"a": Group(np.array([0.1, 0.2]), ["a1", "a0"])}))
+        one.gain_over(Scores(IOU, {"a": GroupScores(np.array([0.1, 0.2]), ["a1", "a0"])}))
 
 
 def value(mean: float) -> Value:

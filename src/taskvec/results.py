@@ -1,4 +1,4 @@
-"""What experiments give: scores that can be compared pair by pair, tables, pictures, and verdicts on claims."""
+"""What is measured and shown: scores that can be compared pair by pair, tables, pictures, and verdicts on claims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from taskvec.intervals import Interval, bounded, nested_interval
-from taskvec.tasks import Metric
-
-Better = Literal["higher", "lower"]
-BETTER: dict[Metric, Better] = {"iou": "higher", "mse": "lower"}
+from taskvec.metrics import Better, Metric
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupScores:
     """One split or seed: the score of every prompt, and what its query hangs together with (``query_groups``)."""
 
     scores: Float[np.ndarray, " n"]
@@ -49,11 +46,7 @@ class Scores:
     """What one method scored at one task, group by group. The same groups of two methods hold the same prompts."""
 
     metric: Metric
-    groups: dict[str, Group]
-
-    @property
-    def better(self) -> Better:
-        return BETTER[self.metric]
+    groups: dict[str, GroupScores]
 
     def only(self, group: str) -> "Scores":
         """Those of one group."""
@@ -82,7 +75,7 @@ class Scores:
         Pairs of a prompt are compared, so that what makes a prompt hard for both cancels; what one search and another
         differ in does not. Raises ValueError where the two do not have the same groups of the same prompts.
         """
-        sign = 1.0 if self.better == "higher" else -1.0
+        sign = 1.0 if self.metric.better == "higher" else -1.0
         return contrast((sign, self), (-sign, other))
 
 

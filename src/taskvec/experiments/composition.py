@@ -4,13 +4,13 @@ import numpy as np
 from torch import Tensor
 
 from taskvec import evaluate
-from taskvec.experiments.evidence import COMPOSED, METHODS
+from taskvec.experiments.evidence import COMPOSED, METHOD_TITLES
 from taskvec.experiments.layout import spread_note
 from taskvec.experiments.protocol import Group
-from taskvec.experiments.results import Column, Picture, Row, Scores, Table
 from taskvec.experiments.study import Study
 from taskvec.heads import Patch
 from taskvec.report.panels import answers_figure
+from taskvec.results import Column, Picture, Row, Scores, Table
 from taskvec.tasks import task_named
 
 # Of the means of which tasks each method's vectors are the sum.
@@ -43,10 +43,11 @@ def figure_7(study: Study) -> list[Table | Picture]:
     scores = composed_scores(study)
     if not scores:
         return []
-    labels = {**METHODS, "vectors_multi": "segmentation's vectors alone"}
+    labels = {**METHOD_TITLES, "vectors_multi": "segmentation's vectors alone"}
     cells = [Row(labels[method], (scores[method].value(),)) for method in ROWS]
     note = f"Input: the image with a hole; truth: the object's mask. {spread_note(study)}"
-    columns = (Column("Composed task, IoU", "higher"),)
+    metric = task_named(COMPOSED).metric
+    columns = (Column(f"Composed task, {metric.label}", metric.better),)
     table = Table("figure-7-scores", "Vector arithmetic on the composed task", note, columns, tuple(cells))
     group, count = study.protocol.groups[0], study.protocol.shown
     prompts = study.prompts(task_named(COMPOSED), group)[:count]
@@ -54,7 +55,7 @@ def figure_7(study: Study) -> list[Table | Picture]:
     for method, weights in SUMS.items():
         run = evaluate.run(study.judged, "query_only", _patch(study, weights, group))
         answers[labels[method]] = evaluate.answers(study.model, run, prompts).numpy()
-    one_shot = {METHODS["one_shot"]: study.answers("one_shot", task_named(COMPOSED), count)}
+    one_shot = {METHOD_TITLES["one_shot"]: study.answers("one_shot", task_named(COMPOSED), count)}
     figure = answers_figure({"query": prompts.query_input, **one_shot, **answers, "truth": prompts.query_output})
     title = "In-painting + segmentation - identity"
     return [table, Picture("figure-7", title, "The first queries of the first group.", figure)]

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Int
 
 from taskvec.data.examples import DataSet, Examples
+from taskvec.metrics import IOU
 from taskvec.prompts import source_of
-from taskvec.tasks import TASKS, Images, Source, Task, dark, grey, hole, image, mask
+from taskvec.tasks import Images, Source, Task, dark, grey, hole, image, mask
 
 
 def negative(source: Source) -> Images:
@@ -62,8 +63,7 @@ def edges(source: Source) -> Images:
     return np.repeat(np.clip(3 * np.hypot(down, right), 0, 255).astype(np.uint8)[..., None], 3, -1)
 
 
-# The five tasks of the paper count twice, the others once.
-_OTHERS = [
+SCENE_TASKS: list[Task] = [
     Task("negative", image, negative),
     Task("mirror", image, mirrored),
     Task("upside_down", image, upside_down),
@@ -82,26 +82,25 @@ _OTHERS = [
     Task("hole_to_hole", hole, hole),
     Task("hole_to_inverse_mask", hole, inverse_mask),
 ]
-TRAINING_TASKS: list[Task] = [*TASKS.values(), *TASKS.values(), *_OTHERS]
 
 # Never trained on: new pairs of known sides, and one side that never occurs. They measure what a model cannot do.
 UNSEEN_TASKS: list[Task] = [
     Task("dark_to_negative", dark, negative),
     Task("grey_to_mirror", grey, mirrored),
-    Task("hole_to_mask", hole, mask, "iou"),
+    Task("hole_to_mask", hole, mask, IOU),
     Task("rotate", image, rotated),
 ]
 
 
-class Figures:
-    """Scenes held in memory, given out as random canvases' quadrants. A batch is a function of the generator alone."""
+class PromptPool:
+    """Examples held in memory, given out as random prompts' quadrants. A batch is a function of the generator alone."""
 
     def __init__(
         self,
         data: DataSet,
         count: int,
         size: int,
-        tasks: Sequence[Task] = TRAINING_TASKS,
+        tasks: Sequence[Task],
         frequency: Literal["equal", "natural"] = "equal",
     ):
         """A task that stands twice in ``tasks`` is drawn twice as often; classes are drawn equally or as they occur."""

@@ -10,8 +10,8 @@ from taskvec.arithmetic import combine, names_in
 from taskvec.cli import options
 from taskvec.cli.terminal import SEARCH_LOG, app, console, write_json
 from taskvec.cli.vectors import JUDGEMENT
+from taskvec.metrics import METRICS
 from taskvec.models import load_model
-from taskvec.tasks import METRICS
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 
 
@@ -29,7 +29,8 @@ def combine_command(
     metric: Annotated[
         str | None,
         typer.Option(
-            help=f"Of the outputs: {' or '.join(METRICS)}; if not given, iou where any that are not subtracted have it."
+            help=f"Of the outputs: {' or '.join(METRICS)}; if not given, that of masks where any has it and is not "
+            "subtracted."
         ),
     ] = None,
     model: options.ModelOfVectors = None,
