@@ -1,4 +1,4 @@
-"""A small random SegGPT against the class of transformers that it wraps, and against the published code's arithmetic."""
+"""A small random SegGPT against the class of transformers that it wraps and the arithmetic of the published code."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taskvec.models.interface import VIEWS, Images, Queries, ViewName
-from taskvec.models.seggpt import IMAGENET_MEAN, IMAGENET_STD, ORIGINAL_MARK, SegGpt, normalise
+from taskvec.models.seggpt import ORIGINAL_MARK, SegGpt, normalise
 from taskvec.models.state_dicts import read_state_dict
 from taskvec.models.stored import StoredTensor
 
@@ -276,7 +276,9 @@ def test_pixels_are_normalised_as_the_published_processor_does(drawn: Drawn) -> 
     torch.testing.assert_close(normalise(torch.from_numpy(image[None])), made["pixel_values"], rtol=0, atol=1e-6)
     white = np.repeat(mask[None], 3, -1)
     torch.testing.assert_close(normalise(torch.from_numpy(white)), made["prompt_masks"], rtol=0, atol=1e-6)
-    labelled = processor(prompt_masks=(mask[..., 0] > 0).astype(np.uint8), num_labels=1, return_tensors="pt")
+    labelled = processor(
+        prompt_masks=(mask[..., 0] > 0).astype(np.uint8), images=image, num_labels=1, return_tensors="pt"
+    )
     torch.testing.assert_close(labelled["prompt_masks"], made["prompt_masks"])
 
 
@@ -291,7 +293,8 @@ def test_answers_are_the_published_ones_to_rounding(model: SegGpt, drawn: Drawn)
     assert (answers.float().mean(-1) - published).abs().max() <= 1.5  # the mean of three colours, which it truncates
     truth = torch.from_numpy(drawn.query_output)
     assert torch.equal(model.answers(normalise(truth), items), truth)
-    assert model.answers(normalise(truth) * 100, items).unique().tolist() == [0, 255]
+    far = torch.tensor([-1e4, 1e4]).view(2, 1, 1, 1).expand(2, 3, SIDE, SIDE)
+    assert model.answers(far, items).flatten(1).unique(dim=1).tolist() == [[0], [255]]
     assert model.ceiling(drawn) is None
 
 
@@ -306,7 +309,6 @@ def test_ignored_pixels_do_not_count(model: SegGpt, drawn: Drawn) -> None:
     losses = model.losses(outputs, items, targets)
     plain = model.losses(outputs, items, model.targets(drawn))
     torch.testing.assert_close(losses[1:], plain[1:])
-    torch.testing.assert_close(losses[0], model.losses(outputs, items, model.targets(wrong))[0] * 0 + losses[0])
     other = model.losses(outputs, items, model.targets(replace(wrong, query_ignored=ignored)))
     assert losses[0] == other[0] != plain[0]
     beta = model.model.config.beta
@@ -359,14 +361,13 @@ from transformers import SegGptConfig, SegGptForImageSegmentation
 from taskvec.models.interface import Queries
 from taskvec.models.seggpt import SegGpt, SegGptTargets
 
-gradient, config, counts = sys.argv[1] == "gradient", json.loads(sys.argv[2]), (1, 2, 10)
-model = SegGpt(SegGptForImageSegmentation(SegGptConfig(**config)))
+model = SegGpt(SegGptForImageSegmentation(SegGptConfig(**json.loads(sys.argv[1]))))
 size = model.image_size
 share = torch.tensor(0.5, requires_grad=True)
 for tap in model.taps()["image"][:1]:
     tap.module.register_forward_pre_hook(lambda module, inputs: (inputs[0] * share,))
 peaks = []
-for rows in counts:
+for gradient, rows in ((False, 2), (False, 10), (True, 10), (True, 20)):  # of which each needs more than the last
     items = model.prepare(Queries(np.zeros((1, size, size, 3), np.uint8)), "query_only")[torch.zeros(rows).long()]
     truth = SegGptTargets(torch.zeros(rows, size, size, 3, dtype=torch.uint8), None)
     with nullcontext() if gradient else torch.no_grad():
@@ -377,29 +378,27 @@ for rows in counts:
 print(json.dumps(peaks))
 """
 ATTENDS = {**CONFIG, "image_size": [256, 128], "hidden_size": 64, "mlp_dim": 256}  # 512 tokens
-DECODES = {**CONFIG, "image_size": [256, 128], "patch_size": 32, "decoder_hidden_size": 64}
+DECODES = {**CONFIG, "image_size": [256, 128], "patch_size": 32, "pretrain_image_size": 64, "decoder_hidden_size": 64}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read as Linux tells them")
-@pytest.mark.parametrize("gradient", ["none", "gradient"])
 @pytest.mark.parametrize("config", [ATTENDS, DECODES], ids=["attends", "decodes"])
-def test_a_row_needs_what_it_is_said_to(config: dict[str, Any], gradient: str) -> None:
+def test_a_row_needs_what_it_is_said_to(config: dict[str, Any]) -> None:
     model = SegGpt(transformers.SegGptForImageSegmentation(transformers.SegGptConfig(**config)))
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
-    command = [sys.executable, "-c", PEAKS, gradient, json.dumps(config)]
+    command = [sys.executable, "-c", PEAKS, json.dumps(config)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
-    _, first, second = json.loads(ran.stdout)
-    measured = (second - first) / 8
-    for view in VIEWS:
-        said = model.cost(view, answers=False, gradient=gradient == "gradient")
-        assert said.tokens == 3 * len(model.stacks["merged"].places)
-        assert 0.9 * measured < said.bytes < 2 * measured
+    peaks = json.loads(ran.stdout)
+    for gradient, measured in ((False, (peaks[1] - peaks[0]) / 8), (True, (peaks[3] - peaks[2]) / 10)):
+        for view in VIEWS:
+            said = model.cost(view, answers=False, gradient=gradient)
+            assert said.tokens == 3 * len(model.stacks["merged"].places)
+            assert 0.9 * measured < said.bytes < 2 * measured
 
 
 def test_the_fingerprint_tells_the_weights_and_what_numbers_depend_on(model: SegGpt) -> None:
     same, digest = _network(), model.fingerprint()
     assert re.fullmatch("[0-9a-f]{16}", digest)
-    assert SegGpt(_network(drop_path_rate=0.4, initializer_range=0.1)).identity != digest
     assert SegGpt(same).fingerprint() == digest
     assert SegGpt(_network(drop_path_rate=0.4)).fingerprint() == digest  # which only training uses
     assert SegGpt(_network(layer_norm_eps=1e-5)).fingerprint() != digest
@@ -503,7 +502,7 @@ def test_other_files_are_refused(saved: Path) -> None:
         ({"num_hidden_layers": 10**9}, "1000 layers or fewer"),
         ({"hidden_size": "wide"}, "hidden_size"),
         ({"hidden_act": "none such"}, "describes a model that cannot be made"),
-        ({"use_relative_position_embeddings": False}, "describes a model that cannot be made"),
+        ({"use_relative_position_embeddings": False}, "rel_pos_h of shape .* is not part of this architecture"),
         ({"hidden_size": 4 * 10**12}, "cannot be made|has shape"),
     ],
 )
@@ -648,9 +647,3 @@ def test_published_files_that_do_not_fit_are_refused(change: Callable[[Any], obj
     change(state)
     with pytest.raises(ValueError, match=rf"^seggpt\.pth: .*{words}"):
         SegGpt.from_original(state, Path("seggpt.pth"))
-
-
-def test_means_and_deviations_are_those_of_imagenet() -> None:
-    from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # noqa: PLC0415
-
-    assert (list(IMAGENET_MEAN), list(IMAGENET_STD)) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)

@@ -202,7 +202,7 @@ class SegGpt(PromptedModel):
         """
         state = dict(state)
         if ORIGINAL_MARK in state and not {"type_token_cls", "type_token_ins"} & state.keys():
-            state |= dict.fromkeys(("type_token_cls", "type_token_ins"), torch.zeros_like(state[ORIGINAL_MARK]))
+            state |= {name: torch.zeros_like(state[ORIGINAL_MARK]) for name in ("type_token_cls", "type_token_ins")}
         model = _empty(_original_config({name: tuple(t.shape) for name, t in state.items()}, source), str(source))
         names = {name: original_name(name) for name in model.state_dict()}
         expected = {names[name]: shape for name, shape in _shapes(model).items()}
@@ -325,23 +325,24 @@ class SegGpt(PromptedModel):
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
         """A blank prompt costs what a prompt does.
 
-        With a gradient every layer keeps what its backward pass needs; without, one layer's activations are there at a
-        time. Attention is spelt out: its weights are there three times while positions are added to them.
+        Without a gradient one layer's activations are there at a time, of both streams in the first layers. With one,
+        every layer keeps what its backward pass needs, which ends behind the attention of the first. Attention is spelt
+        out: its weights are there three times while positions are added to them.
         """
         _check_view(view)
         config = self.model.config
-        tokens, width, heads = 2 * self._side**2, config.hidden_size, config.num_attention_heads
-        weights = heads * tokens**2
-        residual, features = tokens * width, len(config.intermediate_hidden_state_indices)
-        runs = config.num_hidden_layers + config.merge_index + 1  # of one stream through one layer
-        attention = 2 * (3 * weights + 8 * residual)
-        mlp = 2 * tokens * (3 * width + 2 * config.mlp_dim)
+        tokens, width, hidden = 2 * self._side**2, config.hidden_size, config.mlp_dim
+        weights, residual = config.num_attention_heads * tokens**2, tokens * width
+        features = len(config.intermediate_hidden_state_indices) * residual
+        layer = max(3 * weights + 8 * residual, tokens * (3 * width + 2 * hidden))  # of one stream
         pixels = (self._side + 1) * self._side * config.patch_size**2 * config.decoder_hidden_size
-        decoder = 4 * pixels + 2 * features * residual
-        kept = 0
+        decoder = 4 * pixels + features
+        numbers = max(2 * layer, decoder)
         if gradient:
-            kept = runs * (weights + 11 * residual + 2 * tokens * config.mlp_dim) + 4 * pixels
-        return RowCost(3 * tokens, NUMBER * (kept + max(attention, mlp, decoder) + features * residual))
+            runs = config.num_hidden_layers + config.merge_index + 1  # of one stream through one layer
+            kept = (runs - 2) * weights + runs * (11 * residual + 2 * tokens * hidden) + 4 * pixels
+            numbers = max(2 * layer, kept + max(layer, decoder))
+        return RowCost(3 * tokens, NUMBER * (numbers + features))
 
     def describe(self) -> dict[str, Any]:
         """Architecture, the blank prompt, parameters, sites by granularity, GFLOP of a run, fingerprint and licence."""
