@@ -163,6 +163,14 @@ def test_the_truth_is_never_seen(model: SegGpt, drawn: Drawn) -> None:
         assert torch.equal(*(model.run(model.prepare(prompts, view)) for prompts in (drawn, other)))
 
 
+@pytest.mark.filterwarnings("error")
+def test_images_may_be_read_only_or_turned_around(model: SegGpt, drawn: Drawn) -> None:
+    turned = np.ascontiguousarray(drawn.query_input[:, ::-1])
+    turned.flags.writeable = False
+    items = [model.prepare(Queries(images), "query_only") for images in (turned, drawn.query_input[:, ::-1])]
+    assert torch.equal(*(each.halves["query_input"] for each in items))
+
+
 def test_rows_are_what_they_are_alone_and_in_any_order(model: SegGpt, drawn: Drawn) -> None:
     for view in VIEWS:
         items, targets = model.prepare(drawn, view), model.targets(drawn)
@@ -263,6 +271,17 @@ def test_losses_have_a_gradient_by_head_outputs(model: SegGpt, drawn: Drawn) -> 
             loss = model.losses(model.run(items), items, targets).sum()
         (gradient,) = torch.autograd.grad(loss, share)
         assert gradient.abs() > 0
+
+
+def test_half_precision_is_for_the_run_alone(model: SegGpt, drawn: Drawn) -> None:
+    items, targets = model.prepare(drawn, "query_only"), model.targets(drawn)
+    outputs = model.run(items)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model.run(items)
+        losses, answers = model.losses(rough, items, targets), model.answers(rough, items)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses, model.losses(outputs, items, targets), rtol=0.05, atol=0.01)
+    assert (answers.float() - model.answers(outputs, items).float()).abs().mean() < 2
 
 
 # Pictures
@@ -367,7 +386,7 @@ share = torch.tensor(0.5, requires_grad=True)
 for tap in model.taps()["image"][:1]:
     tap.module.register_forward_pre_hook(lambda module, inputs: (inputs[0] * share,))
 peaks = []
-for gradient, rows in ((False, 2), (False, 10), (True, 10), (True, 20)):  # of which each needs more than the last
+for gradient, rows in ((False, 2), (False, 10), (True, 10), (True, 18)):  # of which each needs more than the last
     items = model.prepare(Queries(np.zeros((1, size, size, 3), np.uint8)), "query_only")[torch.zeros(rows).long()]
     truth = SegGptTargets(torch.zeros(rows, size, size, 3, dtype=torch.uint8), None)
     with nullcontext() if gradient else torch.no_grad():
@@ -377,7 +396,7 @@ for gradient, rows in ((False, 2), (False, 10), (True, 10), (True, 20)):  # of w
     peaks.append(1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]))
 print(json.dumps(peaks))
 """
-ATTENDS = {**CONFIG, "image_size": [256, 128], "hidden_size": 64, "mlp_dim": 256}  # 512 tokens
+ATTENDS = {**CONFIG, "image_size": [192, 96], "hidden_size": 64, "mlp_dim": 256}  # 288 tokens
 DECODES = {**CONFIG, "image_size": [256, 128], "patch_size": 32, "pretrain_image_size": 64, "decoder_hidden_size": 64}
 
 
@@ -389,7 +408,7 @@ def test_a_row_needs_what_it_is_said_to(config: dict[str, Any]) -> None:
     command = [sys.executable, "-c", PEAKS, json.dumps(config)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
     peaks = json.loads(ran.stdout)
-    for gradient, measured in ((False, (peaks[1] - peaks[0]) / 8), (True, (peaks[3] - peaks[2]) / 10)):
+    for gradient, measured in ((False, (peaks[1] - peaks[0]) / 8), (True, (peaks[3] - peaks[2]) / 8)):
         for view in VIEWS:
             said = model.cost(view, answers=False, gradient=gradient)
             assert said.tokens == 3 * len(model.stacks["merged"].places)

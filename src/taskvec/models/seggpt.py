@@ -207,7 +207,9 @@ class SegGpt(PromptedModel):
         names = {name: original_name(name) for name in model.state_dict()}
         expected = {names[name]: shape for name, shape in _shapes(model).items()}
         check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, expected, source)
-        return cls(_filled(model, {name: state[original] for name, original in names.items()}, source))
+        # not in the file that they may still be in, nor in each other's memory
+        own = {name: state[key].clone(memory_format=torch.contiguous_format) for name, key in names.items()}
+        return cls(_filled(model, own, source))
 
     def write(self, directory: Path) -> None:
         """Write the directory that ``load`` reads."""
@@ -270,7 +272,7 @@ class SegGpt(PromptedModel):
         self, given: Mapping[str, Images], shown: bool
     ) -> dict[str, Float[Tensor, "rows height width channels"]]:
         """By region, each in memory of its own."""
-        pixels = {region: normalise(torch.from_numpy(images).to(self.device)) for region, images in given.items()}
+        pixels = {region: normalise(self._tensor(images)) for region, images in given.items()}
         nothing = torch.zeros_like(pixels["query_input"])  # where it is the query's output, no model sees it
         canvas = torch.cat([pixels.get("support_input", nothing), pixels["query_input"]], 2)
         masks = torch.cat([pixels.get("support_output", nothing), nothing], 2)
@@ -304,10 +306,10 @@ class SegGpt(PromptedModel):
     def targets(self, prompts: Truths) -> SegGptTargets:
         """Where none of a picture's pixels would count, all do."""
         self._check_images(prompts.query_output, "query_output", len(prompts.query_output))
-        truth = torch.from_numpy(prompts.query_output).to(self.device)
+        truth = self._tensor(prompts.query_output)
         if prompts.query_ignored is None:
             return SegGptTargets(truth, None)
-        counted = ~torch.from_numpy(np.asarray(prompts.query_ignored, np.bool_)).to(self.device)
+        counted = ~self._tensor(prompts.query_ignored)
         return SegGptTargets(truth, counted | ~counted.any(2, keepdim=True).any(1, keepdim=True))
 
     def losses(self, outputs: Tensor, items: SegGptItems, targets: SegGptTargets) -> Float[Tensor, " rows"]:
@@ -385,6 +387,10 @@ class SegGpt(PromptedModel):
     def _fingerprint(self) -> str:
         facts = [_architecture(self.model.config), EMBEDDING, BLANK_PROMPT]
         return digests.of_tensors(self.model.state_dict(), *facts, compact=True)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        """A copy on the model's device, of arrays that are read-only or turned around, too."""
+        return torch.from_numpy(np.array(values, order="C")).to(self.device)
 
     def _check_images(self, images: Images, region: str, count: int) -> None:
         wanted = (count, self.image_size, self.image_size, 3)
