@@ -101,7 +101,7 @@ class Pretrained(nn.Module, ModelHubMixin):
             raise ValueError(f"{directory / WEIGHTS} is not a safetensors file: {error}") from error
         except (RuntimeError, OverflowError, TypeError) as error:  # sizes that no memory has
             raise ValueError(f"{directory / CONFIG} describes a model that cannot be made: {error}") from error
-        model.licence = _stated_licence(directory / CARD)
+        model.licence = stated_licence(directory / CARD)
         return model.eval().requires_grad_(False)
 
     @classmethod
@@ -187,7 +187,7 @@ def _is_as_before(part: _Part) -> bool:
     return not isinstance(weight, Tensor) or (not weight.requires_grad and _state(weight) == (part.place, part.version))
 
 
-def _stated_licence(card: Path) -> str | None:
+def stated_licence(card: Path) -> str | None:
     """``license`` of the metadata at the head of a model card; a card that cannot be read states none."""
     try:
         return ModelCard(read_text(card)).data.to_dict().get("license")
