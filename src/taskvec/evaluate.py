@@ -138,14 +138,9 @@ def ceiling(model: PromptedModel) -> Method:
 
     ValueError for a model whose outputs nothing limits.
     """
-
-    def method(prompts: Prompts) -> Pixels:
-        best = model.ceiling(prompts)
-        if best is None:
-            raise ValueError(f"the model {model.model_type} has no ceiling: its answers are not limited by a tokenizer")
-        return best
-
-    return method
+    if not model.has_ceiling:
+        raise ValueError(f"a model of the type {model.model_type} has no ceiling: its answers can be any picture")
+    return model.ceiling
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,6 +210,14 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deeply") from error
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table that a TOML file holds; ValueError, which names the file, where it holds none."""
+    try:
+        return tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
 
 
 def json_text(value: object, indent: int | None = None, plain: Plain | None = None) -> str:

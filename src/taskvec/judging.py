@@ -1,6 +1,7 @@
 """From examples to task vectors that are judged: statistics, search, and scores on examples kept aside."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +17,7 @@ from taskvec.heads import Patch
 from taskvec.models.interface import PromptedModel
 from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
-from taskvec.report.outcomes import Outcome, TaskOutcome
+from taskvec.report.outcomes import Outcome, SearchedStack, TaskOutcome
 from taskvec.statistics import Statistics
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
@@ -71,8 +72,7 @@ def find_and_judge(
         tasks=outcomes,
         pairs=count,
         queries=len(set(judged[0].query_images)),
-        layers={name: stack.layers for name, stack in model.stacks.items()},
-        heads={name: stack.heads for name, stack in model.stacks.items()},
+        stacks={name: _searched(model, name) for name in settings.stacks or ()},
         model={"fingerprint": model.fingerprint(), "parameters": model.describe()["parameters"]},
         data={"found on": train.describe(), "judged on": test.describe()},
         settings={"method": settings.search.name, **asdict(settings)},
@@ -81,6 +81,12 @@ def find_and_judge(
         versions=environment.versions(),
     )
     return outcome, vectors
+
+
+def _searched(model: PromptedModel, stack: str) -> SearchedStack:
+    layout = model.stacks[stack]
+    regions = Counter(layout.places[place].region or "all" for place in model.present("query_only")[stack].tolist())
+    return SearchedStack(layout.layers, layout.heads, dict(regions))
 
 
 def _judge(
@@ -96,8 +102,9 @@ def _judge(
         "query_only": evaluate.run(model, "query_only"),
         "task_vectors": evaluate.run(model, "query_only", vectors.patch),
         "copy_input": evaluate.copy_input(model),
-        "ceiling": evaluate.ceiling(model),
     }
+    if model.has_ceiling:
+        methods["ceiling"] = evaluate.ceiling(model)
     task = prompts.task
     evaluated = {name: evaluate.evaluate(model, method, prompts) for name, method in methods.items()}
     scores = {name: each.scores for name, each in evaluated.items()}

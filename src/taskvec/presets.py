@@ -1,8 +1,14 @@
 """Protocols by name. They differ in named options of ``FindSettings`` only, and a report says which was used."""
 
-from dataclasses import replace
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
 
+from taskvec.files import read_toml
 from taskvec.finding import FindSettings
+from taskvec.models.pretrained import parse
 from taskvec.names import choose_from
 from taskvec.search import SEARCHES, ReinforceSettings
 
@@ -51,3 +57,79 @@ def with_method(settings: FindSettings, method: str) -> FindSettings:
     home = PRESETS[SEARCHES[method].preset]
     search = home.search if home.search.name == method else SEARCHES[method]()
     return replace(settings, objective=home.objective, items=home.items, search=search)
+
+
+def settings_of(
+    preset: str | None = None,
+    method: str | None = None,
+    file: Path | None = None,
+    assignments: Sequence[str] = (),
+    steps: int | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> FindSettings:
+    """Settings from all that a user may give; what comes later goes before what came earlier.
+
+    * a preset, by default the one that the search ``method`` is at home with, or the paper's;
+    * a TOML ``file`` with names of ``FindSettings`` and a table ``[search]`` of those of its search, which may name
+      ``preset`` and ``method``, too, where these are not given;
+    * ``assignments`` such as ``items=20`` or ``search.gate=hard_concrete``, with values as in TOML, or words;
+    * ``steps`` of the search;
+    * ``given``, by names of ``FindSettings``, but for those that are None.
+
+    Raises ValueError, which says where, for a name or value that there is not.
+    """
+    of_file = read_toml(file) if file is not None else {}
+    named = {name: of_file.pop(name, None) for name in ("preset", "method")}
+    preset, method = preset or named["preset"], method or named["method"]
+    if method is not None and method not in SEARCHES:
+        raise ValueError(f"--method {method}: there is no such search, {choose_from(method, SEARCHES)}")
+    settings = preset_named(preset or ("paper" if method is None else SEARCHES[method].preset))
+    settings = settings if method is None else with_method(settings, method)
+    if file is not None:
+        settings = adjusted(settings, of_file, str(file))
+    for assignment in assignments:
+        settings = adjusted(settings, _assigned(assignment), f"--set {assignment}")
+    if steps is not None:
+        settings = adjusted(settings, {"search": {"steps": steps}}, f"--steps {steps}")
+    return replace(settings, **{name: value for name, value in (given or {}).items() if value is not None})
+
+
+def adjusted(settings: FindSettings, changes: Mapping[str, Any], source: str) -> FindSettings:
+    """Settings with these changes, by names of ``FindSettings``, and under ``search`` of those of its search.
+
+    Raises ValueError, which begins with ``source``, for a name that there is not, or a value of another type.
+    """
+    rest = {name: value for name, value in changes.items() if name != "search"}
+    search = changes.get("search", {})
+    if not isinstance(search, Mapping):
+        raise ValueError(f"{source}: search is {search!r}, expected its settings by name (--method has another search)")
+    own = _typed(type(settings.search), search, source, f"the search {settings.search.name}")
+    whole = _typed(FindSettings, rest, source, "a search for task vectors")
+    return replace(settings, **whole, search=replace(settings.search, **own))
+
+
+def _typed(kind: type, values: Mapping[str, Any], source: str, what: str) -> dict[str, Any]:
+    """Values of the types that a dataclass's fields have."""
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind) if field.name != "search"]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{source}: {what} has no setting {name!r}: {choose_from(name, known)}")
+    typed = {name: parse(dict[str, hints[name]], {name: value}, source)[name] for name, value in values.items()}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
+
+
+def _assigned(assignment: str) -> dict[str, Any]:
+    """``search.gate=share`` as {"search": {"gate": "share"}}."""
+    name, equals, text = assignment.partition("=")
+    if not equals or not name.strip():
+        raise ValueError(f"--set {assignment}: expected NAME=VALUE, such as search.steps=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a word
+    *tables, last = name.strip().split(".")
+    values: dict[str, Any] = {last: value}
+    for table in reversed(tables):
+        values = {table: values}
+    return values

@@ -32,7 +32,18 @@ from taskvec.progress import COLUMNS
 from taskvec.statistics import Statistics
 from taskvec.vectors import TaskVectors, read_config
 
-QUICK_SEARCH = ["--objective", "token", "--steps", "4", "--masks", "4", "--items", "4", "--held-out", "8"]
+QUICK_SEARCH = [
+    "--objective",
+    "token",
+    "--steps",
+    "4",
+    "--set",
+    "search.masks_per_item=4",
+    "--items",
+    "4",
+    "--held-out",
+    "8",
+]
 
 
 @pytest.fixture(scope="module")
@@ -304,12 +315,16 @@ BAD_INPUT = [
     (["evaluate", "--task", "identity", "--method", "one_shot", "--pairs", "0"], 2, "'--pairs'"),
     (["evaluate", "--task", "identity"], 2, "Missing option '--method'"),
     (["search", "--task", "identity", "--out", "W/x", "--objective", "beauty"], 1, "there is no objective 'beauty'"),
-    (["search", "--task", "identity", "--out", "W/x", "--baseline", "mean"], 1, "there is no baseline 'mean'"),
+    (
+        ["search", "--task", "identity", "--out", "W/x", "--set", "search.baseline=mean"],
+        1,
+        "--set search.baseline=mean: baseline: input should be 'batch' or 'per_item'",
+    ),
     (["search", "--task", "identity", "--out", "W/x", "--method", "luck"], 1, "--method luck: there is no such search"),
     (
-        ["search", "--task", "identity", "--out", "W/x", "--method", "relaxed", "--masks", "4"],
+        ["search", "--task", "identity", "--out", "W/x", "--method", "relaxed", "--set", "search.masks_per_item=4"],
         1,
-        "--masks: the search relaxed has no such setting",
+        "--set search.masks_per_item=4: the search relaxed has no setting 'masks_per_item'",
     ),
     (
         ["search", "--task", "identity", "--out", "W/x", "--method", "relaxed", "--objective", "pixel"],
@@ -339,7 +354,7 @@ BAD_INPUT = [
     (["collect", "--out", "W"], 1, "--out W is a directory, expected a file"),
     (["info", "tiny", "--json", "W"], 1, "--json W is a directory, expected a file"),
     (["info", "tiny", "--json", "/dev/null"], 1, "--json /dev/null is a device, expected a file"),
-    (["info", "W/deep"], 1, "W/deep is not a model: there is no model.safetensors in it"),
+    (["info", "W/deep"], 1, "W/deep/config.json is nested too deeply"),
     (
         ["search", "--task", "identity", "--out", "W/x", "--statistics", "W/s.safetensors", "--prompts", "9"],
         1,
@@ -627,7 +642,9 @@ def test_find_takes_the_presets_and_a_precision(tmp_path: Path, capsys: pytest.C
     assert (settings["bfloat16"], settings["seed"], settings["search"]["seed"]) == (False, 7, 7)
     page = (tmp_path / "found" / "report.html").read_text()
     assert re.search(r"<th scope=\"row\">bfloat16</th><td>no</td>", page)
-    asked = vectors._settings("best", None, 7, bfloat16=True)  # processors that only emulate it take minutes
+    asked = vectors._settings(
+        "best", None, None, None, 7, bfloat16=True
+    )  # processors that only emulate it take minutes
     assert asked == replace(PRESETS["best"], seed=7, bfloat16=True)
 
 

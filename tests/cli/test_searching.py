@@ -26,7 +26,7 @@ def statistics(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_several_tasks_share_their_sites(statistics: str, tmp_path: Path, tiny: MaeVqgan) -> None:
     tasks = ["--task", "segmentation", "--task", "low_light", "--statistics", statistics]
-    search = ["--method", "relaxed", "--steps", "3", "--candidates", "1", *COARSE]
+    search = ["--method", "relaxed", "--steps", "3", "--set", "search.candidates=1", *COARSE]
     assert main(["search", *tasks, *search, "--out", str(tmp_path / "multi")]) == 0
     first, second = (TaskVectors.load(tmp_path / "multi" / name, tiny) for name in ("segmentation", "low_light"))
     assert first.sites == second.sites
@@ -62,7 +62,7 @@ def test_the_log_of_a_search_that_was_interrupted_is_whole(
         "--overwrite",
         *COARSE,
     ]
-    steps = ["--preset", "best", "--steps", "22", "--candidates", "1"]
+    steps = ["--preset", "best", "--steps", "22", "--set", "search.candidates=1"]
     made = searching.search_log
 
     def interrupted(*arguments: Any) -> object:
@@ -90,10 +90,10 @@ def test_greedy_ranks_layers_for_a_composed_task_too(tmp_path: Path) -> None:
         "search",
         "--method",
         "greedy",
-        "--trials",
-        "2",
-        "--layers",
-        "1",
+        "--set",
+        "search.trials=2",
+        "--set",
+        "search.layers=1",
         "--objective",
         "token",
         "--prompts",
@@ -125,7 +125,8 @@ def test_two_folders_in_one_search_add_up(tmp_path: Path, tiny: MaeVqgan) -> Non
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("cma", ["--share", "0.1"]), ("greedy", ["--trials", "3", "--layers", "2"])]
+    ("method", "options"),
+    [("cma", ["--set", "search.share=0.1"]), ("greedy", ["--set", "search.trials=3", "--set", "search.layers=2"])],
 )
 def test_the_papers_baselines(statistics: str, tmp_path: Path, method: str, options: list[str], tiny: MaeVqgan) -> None:
     search = ["search", "--method", method, *options, "--task", "low_light", "--statistics", statistics]
@@ -137,7 +138,19 @@ def test_the_papers_baselines(statistics: str, tmp_path: Path, method: str, opti
 
 
 def test_a_preset_is_where_settings_start(statistics: str, tmp_path: Path) -> None:
-    search = ["search", "--preset", "official-code", "--steps", "2", "--masks", "2", "--items", "1", "--held-out", "2"]
+    search = [
+        "search",
+        "--preset",
+        "official-code",
+        "--steps",
+        "2",
+        "--set",
+        "search.masks_per_item=2",
+        "--items",
+        "1",
+        "--held-out",
+        "2",
+    ]
     options = ["--task", "segmentation", "--statistics", statistics, "--out", str(tmp_path / "official")]
     assert main([*search, *options]) == 0
     settings = json.loads((tmp_path / "official" / "config.json").read_text())["found"]["settings"]
@@ -148,7 +161,7 @@ def test_a_preset_is_where_settings_start(statistics: str, tmp_path: Path) -> No
 def test_the_baselines_are_the_papers_whatever_the_preset(statistics: str, tmp_path: Path) -> None:
     """``--preset best --method cma`` is no CMA on tokens, and one seed seeds the search as well."""
     options = ["--task", "low_light", "--statistics", statistics, "--preset", "best"]
-    methods = {"cma": [], "greedy": ["--trials", "2"]}
+    methods = {"cma": [], "greedy": ["--set", "search.trials=2"]}
     for method, quick in methods.items():
         out = tmp_path / method
         assert main(["search", *options, "--method", method, *quick, "--seed", "7", "--out", str(out)]) == 0
@@ -163,7 +176,7 @@ def test_the_baselines_are_the_papers_whatever_the_preset(statistics: str, tmp_p
     ("options", "message"),
     [
         (["--method", "magic"], "--method magic: there is no such search, expected one of reinforce"),
-        (["--method", "cma", "--steps", "3"], "--steps: the search cma has no such setting"),
+        (["--method", "cma", "--steps", "3"], "--steps 3: the search cma has no setting 'steps'"),
         (["--preset", "papers"], "there is no preset 'papers': did you mean paper"),
         (["--method", "relaxed", "--objective", "pixel"], "the objective is pixel, expected token"),
     ],

@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,25 +18,17 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from taskvec.models.interface import VIEWS, Images, Queries, ViewName
+from random_seggpt import CONFIG, network_of
+from taskvec.describe import describe_model
+from taskvec.heads import Means, Patch, intercept, recording, run
+from taskvec.models.interface import VIEWS, Images, Queries, Variant, ViewName
 from taskvec.models.seggpt import ORIGINAL_MARK, SegGpt, normalise
 from taskvec.models.state_dicts import read_state_dict
 from taskvec.models.stored import StoredTensor
+from taskvec.sites import GRANULARITIES, Granularity
 
 transformers: Any = pytest.importorskip("transformers")
 
-CONFIG: dict[str, Any] = {
-    "image_size": [64, 32],
-    "patch_size": 8,
-    "hidden_size": 32,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 4,
-    "merge_index": 1,
-    "intermediate_hidden_state_indices": [1, 2, 3],
-    "mlp_dim": 48,
-    "decoder_hidden_size": 8,
-    "pretrain_image_size": 24,
-}
 SIDE, ROWS = 32, 3
 SITES = [("image", 0), ("image", 1), ("mask", 0), ("mask", 1), ("merged", 0), ("merged", 1)]
 
@@ -55,19 +46,9 @@ class Drawn:
         return Drawn(*(each[rows] for each in images))
 
 
-def _network(**changes: Any) -> Any:
-    """Its tokens, biases, scales and relative positions away from their trivial start."""
-    torch.manual_seed(0)
-    network = transformers.SegGptForImageSegmentation(transformers.SegGptConfig(**{**CONFIG, **changes}))
-    for name, parameter in network.named_parameters():
-        with torch.no_grad():
-            parameter.add_(0.2 * torch.randn_like(parameter) if "decoder" not in name else 0)
-    return network
-
-
 @pytest.fixture(scope="module")
 def model() -> SegGpt:
-    return SegGpt(_network())
+    return SegGpt(network_of())
 
 
 @pytest.fixture(scope="module")
@@ -96,42 +77,10 @@ def _forward(model: SegGpt, drawn: Drawn, view: ViewName) -> Any:
 IMAGES = ("support_input", "support_output", "query_input", "query_output")
 
 
-@contextmanager
-def replacing(model: SegGpt, function: Callable[[str, int, Tensor], Tensor | None]) -> Iterator[None]:
-    """``function(stack, layer, z)`` with z [rows, tokens, width] may return what replaces it."""
-    handles = []
-
-    def hook(stack: str, layer: int, part: int, parts: int) -> Callable[..., tuple[Tensor] | None]:
-        def before(module: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-            streams = list(inputs[0].chunk(parts))
-            z = streams[part]
-            replaced = function(stack, layer, z.flatten(1, -2))
-            if replaced is None:
-                return None
-            streams[part] = replaced.view_as(z)
-            return (torch.cat(streams),)
-
-        return before
-
-    for stack, taps in model.taps().items():
-        for layer, tap in enumerate(taps):
-            handles.append(tap.module.register_forward_pre_hook(hook(stack, layer, tap.part, tap.parts)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _record(model: SegGpt, drawn: Any, view: ViewName = "one_shot") -> dict[tuple[str, int], Tensor]:
-    recorded = {}
-
-    def keep(stack: str, layer: int, z: Tensor) -> None:
-        recorded[stack, layer] = z.clone()
-
-    with replacing(model, keep), torch.no_grad():
+    with recording(model) as recorded:
         model.run(model.prepare(drawn, view))
-    return recorded
+    return {(stack, layer): z for stack, layers in recorded.items() for layer, z in enumerate(layers)}
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -217,10 +166,10 @@ def test_stacks_taps_and_places_fit_what_runs(model: SegGpt, drawn: Drawn) -> No
             assert [place.token for place in layout.places] == list(range(32))
             assert [place.region for place in layout.places] == [r for r in regions[stack] for _ in range(16)]
             assert model.present(view)[stack].tolist() == list(range(32))
-            assert items.places[stack].tolist() == [list(range(32))]
-            assert items[:1].places[stack].tolist() == [list(range(32))]
+            assert items.places[stack].where.tolist() == [list(range(32))]
+            assert items[:1].places[stack].tokens == 32
             for layer in range(layout.layers):
-                assert recorded[stack, layer].shape == (ROWS, 32, layout.heads * layout.head_dim)
+                assert recorded[stack, layer].shape == (ROWS, 32, layout.heads, layout.head_dim)
 
 
 def test_the_streams_hold_what_their_regions_say(model: SegGpt, drawn: Drawn) -> None:
@@ -254,20 +203,44 @@ def test_every_head_output_matters_and_each_row_has_its_own(
         z[1, 20] = 0  # one token of the query, in one row
         return z
 
-    with replacing(model, itself):
+    with intercept(model, itself):
         assert torch.equal(model.run(items), plain)
-    with replacing(model, cleared):
+    with intercept(model, cleared):
         changed = (model.run(items) - plain).abs().amax((1, 2, 3))
     assert changed[1] > 1e-5
     assert changed[[0, 2]].tolist() == [0, 0]
     assert torch.equal(model.run(items), plain)
 
 
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_heads_replaced_by_themselves_change_nothing(granularity: Granularity, model: SegGpt, drawn: Drawn) -> None:
+    """Through the engine, at every position of all three stacks, each row by its own recording."""
+    items = model.prepare(drawn, "query_only")
+    with recording(model) as recorded:
+        plain = model.run(items)
+    means = {stack: torch.stack(layers, 1).transpose(2, 3) for stack, layers in recorded.items()}
+    sites = model.sites(granularity)
+    every = torch.ones(ROWS, len(sites), dtype=torch.bool)
+    patch = Patch(sites, every, Means(means, model.fingerprint()), torch.arange(ROWS))
+    assert torch.equal(run(model, items, patch), plain)
+
+
+def test_every_row_has_a_mask_of_its_own(model: SegGpt, drawn: Drawn) -> None:
+    items, sites = model.prepare(drawn, "query_only"), model.sites("quadrant")
+    zeros = {s: torch.zeros(1, each.layers, each.heads, 32, each.head_dim) for s, each in model.stacks.items()}
+    means, masks = Means(zeros, model.fingerprint()), sites.sample(ROWS, 0.3)
+    together = run(model, items, Patch(sites, masks, means))
+    for row in range(ROWS):
+        alone = run(model, items[row : row + 1], Patch(sites, masks[row : row + 1], means))
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(alone, model.run(items[row : row + 1]), atol=1e-4)
+
+
 def test_losses_have_a_gradient_by_head_outputs(model: SegGpt, drawn: Drawn) -> None:
     items, targets = model.prepare(drawn, "query_only"), model.targets(drawn)
     share = torch.tensor(0.3, requires_grad=True)
     for site in SITES:
-        with replacing(model, lambda stack, layer, z, site=site: z * share if (stack, layer) == site else None):
+        with intercept(model, lambda stack, layer, z, site=site: z * share if (stack, layer) == site else None):
             loss = model.losses(model.run(items), items, targets).sum()
         (gradient,) = torch.autograd.grad(loss, share)
         assert gradient.abs() > 0
@@ -276,9 +249,12 @@ def test_losses_have_a_gradient_by_head_outputs(model: SegGpt, drawn: Drawn) -> 
 def test_half_precision_is_for_the_run_alone(model: SegGpt, drawn: Drawn) -> None:
     items, targets = model.prepare(drawn, "query_only"), model.targets(drawn)
     outputs = model.run(items)
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = model.run(items)
-        losses, answers = model.losses(rough, items, targets), model.answers(rough, items)
+    half = model.variant(Variant(bfloat16=True))
+    assert half.identity == model.identity
+    assert half.model is model.model
+    rough = half.run(items)
+    assert not torch.equal(rough, outputs)
+    losses, answers = half.losses(rough, items, targets), half.answers(rough, items)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses, model.losses(outputs, items, targets), rtol=0.05, atol=0.01)
     assert (answers.float() - model.answers(outputs, items).float()).abs().mean() < 2
@@ -314,7 +290,7 @@ def test_answers_are_the_published_ones_to_rounding(model: SegGpt, drawn: Drawn)
     assert torch.equal(model.answers(normalise(truth), items), truth)
     far = torch.tensor([-1e4, 1e4]).view(2, 1, 1, 1).expand(2, 3, SIDE, SIDE)
     assert model.answers(far, items).flatten(1).unique(dim=1).tolist() == [[0], [255]]
-    assert model.ceiling(drawn) is None
+    assert not model.has_ceiling
 
 
 def test_ignored_pixels_do_not_count(model: SegGpt, drawn: Drawn) -> None:
@@ -347,7 +323,7 @@ def test_images_of_another_size_are_refused(model: SegGpt, drawn: Drawn, size: t
 
 
 def test_supports_are_needed_where_they_are_shown(model: SegGpt, drawn: Drawn) -> None:
-    with pytest.raises(ValueError, match="a one_shot run needs supports"):
+    with pytest.raises(ValueError, match="the view one_shot shows an example, but only queries were drawn"):
         model.prepare(Queries(drawn.query_input), "one_shot")
     with pytest.raises(ValueError, match="there is no view 'both': expected one of one_shot, query_only"):
         model.prepare(drawn, "both")  # pyright: ignore[reportArgumentType]
@@ -357,11 +333,11 @@ def test_supports_are_needed_where_they_are_shown(model: SegGpt, drawn: Drawn) -
 
 
 def test_a_description_says_what_a_run_costs(model: SegGpt) -> None:
-    said = model.describe()
+    said = describe_model(model)
     assert said["architecture"]["merge_index"] == 1
     assert "mask tokens" in said["blank_prompt"]
     assert said["parameters"] == sum(parameter.numel() for parameter in model.model.parameters())
-    assert said["sites"] == {"token": 6 * 4 * 32, "region": 6 * 4 * 2, "head": 6 * 4, "layer": 6}
+    assert said["sites"] == {"token": 6 * 4 * 32, "quadrant": 6 * 4 * 2, "head": 6 * 4, "layer": 6}
     assert said["fingerprint"] == model.fingerprint()
     width, tokens, runs = 32, 32, 6
     layers = runs * tokens * width * (4 * width + 2 * 48 + 2 * tokens + 2 * (8 + 4) // 2)
@@ -416,12 +392,12 @@ def test_a_row_needs_what_it_is_said_to(config: dict[str, Any]) -> None:
 
 
 def test_the_fingerprint_tells_the_weights_and_what_numbers_depend_on(model: SegGpt) -> None:
-    same, digest = _network(), model.fingerprint()
+    same, digest = network_of(), model.fingerprint()
     assert re.fullmatch("[0-9a-f]{16}", digest)
     assert SegGpt(same).fingerprint() == digest
-    assert SegGpt(_network(drop_path_rate=0.4)).fingerprint() == digest  # which only training uses
-    assert SegGpt(_network(layer_norm_eps=1e-5)).fingerprint() != digest
-    changed = _network()
+    assert SegGpt(network_of(drop_path_rate=0.4)).fingerprint() == digest  # which only training uses
+    assert SegGpt(network_of(layer_norm_eps=1e-5)).fingerprint() != digest
+    changed = network_of()
     with torch.no_grad():
         changed.decoder.decoder_pred.head.bias[0] += 1
     assert SegGpt(changed).fingerprint() != digest
@@ -446,7 +422,7 @@ def test_what_is_saved_is_read_again(model: SegGpt, drawn: Drawn, tmp_path: Path
 
 
 def test_half_precision_is_read_as_float32_and_is_the_same_model(drawn: Drawn, tmp_path: Path) -> None:
-    network = _network().half().float()
+    network = network_of().half().float()
     network.half().save_pretrained(tmp_path)
     loaded = SegGpt.load(tmp_path)
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from taskvec.metrics import IOU, MSE, Metric
-from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
+from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, SearchedStack, TaskOutcome
 from taskvec.sites import Site
 
 SITES = (
@@ -33,6 +33,12 @@ def make_task(name: str, metric: Metric, means: list[float]) -> TaskOutcome:
     return TaskOutcome(name, metric, scores, names, names[::-1], names, SITES, 24, examples, HISTORY, 75.0)
 
 
+STACKS = {
+    "encoder": SearchedStack(3, 2, {"cls": 1, "query_input": 4}),
+    "decoder": SearchedStack(2, 2, {"cls": 1, "query_input": 4, "query_output": 4}),
+}
+
+
 @pytest.fixture
 def outcome() -> Outcome:
     return Outcome(
@@ -42,8 +48,7 @@ def outcome() -> Outcome:
         ],
         pairs=123,
         queries=123,
-        layers={"encoder": 3, "decoder": 2},
-        heads={"encoder": 2, "decoder": 2},
+        stacks=STACKS,
         model={"fingerprint": "c0ffee", "parameters": 1234567},
         data={"found on": {"data": "scenes"}, "judged on": {"data": "folder", "root": "a<b>"}},
         settings={"objective": "token", "stacks": ("encoder", "decoder"), "search": {"steps": 4, "bfloat16": False}},

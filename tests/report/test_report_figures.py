@@ -10,10 +10,13 @@ from PIL import Image
 from taskvec.metrics import IOU, MSE
 from taskvec.models.canvas import CanvasGeometry
 from taskvec.report import figures
-from taskvec.report.outcomes import EXAMPLES, Outcome, TaskOutcome
+from taskvec.report.outcomes import EXAMPLES, Outcome, SearchedStack, TaskOutcome
 from taskvec.sites import Granularity, Site, Sites, StackLayout
 
-LAYERS, HEADS = {"encoder": 3, "decoder": 2}, {"encoder": 2, "decoder": 2}
+STACKS = {
+    "encoder": SearchedStack(3, 2, {"cls": 1, "query_input": 4}),
+    "decoder": SearchedStack(2, 2, {"cls": 1, "query_input": 4, "query_output": 4}),
+}
 CELLS = 2 * 3 * 2 + 3 * 2 * 2  # panels x layers x heads of the encoder and of the decoder
 
 
@@ -32,8 +35,8 @@ def with_sites(task: TaskOutcome, granularity: Granularity, chosen: list[int]) -
     """The task with these of the sites of a 4x4 canvas, whose quadrants have four tokens."""
     geometry = CanvasGeometry(64, 31, 16)
     view = geometry.view("query_only")
-    layouts = {stack: StackLayout(LAYERS[stack], HEADS[stack], 4, geometry.places()) for stack in LAYERS}
-    sites = Sites.group(layouts, {stack: view.tokens(stack) for stack in LAYERS}, granularity)
+    layouts = {stack: StackLayout(own.layers, own.heads, 4, geometry.places()) for stack, own in STACKS.items()}
+    sites = Sites.group(layouts, {stack: view.tokens(stack) for stack in STACKS}, granularity)
     return replace(task, sites=tuple(sites.names[index] for index in chosen), of=len(sites))
 
 
@@ -74,7 +77,7 @@ def test_groups_of_columns_are_set_apart(task: TaskOutcome):
 
 
 def test_quadrant_sites_fill_one_cell_each(task: TaskOutcome):
-    filled = cells(figures.site_map(task, LAYERS, HEADS))
+    filled = cells(figures.site_map(task, STACKS))
     assert len(filled) == CELLS
     assert filled.count(figures.BLUE) == 3
     assert filled.count("#ffffff") == CELLS - 3
@@ -94,14 +97,14 @@ def test_quadrant_sites_fill_one_cell_each(task: TaskOutcome):
 def test_sites_of_whole_heads_and_layers_fill_every_region(
     task: TaskOutcome, granularity: Granularity, chosen: list[int], expected: int
 ):
-    filled = cells(figures.site_map(with_sites(task, granularity, chosen), LAYERS, HEADS))
+    filled = cells(figures.site_map(with_sites(task, granularity, chosen), STACKS))
     assert len(filled) == CELLS
     assert filled.count(figures.BLUE) == expected
 
 
 def test_token_sites_are_shaded_by_the_share_of_the_region(task: TaskOutcome):
     # The first head of the encoder has site 0 for CLS and 1 to 4 for its query input, the second 5 and 6 to 9.
-    filled = cells(figures.site_map(with_sites(task, "token", [0, 1, 2, 6, 7, 8, 9]), LAYERS, HEADS))
+    filled = cells(figures.site_map(with_sites(task, "token", [0, 1, 2, 6, 7, 8, 9]), STACKS))
     cls, query_input = filled[:6], filled[6:12]
     assert cls[:2] == [figures.BLUE, "#ffffff"]
     halfway = [int(query_input[0][at : at + 2], 16) for at in (1, 3, 5)]
@@ -114,13 +117,13 @@ def test_token_sites_are_shaded_by_the_share_of_the_region(task: TaskOutcome):
 def test_token_counts_are_drawn(task: TaskOutcome, monkeypatch: pytest.MonkeyPatch):
     drawn = []
     monkeypatch.setattr(figures, "_numbers", lambda axes, counts, tokens: drawn.append((counts.sum(), tokens)))
-    figures.site_map(with_sites(task, "token", [0, 1, 2, 6, 7, 8, 9]), LAYERS, HEADS)
+    figures.site_map(with_sites(task, "token", [0, 1, 2, 6, 7, 8, 9]), STACKS)
     assert drawn == [(1, 1), (6, 4), (0, 1), (0, 4), (0, 4)]
 
 
 def test_a_map_shows_the_searched_stacks_only(task: TaskOutcome):
     decoder = replace(task, sites=(Site("decoder", 0, 0, "cls", None),))
-    assert len(cells(figures.site_map(decoder, {"decoder": 2}, {"decoder": 2}))) == 3 * 2 * 2
+    assert len(cells(figures.site_map(decoder, {"decoder": STACKS["decoder"]}))) == 3 * 2 * 2
 
 
 def test_the_idea_shows_the_images_of_the_first_example(task: TaskOutcome):

@@ -109,3 +109,25 @@ MaxPixels = Annotated[
     int,
     typer.Option("--max-pixels", min=1, max=178_956_970, help="An image of more pixels than that is not decoded."),
 ]
+
+SearchSeed = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Of everything that is drawn; 0.", show_default=False)
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE",
+        help="A TOML file of settings, by the names of taskvec.FindSettings and, in [search], of its search; `preset` "
+        "and `method` too.",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting by its name in Python, such as search.learning_rate=0.1, same_hole=true or "
+        'judged_by=["segmentation"]; repeat for more.',
+    ),
+]

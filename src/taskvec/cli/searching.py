@@ -1,6 +1,6 @@
 """Commands that find the sites of task vectors: collect statistics, search."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,12 +24,10 @@ from taskvec.data.examples import tasks_of
 from taskvec.describe import holds_vectors
 from taskvec.finding import FindSettings, find_sites, statistics_prompts
 from taskvec.models import load_model
-from taskvec.names import choose_from
 from taskvec.objectives import OBJECTIVES
-from taskvec.presets import PRESETS, preset_named, with_method
+from taskvec.presets import PRESETS, settings_of
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
-from taskvec.search import FINALS, NON_FINITE, SEARCHES, Checkpoint
-from taskvec.search.reinforce import BASELINES
+from taskvec.search import NON_FINITE, SEARCHES, Checkpoint
 from taskvec.sites import GRANULARITIES
 from taskvec.statistics import Statistics, collect
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
@@ -111,34 +109,14 @@ def search_command(
         typer.Option(min=1, help="Validation queries, which choose the sites, of all tasks together."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="600 in the paper, or 40 of relaxed.")] = None,
-    masks: Annotated[
-        int | None, typer.Option(min=2, help="Masks that reinforce samples for every item in a step; 32.")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="0.1, or 0.3 of relaxed.")] = None,
     objective: Annotated[
         str | None,
         typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token of relaxed, which needs it."),
     ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help=f"What reinforce compares losses with: {' or '.join(BASELINES)}; batch.")
-    ] = None,
     granularity: Annotated[str | None, typer.Option(help=f"One of {', '.join(GRANULARITIES)}; quadrant.")] = None,
     stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
-    candidates: Annotated[
-        int | None, typer.Option(min=0, help="Sampled masks scored at a checkpoint; 1, or 15 of relaxed.")
-    ] = None,
-    final: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How reinforce and relaxed choose the final sites: {', '.join(FINALS)}; best, or sample in the paper."
-        ),
-    ] = None,
-    share: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Of sites: those that cma patches, those that greedy starts from."),
-    ] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers that greedy searches; 17 of 32 of them.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Random starts of greedy, 100.")] = None,
+    settings_file: options.SettingsFile = None,
+    assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
     and_root: Annotated[
         list[Path] | None,
@@ -149,7 +127,7 @@ def search_command(
     ] = None,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
-    seed: options.Seed = 0,
+    seed: options.SearchSeed = None,
     device: options.Device = "cpu",
 ) -> None:
     """Find the task vectors of a task, or of several at the same sites: by default the paper's search, of some minutes.
@@ -157,32 +135,18 @@ def search_command(
     `--preset best` is that of `find`, of seconds. Ctrl-C keeps the best so far. Interrupted searches by reinforce and
     relaxed go on when the same command is given again with --overwrite.
     """
-    settings = _settings(
-        preset,
-        method,
-        {
-            "steps": steps,
-            "masks_per_item": masks,
-            "learning_rate": learning_rate,
-            "baseline": baseline,
-            "candidates": candidates,
-            "final": final,
-            "share": share,
-            "layers": layers,
-            "trials": trials,
-        },
-        {
-            "prompts": prompts,
-            "items": items,
-            "held_out": held_out,
-            "objective": objective,
-            "granularity": granularity,
-            "stacks": tuple(stack) if stack else None,
-            "seed": seed,
-            "bfloat16": bfloat16 or None,
-            "non_finite": non_finite,
-        },
-    )
+    given = {
+        "prompts": prompts,
+        "items": items,
+        "held_out": held_out,
+        "objective": objective,
+        "granularity": granularity,
+        "stacks": tuple(stack) if stack else None,
+        "seed": seed,
+        "bfloat16": bfloat16 or None,
+        "non_finite": non_finite,
+    }
+    settings = settings_of(preset, method, settings_file, assignments or (), steps, given)
     if statistics is not None and prompts is not None:
         raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
     network = load_model(model, options.device_named(device))
@@ -231,20 +195,3 @@ def _refuse_to_mix(out: Path, places: dict[str, Path], *, overwrite: bool) -> No
             raise ValueError(
                 f"{other} holds task vectors of another search, whose sites are others: name another place or remove it"
             )
-
-
-def _settings(
-    preset: str | None, method: str | None, search: dict[str, object], rest: dict[str, object]
-) -> FindSettings:
-    """A preset's settings with the options that were given; ValueError for one that the search does not have."""
-    if method is not None and method not in SEARCHES:
-        raise ValueError(f"--method {method}: there is no such search, {choose_from(method, SEARCHES)}")
-    base = preset_named(preset or ("paper" if method is None else SEARCHES[method].preset))
-    base = base if method is None else with_method(base, method)
-    known = [field.name for field in fields(base.search)]
-    given = {name: value for name, value in search.items() if value is not None}
-    for name in [name for name in given if name not in known]:
-        option = {"masks_per_item": "masks"}.get(name, name)
-        raise ValueError(f"--{option.replace('_', '-')}: the search {method or 'of the preset'} has no such setting")
-    chosen = {name: value for name, value in rest.items() if value is not None}
-    return replace(base, search=replace(base.search, **given), **chosen)  # pyright: ignore[reportArgumentType]

@@ -31,7 +31,7 @@ from taskvec.hub import located
 from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
-from taskvec.presets import PRESETS, preset_named
+from taskvec.presets import PRESETS, settings_of
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
 from taskvec.prompts import draw_prompts
 from taskvec.report.contact_sheet import PAIRS, contact_sheet
@@ -67,10 +67,12 @@ def find_command(
         str, typer.Option(help=f"How they are found: {', '.join(PRESETS)}. taskvec.find takes the same by default.")
     ] = DEFAULT_PRESET,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the search; the preset's if not given.")] = None,
+    settings_file: options.SettingsFile = None,
+    assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
-    seed: options.Seed = 0,
+    seed: options.SearchSeed = None,
     device: options.Device = "cpu",
 ) -> None:
     """The whole job for one task: statistics, a search, scores on examples kept aside, a verdict, pictures.
@@ -79,7 +81,7 @@ def find_command(
     any. A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search see
     `taskvec search`.
     """
-    settings = _settings(preset, steps, seed, bfloat16=bfloat16)
+    settings = _settings(preset, settings_file, assignments, steps, seed, bfloat16=bfloat16)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
     options.check_destinations(out, (*VECTORS, *JUDGEMENT))
@@ -87,7 +89,7 @@ def find_command(
     network = load_model(model, options.device_named(device))
     examples = data_options.load("train")
     chosen = choose_task(examples, task, data_options.metric)
-    sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.image_size, seed))
+    sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.image_size, settings.seed))
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
         on_step = search_log(progress, bar, out / SEARCH_LOG, total)
@@ -185,9 +187,11 @@ def demo_command(
     data_options: DataOptions = NONE_GIVEN,
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task, or all that there are.")] = QUERIES,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of every search; 40 if not given.")] = None,
+    settings_file: options.SettingsFile = None,
+    assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
     json_file: options.Json = None,
-    seed: options.Seed = 0,
+    seed: options.SearchSeed = None,
     device: options.Device = "cpu",
 ) -> None:
     """Every task that the data serve: statistics, search (preset best), evaluation, report. A minute or two with tiny.
@@ -201,14 +205,14 @@ def demo_command(
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
-    settings = _settings(DEFAULT_PRESET, steps, seed, bfloat16=bfloat16)
+    settings = _settings(DEFAULT_PRESET, settings_file, assignments, steps, seed, bfloat16=bfloat16)
     network = load_model(model, options.device_named(device))
     usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
     name = data_options.data or usual
     chosen = replace(data_options, data=name)
-    test = chosen.load(judging_split(name), seed=seed if name == "scenes" else None)
+    test = chosen.load(judging_split(name), seed=settings.seed if name == "scenes" else None)
     if name in ("scenes", "pictures"):  # scenes that no model was trained on either
-        train = DataOptions(data="scenes", split=data_options.split).load("validation", seed=seed)
+        train = DataOptions(data="scenes", split=data_options.split).load("validation", seed=settings.seed)
     else:
         train = chosen.load("train")
     tasks = tasks_of(test)
@@ -243,12 +247,18 @@ def _refuse_what_is_no_demo(out: Path) -> None:
             raise ValueError(f"{path} is not of an earlier demonstration: name another place")
 
 
-def _settings(preset: str, steps: int | None, seed: int, *, bfloat16: bool) -> FindSettings:
-    """A preset's with the options that were given."""
-    settings = replace(preset_named(preset), seed=seed, bfloat16=bfloat16)
-    if steps is None:
-        return settings
-    return replace(settings, search=replace(settings.search, steps=steps))  # pyright: ignore[reportCallIssue]
+def _settings(
+    preset: str,
+    file: Path | None,
+    assignments: Sequence[str] | None,
+    steps: int | None,
+    seed: int | None,
+    *,
+    bfloat16: bool,
+) -> FindSettings:
+    """A preset's with the settings that were given."""
+    given = {"seed": seed, "bfloat16": bfloat16 or None}
+    return settings_of(preset, None, file, assignments or (), steps, given)
 
 
 def _steps_of(settings: FindSettings) -> int | None:

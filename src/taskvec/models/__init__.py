@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 SHIPPED = ("tiny", "small")
 
 # by ``model_type`` in config.json: module and class, which are imported when a model is one
-TYPES = {"mae_vqgan": ("taskvec.models.mae_vqgan", "MaeVqgan")}
+TYPES = {
+    "mae_vqgan": ("taskvec.models.mae_vqgan", "MaeVqgan"),
+    "seggpt": ("taskvec.models.seggpt", "SegGpt"),
+}
 UNNAMED = "mae_vqgan"  # whose configuration has no model_type
 
 

@@ -218,9 +218,14 @@ class PromptedModel(ABC):
     def losses(self, outputs: Tensor, items: Any, targets: Any) -> Float[Tensor, " rows"]:
         """The model's own loss of every row, lower is better, with a gradient."""
 
+    @property
     @abstractmethod
-    def ceiling(self, prompts: Truths) -> Pixels | None:
-        """The best that its answers can be, where its outputs are limited; None where they are not."""
+    def has_ceiling(self) -> bool:
+        """Whether something limits its answers, such as a tokenizer."""
+
+    def ceiling(self, prompts: Truths) -> Pixels:
+        """The best that its answers can be, of a model that has a ceiling."""
+        raise NotImplementedError(f"a model of the type {self.model_type} has no ceiling")
 
     @abstractmethod
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:

@@ -402,6 +402,10 @@ class MaeVqgan(Pretrained, PromptedModel):
             return self.decode_quadrant(self.target_codes(canvases))
         return self.geometry.crop(self._decode_grid(self.vqgan.encode(to_unit(canvases))), "query_output")
 
+    @property
+    def has_ceiling(self) -> bool:
+        return True
+
     def ceiling(self, prompts: Truths) -> Pixels:
         """The tokenizer's reconstruction of the truth: what perfect codes would give."""
         return self.reconstruct(self.geometry.canvases(prompts).to(self.device))

@@ -37,10 +37,10 @@ class _Part(NamedTuple):
 _fingerprints: WeakKeyDictionary[nn.Module, dict[str, tuple[list[_Part], str]]] = WeakKeyDictionary()
 
 
-def parse(kind: type[T], values: Any, source: Path) -> T:
+def parse(kind: type[T], values: Any, source: Path | str) -> T:
     """``values`` of JSON or TOML as the dataclass ``kind``; of other types, only integers are taken, for floats.
 
-    Raises ValueError, which names the file, the field and what was expected.
+    Raises ValueError, which begins with ``source`` and names the field and what was expected.
     """
     try:
         return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")

@@ -15,6 +15,8 @@ for an output which is not known. A black output would be an example, of an imag
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,19 +33,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import digests
 from taskvec.files import read_json
+from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
 from taskvec.models.interface import (
     VIEWS,
     Images,
     Inputs,
+    Locations,
     Pixels,
     Place,
-    Places,
     PromptedModel,
     Queries,
     RowCost,
     StackLayout,
     Tap,
     Truths,
+    Variant,
     ViewName,
 )
 from taskvec.models.pretrained import CARD, CONFIG, WEIGHTS, check_shapes, check_values, stated_licence
@@ -51,8 +55,6 @@ from taskvec.models.pretrained import CARD, CONFIG, WEIGHTS, check_shapes, check
 TYPE = "seggpt"  # also what config.json calls it
 EMBEDDING = "instance"  # which of the two type tokens is added: the default of the official code and of transformers
 BLANK_PROMPT = "an image of ImageNet's mean colour, and mask tokens as its output"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # regions of every stack: of the upper half of the canvas, of the lower half
 REGIONS = {
     "image": ("support_input", "query_input"),
@@ -117,7 +119,7 @@ class SegGptItems:
     """Embeddings of the two halves of both streams, by region; what all rows share is stored once."""
 
     halves: Mapping[str, Float[Tensor, "rows height width channels"]]
-    places: Places
+    places: Mapping[str, Locations]
 
     def __len__(self) -> int:
         return len(self.halves["query_input"])
@@ -146,7 +148,8 @@ class SegGpt(PromptedModel):
 
     name: str | None = None
     licence: str | None = None
-    type = TYPE
+    model_type = TYPE
+    _variant = Variant()
 
     def __init__(self, model: Any):
         _check_config(model.config, f"the configuration of {type(model).__name__}")
@@ -220,6 +223,16 @@ class SegGpt(PromptedModel):
         self.model.to(device)
         return self
 
+    def variant(self, variant: Variant) -> "SegGpt":
+        """``bfloat16`` alone: its attention is spelt out, and it has no tokenizer whose area could be chosen."""
+        if variant.fused or variant.area is not None:
+            raise ValueError(f"SegGPT has neither fused attention nor an area that is decoded: {variant}")
+        if not variant.bfloat16 or self._variant.bfloat16:
+            return self
+        other = copy(self)
+        other._variant = variant
+        return other
+
     @property
     def device(self) -> torch.device:
         return self.model.device
@@ -251,8 +264,8 @@ class SegGpt(PromptedModel):
         shown = view == "one_shot"
         given = {"query_input": inputs.query_input}
         if shown:
-            if inputs.support_input is None or inputs.support_output is None:
-                raise ValueError("a one_shot run needs supports, and there are only queries")
+            if len(inputs.support_input) < len(inputs.query_input):
+                raise ValueError("the view one_shot shows an example, but only queries were drawn")
             given |= {"support_input": inputs.support_input, "support_output": inputs.support_output}
         for region, images in given.items():
             self._check_images(images, region, len(inputs.query_input))
@@ -265,8 +278,8 @@ class SegGpt(PromptedModel):
             region: torch.cat(parts) if region in given else parts[0][:1].expand(len(inputs.query_input), -1, -1, -1)
             for region, parts in halves.items()
         }
-        every = torch.arange(2 * self._side**2)[None]
-        return SegGptItems(whole, dict.fromkeys(self._stacks, every))
+        tokens = 2 * self._side**2
+        return SegGptItems(whole, dict.fromkeys(self._stacks, Locations(torch.arange(tokens)[None], tokens)))
 
     def _embed(
         self, given: Mapping[str, Images], shown: bool
@@ -292,10 +305,11 @@ class SegGpt(PromptedModel):
     def run(self, items: SegGptItems) -> Float[Tensor, "rows 3 size size"]:
         """The query's picture, normalised."""
         streams = [torch.cat([items.halves[region] for region in REGIONS[name]], 1) for name in STREAMS]
-        features = self.model.model.encoder(torch.cat(streams)).intermediate_hidden_states
-        # of the support's half the decoder needs only the last row of patches, which its convolution reaches into
-        lower = torch.cat([feature[:, self._side - 1 :] for feature in features], -1)
-        return self.model.decoder(lower)[:, :, self.model.config.patch_size :]
+        with torch.autocast(self.device.type, torch.bfloat16) if self._variant.bfloat16 else nullcontext():
+            features = self.model.model.encoder(torch.cat(streams)).intermediate_hidden_states
+            # of the support's half the decoder needs only the last row of patches, which its convolution reaches into
+            lower = torch.cat([feature[:, self._side - 1 :] for feature in features], -1)
+            return self.model.decoder(lower)[:, :, self.model.config.patch_size :]
 
     def answers(self, outputs: Tensor, items: SegGptItems) -> Pixels:
         """The nearest colours: a picture that equals the truth comes out as it."""
@@ -321,8 +335,10 @@ class SegGpt(PromptedModel):
         shares = targets.counted.to(of_pixels)
         return (of_pixels * shares).sum((1, 2)) / shares.sum((1, 2))
 
-    def ceiling(self, prompts: Truths) -> None:
+    @property
+    def has_ceiling(self) -> bool:
         """Its outputs can be any picture."""
+        return False
 
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
         """A blank prompt costs what a prompt does.
@@ -347,25 +363,12 @@ class SegGpt(PromptedModel):
         return RowCost(3 * tokens, NUMBER * (numbers + features))
 
     def describe(self) -> dict[str, Any]:
-        """Architecture, the blank prompt, parameters, sites by granularity, GFLOP of a run, fingerprint and licence."""
+        """Architecture, the blank prompt, parameters, and GFLOP of a run."""
         return {
             "architecture": _architecture(self.model.config),
             "blank_prompt": BLANK_PROMPT,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "sites": self._sites(),
             "gflop": self._gigaflops(),
-            "fingerprint": self.fingerprint(),
-            "licence": self.licence or "not stated",
-        }
-
-    def _sites(self) -> dict[str, int]:
-        layouts = self._stacks.values()
-        heads = sum(layout.layers * layout.heads for layout in layouts)
-        return {
-            "token": 2 * self._side**2 * heads,
-            "region": 2 * heads,
-            "head": heads,
-            "layer": sum(layout.layers for layout in layouts),
         }
 
     def _gigaflops(self) -> dict[str, float]:

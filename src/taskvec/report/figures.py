@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from taskvec.evaluate import Evaluation
 from taskvec.metrics import Metric
 from taskvec.objectives import ObjectiveKind
-from taskvec.report.outcomes import EXAMPLES, METHODS, Outcome, TaskOutcome
+from taskvec.report.outcomes import EXAMPLES, Outcome, SearchedStack, TaskOutcome
 from taskvec.report.style import BLUE, FAINT, INK, MUTED, VERMILLION, ticks, tidy
 from taskvec.report.table import METHOD_LABELS, number
 from taskvec.sites import Site
@@ -28,7 +28,6 @@ from taskvec.tasks import Images
 METHOD_COLOURS = {"one_shot": BLUE, "task_vectors": VERMILLION}
 
 # What each stack sees of a canvas that holds a query alone.
-STACK_REGIONS = {"encoder": ("cls", "query_input"), "decoder": ("cls", "query_input", "query_output")}
 
 # Dividing pixels by a power of two is exact, so a figure made to hold an array has exactly the array's size.
 PIXELS_PER_INCH = 128
@@ -170,40 +169,31 @@ def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:
     return f"loss ({'minus ' if metric.better == 'higher' else ''}{metric.label})"
 
 
-def site_map(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]) -> str:
-    """An SVG of where the chosen sites are: by stack and region of the canvas, layers down and heads across.
+def site_map(outcome: TaskOutcome, stacks: Mapping[str, SearchedStack]) -> str:
+    """An SVG of where the chosen sites are: by stack and region, layers down and heads across.
 
-    ``layers`` and ``heads`` name the stacks that were searched. Where sites are single tokens, cells are shaded by the
-    share of the region's tokens that are chosen, and tell their number.
+    ``stacks`` are those that were searched. Where sites are single tokens, cells are shaded by the share of the
+    region's tokens that are chosen, and tell their number.
     """
     by_token = any(site.token is not None for site in outcome.sites)
-    tokens = _quadrant_tokens(outcome, layers, heads) if by_token else 1
-    columns = max(heads.values())
+    columns = max(stack.heads for stack in stacks.values())
     cell = 0.27 if by_token else min(0.28, max(0.15, 1.5 / columns))  # inches
-    regions = max((STACK_REGIONS[stack] for stack in layers), key=len)
-    width, height = len(regions) * (columns * cell + 0.5) + 0.5, sum(layers.values()) * cell + 0.75 * len(layers)
+    across, layers = max(len(stack.regions) for stack in stacks.values()), [stack.layers for stack in stacks.values()]
+    width, height = across * (columns * cell + 0.5) + 0.5, sum(layers) * cell + 0.75 * len(layers)
     figure = Figure((width, height), layout="compressed")
-    grid = figure.subplots(len(layers), len(regions), squeeze=False, height_ratios=list(layers.values()))
-    for row, stack in zip(grid, layers, strict=True):
-        for axes, region in zip(row, regions, strict=True):
-            if region not in STACK_REGIONS[stack]:
-                axes.set_axis_off()
-                continue
-            counts = _counts(outcome.sites, stack, region, (layers[stack], heads[stack]))
-            _cells(axes, counts / (1 if region == "cls" else tokens))
+    grid = figure.subplots(len(layers), across, squeeze=False, height_ratios=layers)
+    for row, (name, stack) in zip(grid, stacks.items(), strict=True):
+        for axes in row[len(stack.regions) :]:
+            axes.set_axis_off()
+        for axes, (region, tokens) in zip(row, stack.regions.items(), strict=False):
+            counts = _counts(outcome.sites, name, region, (stack.layers, stack.heads))
+            _cells(axes, counts / (tokens if by_token else 1))
             if by_token:
-                _numbers(axes, counts, 1 if region == "cls" else tokens)
+                _numbers(axes, counts, tokens)
             axes.set_title(region.replace("_", " "), fontsize=9, color=INK)
             axes.set_xlabel("head", fontsize=8.5)
-        row[0].set_ylabel(f"{stack}\nlayer", fontsize=9)
+        row[0].set_ylabel(f"{name}\nlayer", fontsize=9)
     return _svg(figure)
-
-
-def _quadrant_tokens(outcome: TaskOutcome, layers: dict[str, int], heads: dict[str, int]) -> int:
-    """Tokens in a quadrant, from the number of single-token sites: a head has one for CLS and one for each of them."""
-    every_head = {stack: layers[stack] * heads[stack] for stack in layers}
-    quadrants = sum(count * (len(STACK_REGIONS[stack]) - 1) for stack, count in every_head.items())
-    return (outcome.of - sum(every_head.values())) // quadrants
 
 
 def _counts(sites: Sequence[Site], stack: str, region: str, shape: tuple[int, int]) -> Int[np.ndarray, "layers heads"]:
@@ -284,18 +274,19 @@ def score_chart(outcome: TaskOutcome) -> str:
     """An SVG with the mean and 95 % interval of every method on the task's own axis, which says what is better."""
     figure = Figure((3.4, 2.1), layout="constrained")
     axes = figure.subplots()
-    for row, method in enumerate(METHODS):
+    methods = outcome.methods
+    for row, method in enumerate(methods):
         score, colour = outcome.intervals[method], METHOD_COLOURS.get(method, MUTED)
         axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot([score.mean], [row], color=colour, marker="o", markersize=6.5, clip_on=False, zorder=3)
-    axes.set_yticks(range(len(METHODS)), [METHOD_LABELS[method] for method in METHODS])
+    axes.set_yticks(range(len(methods)), [METHOD_LABELS[method] for method in methods])
     axes.invert_yaxis()
     axes.set_xlim(outcome.metric.low, outcome.metric.high if math.isfinite(outcome.metric.high) else None)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_xlabel(_axis(outcome.metric))
     tidy(axes)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
-    for label, method in zip(axes.get_yticklabels(), METHODS, strict=True):
+    for label, method in zip(axes.get_yticklabels(), methods, strict=True):
         label.set_color(METHOD_COLOURS.get(method, INK))
     return _svg(figure)
 

@@ -48,10 +48,15 @@ class TaskOutcome:
     history: list[dict[str, Any]]
     seconds: float
 
+    @property
+    def methods(self) -> list[str]:
+        """Those of METHODS that were scored: all, but that not every model has a ceiling."""
+        return [method for method in METHODS if method in self.scores]
+
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """Mean and interval of every method, of an interval the part that a score can be in."""
-        return {method: bounded(interval(self.scores[method], self.groups), self.metric) for method in METHODS}
+        return {method: bounded(interval(self.scores[method], self.groups), self.metric) for method in self.methods}
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -62,9 +67,18 @@ class TaskOutcome:
     def pairs(self) -> list[dict[str, Any]]:
         """A record of every pair: names of support and query, and the score of each method."""
         return [
-            {"support": support, "query": query, **{method: float(self.scores[method][row]) for method in METHODS}}
+            {"support": support, "query": query, **{method: float(self.scores[method][row]) for method in self.methods}}
             for row, (support, query) in enumerate(zip(self.supports, self.queries, strict=True))
         ]
+
+
+@dataclass(frozen=True)
+class SearchedStack:
+    """A stack that sites were searched in; ``regions`` has the number of tokens of each of its regions."""
+
+    layers: int
+    heads: int
+    regions: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -77,14 +91,18 @@ class Outcome:
     tasks: list[TaskOutcome]
     pairs: int
     queries: int
-    layers: dict[str, int]
-    heads: dict[str, int]
+    stacks: dict[str, SearchedStack]
     model: dict[str, Any]
     data: dict[str, dict[str, Any]]
     settings: dict[str, Any]
     seconds: float
     machine: dict[str, Any]
     versions: dict[str, str]
+
+    @property
+    def methods(self) -> list[str]:
+        """Those of METHODS that were scored."""
+        return self.tasks[0].methods
 
     @property
     def counted(self) -> str:

@@ -35,7 +35,7 @@ def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str]
         outcome=outcome,
         pairs=data_uri(pairs) if pairs else None,
         remarks=remarks,
-        methods=METHODS,
+        methods={method: METHODS[method] for method in outcome.methods},
         labels=METHOD_LABELS,
         margins=MARGINS,
         metrics=dict.fromkeys(task.metric for task in outcome.tasks),
@@ -55,8 +55,6 @@ def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str]
 
 def _section(outcome: Outcome, task: TaskOutcome) -> dict[str, Any]:
     """What the template shows of one task."""
-    stacks = outcome.settings.get("stacks", tuple(outcome.layers))
-    layers, heads = ({stack: sizes[stack] for stack in stacks} for sizes in (outcome.layers, outcome.heads))
     curve = figures.search_curve(task, outcome.settings.get("objective", "pixel")) if task.history else None
     return {
         "outcome": task,
@@ -65,5 +63,5 @@ def _section(outcome: Outcome, task: TaskOutcome) -> dict[str, Any]:
         "score_chart": data_uri(figures.score_chart(task)),
         "examples": data_uri(figures.example_grid(task)),
         "search": data_uri(curve) if curve else None,
-        "sites": data_uri(figures.site_map(task, layers, heads)),
+        "sites": data_uri(figures.site_map(task, outcome.stacks)),
     }

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from taskvec.files import escaped
 from taskvec.intervals import Interval
-from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
+from taskvec.report.outcomes import Outcome, TaskOutcome
 from taskvec.report.style import ARROWS
 from taskvec.report.verdicts import RELATIONS, Relation, number
 
@@ -35,7 +35,7 @@ def span(interval: Interval) -> str:
 
 def winners(task: TaskOutcome) -> frozenset[str]:
     """The methods with the best mean of all but the ceiling, which is no method; several where they are equal."""
-    means = {method: task.intervals[method].mean for method in METHODS if method != "ceiling"}
+    means = {method: task.intervals[method].mean for method in task.methods if method != "ceiling"}
     best = task.metric.best(means.values())
     return frozenset(method for method, mean in means.items() if mean == best)
 
@@ -50,11 +50,11 @@ def results_table(outcome: Outcome) -> Table:
         caption_justify="left",
     )
     table.add_column("task", overflow="fold", min_width=12)
-    for method in METHODS:
+    for method in outcome.methods:
         table.add_column(METHOD_LABELS[method], justify="right", width=11)
     table.add_column("sites", justify="right")
     for task in outcome.tasks:
-        scores = [_cell(task, method) for method in METHODS]
+        scores = [_cell(task, method) for method in task.methods]
         name = Text.assemble(f"{escaped(task.task)}\n", (f"{task.metric.label} {ARROWS[task.metric.better]}", "dim"))
         table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}", "dim")))
     return table
@@ -100,7 +100,7 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def _task_json(task: TaskOutcome) -> dict[str, Any]:
-    scores = {method: _finite(asdict(task.intervals[method])) for method in METHODS}
+    scores = {method: _finite(asdict(task.intervals[method])) for method in task.methods}
     judgement = task.judgement
     compared = {
         other: {

@@ -2,7 +2,6 @@
 
 import json
 import math
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from taskvec import environment
 from taskvec.data.examples import DataSet
 from taskvec.data.scenes import CLASSES, Scenes
-from taskvec.files import check_destination, check_destination_directory, read_json, read_text, write_json
+from taskvec.files import check_destination, check_destination_directory, read_json, read_toml, write_json
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import CONFIG, WEIGHTS, parse
 from taskvec.names import choose_from
@@ -93,7 +92,7 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Raises ValueError that names the file, the field and what was expected."""
     try:
-        values = tomllib.loads(read_text(path))
+        values = read_toml(path)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable recipe: {error}") from error
     return parse(Recipe, values, path)
