@@ -12,7 +12,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from taskvec import evaluate, load_data, load_model
+from taskvec import evaluation, load_data, load_model
 from taskvec.data import DataSet
 from taskvec.models.interface import PromptedModel, Variant
 from taskvec.prompts import Prompts, draw_prompts
@@ -30,16 +30,16 @@ def row(model: PromptedModel, data: DataSet, task: Task, pairs: int, seed: int) 
     size = model.image_size
     prompts = draw_prompts(data, task, pairs, size, seed)
     other = draw_prompts(data, LOW_LIGHT if task.metric.of_masks else SEGMENTATION, pairs, size, seed)
-    one_shot, query_only = evaluate.run(model, "one_shot"), evaluate.run(model, "query_only")
+    one_shot, query_only = evaluation.run(model, "one_shot"), evaluation.run(model, "query_only")
     columns = [
         (one_shot, prompts),
         (one_shot, with_example_of(prompts, other)),
         (query_only, prompts),
-        (evaluate.run(model.variant(Variant(area="canvas")), "one_shot"), prompts),
-        (evaluate.copy_input(model), prompts),
-        (evaluate.ceiling(model), prompts),
+        (evaluation.run(model.variant(Variant(area="canvas")), "one_shot"), prompts),
+        (evaluation.copy_input(model), prompts),
+        (evaluation.ceiling(model), prompts),
     ]
-    means = [evaluate.scores(model, method, each).mean() for method, each in columns]
+    means = [evaluation.scores(model, method, each).mean() for method, each in columns]
     return [f"{task.name.replace('_', ' ')}, {task.metric.label}", *(f"{mean:.3f}" for mean in means)]
 
 

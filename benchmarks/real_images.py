@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from taskvec import evaluate, load_data, load_model
+from taskvec import evaluation, load_data, load_model
 from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.data.pascal import FOLDS
-from taskvec.evaluate import Evaluation
+from taskvec.evaluation import Evaluation
 from taskvec.finding import find
 from taskvec.intervals import bounded, nested_interval
 from taskvec.models.interface import PromptedModel
@@ -56,17 +56,17 @@ class Bench:
             return
         count = min(self._pairs, pairs_of(test))
         prompts = draw_prompts(test, task, count, self._model.image_size, self._seed)
-        methods: dict[str, evaluate.Method] = {
-            method: evaluate.method_named(self._model, method)
+        methods: dict[str, evaluation.Method] = {
+            method: evaluation.method_named(self._model, method)
             for method in ("one_shot", "query_only", "copy_input", "ceiling")
         }
         started = time.perf_counter()
         vectors = find(self._model, train, task, self._settings)
         seconds = time.perf_counter() - started
-        methods["task_vectors"] = evaluate.run(self._model, "query_only", vectors.patch)
+        methods["task_vectors"] = evaluation.run(self._model, "query_only", vectors.patch)
         if task.name in TASKS:
-            methods["scene_vectors"] = evaluate.run(self._model, "query_only", self._scene_vectors(task).patch)
-        results = {method: evaluate.evaluate(self._model, run, prompts) for method, run in methods.items()}
+            methods["scene_vectors"] = evaluation.run(self._model, "query_only", self._scene_vectors(task).patch)
+        results = {method: evaluation.evaluate(self._model, run, prompts) for method, run in methods.items()}
         with self._out.open("a") as lines:
             for method, result in results.items():
                 record = {**self._key, **_record(f"{name} {task.name} {method}", result)}
@@ -82,7 +82,7 @@ class Bench:
 
 
 def _record(cell: str, result: Evaluation) -> dict[str, Any]:
-    summary = asdict(evaluate.summarise([result]))
+    summary = asdict(evaluation.summarise([result]))
     details = [] if result.details is None else result.details.tolist()
     scores = {"scores": result.scores.tolist(), "details": details, "of_groups": result.prompts.query_groups}
     return {"cell": cell, **summary, **scores}

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from taskvec import collect, evaluate, load_data, load_model
+from taskvec import collect, evaluation, load_data, load_model
 from taskvec.finding import pose_search, statistics_prompts
 from taskvec.heads import Patch
 from taskvec.models.interface import PromptedModel
@@ -86,7 +86,7 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
     started, away = time.process_time(), [0.0]
 
     def validate(masks: Any, share: float = 1.0) -> Any:
-        counted[0] += len(masks) * max(1, round(share * BEST.held_out))
+        counted[0] += len(masks) * max(1, round(share * BEST.validation))
         losses = judge(masks, share)
         if share < 1:  # a round of halving, which names no best
             return losses
@@ -100,7 +100,7 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
             return
         now = time.process_time()
         patch = Patch(sites, best[0][1][None], means)
-        scores = evaluate.scores(model, evaluate.run(model, "query_only", patch), queries)
+        scores = evaluation.scores(model, evaluation.run(model, "query_only", patch), queries)
         fact = {"model": model.fingerprint(), "task": task.name, "search": name, "seed": seed}
         fact |= {"settings": settings_of(name, bfloat16=bfloat16)}
         fact |= {"step": record["step"], "score": float(scores.mean())}
@@ -117,7 +117,7 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
 def settings_of(name: str, *, bfloat16: bool) -> str:
     """All that a search is but its seed, so that one of other settings is not taken for it."""
     items, kind, settings = SEARCHES[name]
-    return repr(((items, kind, replace(settings, seed=0)), BEST.prompts, BEST.held_out)) + bfloat16 * " bfloat16"
+    return repr(((items, kind, replace(settings, seed=0)), BEST.prompts, BEST.validation)) + bfloat16 * " bfloat16"
 
 
 class Point(NamedTuple):

@@ -177,7 +177,7 @@ def _damaged_vectors(directory: Path) -> None:
 
 
 APPLY = f"apply vectors images --out {OUT}"
-PASCAL = f"evaluate --data pascal --root voc --split 0 --task segmentation --method query_only --json {OUT}/r.json"
+PASCAL = f"evaluate --data pascal --root voc --fold 0 --task segmentation --method query_only --json {OUT}/r.json"
 FOLDER = f"evaluate --data folder --root pairs --method query_only --json {OUT}/r.json"
 FIND = f"find --root pairs --out {OUT}"
 MODEL = f"evaluate --model model --task identity --method query_only --pairs 2 --json {OUT}/r.json"
@@ -260,9 +260,7 @@ CASES = [
         "the wrong directory", _nothing, PASCAL.replace("voc", "images"), "images holds no Pascal VOC: expected JPEGIm"
     ),
     Case("no directory named", _nothing, PASCAL.replace("--root voc ", ""), "pascal needs root (--root)"),
-    Case(
-        "an unknown fold", _nothing, PASCAL.replace("--split 0", "--split 4"), "pascal has no fold 4: expected 0 to 3"
-    ),
+    Case("an unknown fold", _nothing, PASCAL.replace("--fold 0", "--fold 4"), "pascal has no fold 4: expected 0 to 3"),
     Case("an input without output", _remove("pairs/output/04.png"), FOLDER, "04.png has no partner of the same name"),
     Case("fewer than ten pairs", _few_pairs, FIND, "pairs has 6 images, expected 10 or more"),
     Case(
@@ -283,8 +281,8 @@ CASES = [
     Case(
         "a split that is not said",
         _nothing,
-        PASCAL.replace("--split 0", "").replace("query_only", "vectors:v{split}"),
-        "which split {split} stands for is not said, expected --split",
+        PASCAL.replace("--fold 0", "").replace("query_only", "vectors:v{fold}"),
+        "which split {fold} stands for is not said, expected --fold",
     ),
     Case("a directory beside the result", _directory_beside, PASCAL.replace(f"{OUT}/r", "beside/r"), "is a directory"),
     Case("a name of another task", _nothing, f"{FOLDER} --task paris", "there is no task 'paris': expected one of"),

@@ -18,7 +18,7 @@ def search(*images: str, **changes: Any) -> Search:
         settings={"items": 1, "search": {"steps": 2}},
         tasks=("task",),
         search=(drawn(*images or ("a",)),),
-        held_out=(),
+        validation=(),
         statistics=drawn("b"),
         step=2,
         loss=0.5,

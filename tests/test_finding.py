@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from labelled import labelled
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.data.examples import partition
 from taskvec.data.folder import Folder
 from taskvec.data.scenes import Scenes
@@ -37,7 +37,7 @@ from taskvec.tasks import IDENTITY, LOW_LIGHT, SEGMENTATION, Task, image, mask
 QUICK = FindSettings(
     prompts=16,
     items=4,
-    held_out=8,
+    validation=8,
     objective="token",
     search=ReinforceSettings(steps=6, masks_per_item=4, checkpoint_every=3, baseline="per_item", learning_rate=0.3),
 )
@@ -110,8 +110,8 @@ def test_the_tasks_own_metric_chooses_whatever_the_objective(small_model: MaeVqg
     data = Scenes("train", count=600)
     vectors = find(small_model, data, SEGMENTATION, QUICK)
     validation = draw_prompts(partition(data, SHARES, PARTITION_SEED)[2], SEGMENTATION, 8, 15, QUICK.seed)
-    assert tuple(sorted(validation.query_images)) == vectors.search.held_out[0].images
-    scores = evaluate.scores(small_model, evaluate.run(small_model, "query_only", vectors.patch), validation)
+    assert tuple(sorted(validation.query_images)) == vectors.search.validation[0].images
+    scores = evaluation.scores(small_model, evaluation.run(small_model, "query_only", vectors.patch), validation)
     assert vectors.search.loss == pytest.approx(-scores.mean())
 
 
@@ -120,18 +120,18 @@ def test_a_search_by_gradient_needs_one() -> None:
         FindSettings(objective="pixel")
 
 
-def test_prompts_items_and_held_out_are_disjoint_whatever_the_seeds(small_model: MaeVqgan) -> None:
+def test_prompts_items_and_validation_are_disjoint_whatever_the_seeds(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
     statistics = collect(small_model, [statistics_prompts(small_model, data, SEGMENTATION, replace(QUICK, seed=7))])
     found = find(small_model, data, SEGMENTATION, QUICK, statistics).search
     assert isinstance(found.statistics, Drawn)
-    prompts, searched, held_out = (
-        set(drawn.images) for drawn in (found.statistics, found.search[0], found.held_out[0])
+    prompts, searched, validation = (
+        set(drawn.images) for drawn in (found.statistics, found.search[0], found.validation[0])
     )
-    assert (len(searched), len(held_out), found.statistics.prompts) == (4, 8, 16)
+    assert (len(searched), len(validation), found.statistics.prompts) == (4, 8, 16)
     assert not prompts & searched
-    assert not prompts & held_out
-    assert not searched & held_out
+    assert not prompts & validation
+    assert not searched & validation
 
 
 def test_statistics_of_other_data_are_refused(small_model: MaeVqgan) -> None:
@@ -163,11 +163,11 @@ def test_statistics_of_another_model_are_refused(small_model: MaeVqgan) -> None:
 
 
 def test_found_vectors_do_the_task_without_an_example(tiny: MaeVqgan) -> None:
-    settings = replace(QUICK, prompts=64, items=8, held_out=16, search=replace(QUICK.search, steps=12))
+    settings = replace(QUICK, prompts=64, items=8, validation=16, search=replace(QUICK.search, steps=12))
     vectors = find(tiny, Scenes("train"), "segmentation", settings)
     prompts = draw_prompts(Scenes("test"), SEGMENTATION, 32, tiny.config.image_size, seed=0)
-    with_vectors = evaluate.scores(tiny, evaluate.run(tiny, "query_only", vectors.patch), prompts).mean()
-    without = evaluate.scores(tiny, evaluate.run(tiny, "query_only"), prompts).mean()
+    with_vectors = evaluation.scores(tiny, evaluation.run(tiny, "query_only", vectors.patch), prompts).mean()
+    without = evaluation.scores(tiny, evaluation.run(tiny, "query_only"), prompts).mean()
     assert with_vectors > without + 0.2
 
 
@@ -180,8 +180,8 @@ def test_statistics_of_another_task_of_the_same_name_are_refused(small_model: Ma
 
 
 def test_small_data_is_used_once_and_smaller_refused(small_model: MaeVqgan) -> None:
-    found = find(small_model, Scenes("train", fold=0, count=30), SEGMENTATION, replace(QUICK, held_out=99)).search
-    assert found.held_out[0].prompts == len(found.held_out[0].images) == 9
+    found = find(small_model, Scenes("train", fold=0, count=30), SEGMENTATION, replace(QUICK, validation=99)).search
+    assert found.validation[0].prompts == len(found.validation[0].images) == 9
     with pytest.raises(ValueError, match="of the 1 that fall to the statistics no two are of one class, expected a"):
         find(small_model, Scenes("train", fold=0, count=3), SEGMENTATION, QUICK)
     with pytest.raises(ValueError, match=r"2 examples in 2 groups are too few: .* one group for each"):
@@ -190,8 +190,8 @@ def test_small_data_is_used_once_and_smaller_refused(small_model: MaeVqgan) -> N
 
 def test_sixty_examples_of_twenty_classes_are_enough(small_model: MaeVqgan) -> None:
     data = labelled([example // 3 for example in range(60)])
-    found = find(small_model, data, SEGMENTATION, replace(QUICK, items=12, held_out=18)).search
-    assert [len(part[0].images) for part in (found.search, found.held_out)] == [12, 18]
+    found = find(small_model, data, SEGMENTATION, replace(QUICK, items=12, validation=18)).search
+    assert [len(part[0].images) for part in (found.search, found.validation)] == [12, 18]
     assert isinstance(found.statistics, Drawn)
     assert found.statistics.classes_of_one == 10
 
@@ -225,17 +225,17 @@ def test_one_search_for_two_folders(small_model: MaeVqgan, tmp_path: Path) -> No
         _folder(tmp_path / "darker", lambda pixels: pixels // 2, 0, 20),
         _folder(tmp_path / "negative", lambda pixels: 255 - pixels, 100, 30),
     ]
-    vectors = find_all(small_model, data, [None, None], replace(QUICK, held_out=100))
+    vectors = find_all(small_model, data, [None, None], replace(QUICK, validation=100))
     assert [each.task for each in vectors] == ["darker", "negative"]
     assert (vectors[0] + vectors[1]).sites == vectors[0].sites
     for number, (each, own) in enumerate(zip(vectors, data, strict=True)):
         of_folder, found = set(own.images_of(np.arange(len(own)))), each.search
         assert isinstance(found.statistics, Drawn)
-        for drawn in (found.statistics, found.search[number], found.held_out[number]):
+        for drawn in (found.statistics, found.search[number], found.validation[number]):
             assert drawn.data["digest"] == own.describe()["digest"]
             assert of_folder.issuperset(drawn.images)
-        assert set(found.statistics.images).isdisjoint({*found.search[number].images, *found.held_out[number].images})
-    assert [drawn.prompts for drawn in vectors[0].search.held_out] == [5, 7]  # three tenths of what is not kept aside
+        assert set(found.statistics.images).isdisjoint({*found.search[number].images, *found.validation[number].images})
+    assert [drawn.prompts for drawn in vectors[0].search.validation] == [5, 7]  # three tenths of what is not kept aside
     with pytest.raises(ValueError, match="there are 2 data sets for 3 tasks: expected one for all, or one for each"):
         find_all(small_model, data, [None, None, None], QUICK)
     with pytest.raises(ValueError, match="a task is named twice: darker, darker"):
@@ -254,7 +254,7 @@ def test_means_of_one_folder_on_images_that_another_is_searched_on_are_refused(
 
 def test_who_judges_a_search_for_several_tasks(tiny: MaeVqgan) -> None:
     """The official code chooses for several tasks by segmentation; a search for one task is judged by that task."""
-    data, settings = Scenes("train", count=600), replace(QUICK, held_out=4, judged_by=("segmentation",))
+    data, settings = Scenes("train", count=600), replace(QUICK, validation=4, judged_by=("segmentation",))
     both = [SEGMENTATION, LOW_LIGHT]
     found = find_all(tiny, data, both, settings)[0].search
     alone = find_all(tiny, data, both, replace(settings, judged_by=()))[0].search
@@ -278,7 +278,7 @@ def test_a_search_goes_on_only_as_the_same_search(small_model: MaeVqgan, tmp_pat
     assert find_sites(small_model, data, [LOW_LIGHT], QUICK, statistics, interrupt, checkpoint).result.interrupted
     for tasks, settings, means, message in (
         ([SEGMENTATION], QUICK, statistics, "with tasks"),
-        ([LOW_LIGHT], replace(QUICK, held_out=9), statistics, "with held_out 8: expected 9"),
+        ([LOW_LIGHT], replace(QUICK, validation=9), statistics, "with validation 8: expected 9"),
         ([LOW_LIGHT], QUICK, others, "with means"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -296,7 +296,7 @@ def test_other_searches(small_model: MaeVqgan, search: CmaSettings | GreedySetti
     tasks = [SEGMENTATION, LOW_LIGHT]
     for vectors in (find_all(small_model, data, tasks, settings), find_all(small_model, data, tasks, settings)):
         assert 0 < len(vectors[0].sites) < vectors[0].config.of
-        assert vectors[0].search.held_out == ()  # they have nothing to choose
+        assert vectors[0].search.validation == ()  # they have nothing to choose
 
 
 def test_greedy_ranks_layers_by_all_that_the_data_serve(small_model: MaeVqgan) -> None:
@@ -315,7 +315,7 @@ def test_the_pool_keeps_the_prompts_that_prompting_does_best(small_model: MaeVqg
     settings = replace(QUICK, prompts=5, pool=20)
     kept = statistics_prompts(small_model, data, LOW_LIGHT, settings)
     pool = statistics_prompts(small_model, data, LOW_LIGHT, replace(QUICK, prompts=20))
-    scores = evaluate.scores(small_model, evaluate.run(small_model, "one_shot"), pool)
+    scores = evaluation.scores(small_model, evaluation.run(small_model, "one_shot"), pool)
     assert kept.query_names == [pool.query_names[index] for index in scores.argsort(kind="stable")[:5]]
 
 
@@ -340,7 +340,7 @@ def test_losses_that_are_not_finite_are_refused_by_name_or_left_out(
     assert small_model.sites().names[0] not in vectors.sites
     assert found.loss is not None
     assert np.isfinite(found.loss)
-    both = find_all(small_model, data, [SEGMENTATION, LOW_LIGHT], replace(settings, held_out=8))
+    both = find_all(small_model, data, [SEGMENTATION, LOW_LIGHT], replace(settings, validation=8))
     assert small_model.sites().names[0] not in both[0].sites
     with pytest.raises(ValueError, match="non_finite is 'ignore': expected one of refuse, leave_out"):
         FindSettings(non_finite="ignore")  # pyright: ignore[reportArgumentType]

@@ -75,7 +75,7 @@ def test_vectors_go_up_with_a_card_and_come_down(
 
 def test_a_card_says_what_is_recorded_and_claims_no_score(random_vectors: TaskVectors) -> None:
     config = random_vectors.config
-    search = records.search("a", statistics=records.drawn("b", "c", prompts=7), held_out=(records.drawn("d", "e"),))
+    search = records.search("a", statistics=records.drawn("b", "c", prompts=7), validation=(records.drawn("d", "e"),))
     for found, expected in (
         (
             search,

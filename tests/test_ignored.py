@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.data.folder import Folder
 from taskvec.data.scenes import Scenes
 from taskvec.metrics import IOU
@@ -58,7 +58,7 @@ def test_the_border_is_neither_object_nor_background(prompts: Prompts) -> None:
 def test_an_evaluation_does_not_count_it(tiny: MaeVqgan, prompts: Prompts) -> None:
     assert prompts.query_ignored is not None
     answer = torch.from_numpy(np.where(prompts.query_ignored[..., None], np.uint8(255), prompts.query_output))
-    result = evaluate.evaluate(tiny, lambda batch: answer[: len(batch)], prompts)
+    result = evaluation.evaluate(tiny, lambda batch: answer[: len(batch)], prompts)
     assert result.scores.tolist() == [1.0] * 6
     rows = prompts.take(np.array([2, 0]))
     assert rows.query_ignored is not None

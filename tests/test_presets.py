@@ -21,14 +21,14 @@ def test_the_papers_protocol() -> None:
         50,
         "batch",
     )
-    assert (paper.held_out, paper.granularity) == (100, "quadrant")
+    assert (paper.validation, paper.granularity) == (100, "quadrant")
     assert (paper.prompts, paper.objective, paper.sampling, paper.same_hole) == (100, "pixel", "balanced", False)
 
 
 def test_the_official_code_differs_from_the_paper_in_named_options() -> None:
     paper, official = PRESETS["paper"], PRESETS["official-code"]
     different = {f.name for f in fields(FindSettings) if getattr(paper, f.name) != getattr(official, f.name)}
-    assert different == {"pool", "held_out", "search", "area", "sampling", "same_hole", "judged_by"}
+    assert different == {"pool", "validation", "search", "area", "sampling", "same_hole", "judged_by"}
     assert isinstance(official.search, ReinforceSettings)
     assert official.search.steps == 500
 
@@ -122,7 +122,7 @@ def test_a_file_of_settings_that_does_not_fit_is_refused(tmp_path: Path) -> None
     for text, message in (
         ("items = = 3", "settings.toml is not TOML: "),
         ("[search]\nitms = 3", "settings.toml: the search reinforce has no setting 'itms': expected one of steps"),
-        ("items = 0", "prompts, items and held_out must each be at least 1"),
+        ("items = 0", "prompts, items and validation must each be at least 1"),
     ):
         file.write_text(text)
         with pytest.raises(ValueError, match=re.escape(message)):

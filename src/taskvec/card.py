@@ -50,7 +50,7 @@ config.json has the record of the search. Images are in it as digests of their c
 def _found(config: VectorsConfig) -> dict[str, str]:
     match config.found:
         case Search() as search:
-            chosen = sum(drawn.prompts for drawn in search.held_out)
+            chosen = sum(drawn.prompts for drawn in search.validation)
             rows = {
                 "Prompts behind the means": _behind(search.statistics),
                 "Search": f"{search.method}, for the sites of {len(search.tasks)} task(s), on "

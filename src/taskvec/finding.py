@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskvec import digests, environment, evaluate
+from taskvec import digests, environment, evaluation
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
 from taskvec.heads import Means
@@ -48,8 +48,8 @@ class FindSettings:
     the search's passes in that type, which some processors do faster; it is never chosen by the machine.
 
     ``prompts`` are behind each mean; where ``pool`` is more, as many pairs are drawn and those that one-shot prompting
-    does best are kept. ``items`` are searched on, ``held_out`` validation items choose among candidates, by the task's
-    own metric whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks
+    does best are kept. ``items`` are searched on, as many items as ``validation`` says choose among candidates, by the
+    task's own metric whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks
     together: a search for the sites of five tasks has two of ten items of each. Those of ``judged_by`` that are among
     them choose, or all.
     ``taskvec.objectives`` explains objectives, ``taskvec.sites`` granularities, ``taskvec.prompts`` samplings and
@@ -60,7 +60,7 @@ class FindSettings:
 
     prompts: int = 200
     items: int = 40
-    held_out: int = 100
+    validation: int = 100
     objective: ObjectiveKind = "token"
     granularity: Granularity = "quadrant"
     stacks: tuple[str, ...] | None = None  # all of the model's
@@ -77,8 +77,8 @@ class FindSettings:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
-        if min(self.prompts, self.items, self.held_out) < 1:
-            raise ValueError("prompts, items and held_out must each be at least 1")
+        if min(self.prompts, self.items, self.validation) < 1:
+            raise ValueError("prompts, items and validation must each be at least 1")
         FiniteLosses(self.non_finite)  # ValueError for another policy
         if "differentiate" in self.search.needs and self.objective != "token":
             raise ValueError(
@@ -175,7 +175,7 @@ def _draw(
 
 
 def _one_shot_losses(model: PromptedModel, prompts: Prompts) -> Tensor:
-    scores = torch.from_numpy(evaluate.scores(model, evaluate.run(model, "one_shot"), prompts))
+    scores = torch.from_numpy(evaluation.scores(model, evaluation.run(model, "one_shot"), prompts))
     return prompts.task.metric.loss(scores)
 
 
@@ -216,7 +216,7 @@ def pose_search(
     validation = None
     if "validate" in needs:
         own = [part[2] for part in parts]
-        validation = _objective(model, own, tasks, settings, statistics, settings.held_out, "pixel")
+        validation = _objective(model, own, tasks, settings, statistics, settings.validation, "pixel")
     problem = Problem(
         sites=len(objective.sites),
         items=objective.items,
@@ -270,7 +270,7 @@ def find_sites(
         settings=digests.plain(asdict(settings)),
         tasks=tuple(task.name for task in tasks),
         search=_drawn(posed.objective),
-        held_out=() if posed.validation is None else _drawn(posed.validation),
+        validation=() if posed.validation is None else _drawn(posed.validation),
         statistics=None,
         step=result.step,
         loss=result.loss,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from taskvec import environment, evaluate
+from taskvec import environment, evaluation
 from taskvec.data.examples import DataSet
-from taskvec.evaluate import Method
+from taskvec.evaluation import Method
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find
 from taskvec.heads import Patch
 from taskvec.models.interface import PromptedModel
@@ -98,15 +98,15 @@ def _judge(
     seconds: float,
 ) -> TaskOutcome:
     methods: dict[str, Method] = {
-        "one_shot": evaluate.run(model, "one_shot"),
-        "query_only": evaluate.run(model, "query_only"),
-        "task_vectors": evaluate.run(model, "query_only", vectors.patch),
-        "copy_input": evaluate.copy_input(model),
+        "one_shot": evaluation.run(model, "one_shot"),
+        "query_only": evaluation.run(model, "query_only"),
+        "task_vectors": evaluation.run(model, "query_only", vectors.patch),
+        "copy_input": evaluation.copy_input(model),
     }
     if model.has_ceiling:
-        methods["ceiling"] = evaluate.ceiling(model)
+        methods["ceiling"] = evaluation.ceiling(model)
     task = prompts.task
-    evaluated = {name: evaluate.evaluate(model, method, prompts) for name, method in methods.items()}
+    evaluated = {name: evaluation.evaluate(model, method, prompts) for name, method in methods.items()}
     scores = {name: each.scores for name, each in evaluated.items()}
     scores["random"] = _random_sites(model, len(vectors.sites), prompts, statistics, settings)
     shown = slice(EXAMPLES_SHOWN)
@@ -141,6 +141,6 @@ def _random_sites(
     draws = []
     for _ in range(RANDOM_DRAWS):
         mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
-        method = evaluate.run(model, "query_only", Patch(sites, mask[None], means))
-        draws.append(evaluate.scores(model, method, prompts))
+        method = evaluation.run(model, "query_only", Patch(sites, mask[None], means))
+        draws.append(evaluation.scores(model, method, prompts))
     return np.mean(draws, 0)

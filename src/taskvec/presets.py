@@ -22,7 +22,7 @@ PRESETS = {
         prompts=100,
         pool=3000,
         items=10,
-        held_out=490,
+        validation=490,
         objective="pixel",
         search=ReinforceSettings(steps=500, final="sample"),
         area="canvas",

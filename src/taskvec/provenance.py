@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, TypeAdapter
+from pydantic import AliasChoices, Field, JsonValue, TypeAdapter
 
 from taskvec.digests import plain
 from taskvec.metrics import METRICS, MetricName
@@ -50,7 +50,7 @@ class Drawn:
 class Search:
     """How the sites of task vectors were found.
 
-    ``search`` and ``held_out`` have the queries of each task that sites were searched on and chosen on, in the order of
+    ``search`` and ``validation`` have the queries of each task that sites were searched and chosen on, in the order of
     ``tasks``; some searches need none of the latter. ``statistics`` are behind the means, None until they are of one
     task. ``loss`` is that on validation items, else on those of the search. ``history`` are the records of its steps,
     ``non_finite`` how many losses were NaN or infinite and left out.
@@ -60,7 +60,7 @@ class Search:
     settings: Facts
     tasks: tuple[str, ...]
     search: tuple[Drawn, ...]
-    held_out: tuple[Drawn, ...]
+    validation: Annotated[tuple[Drawn, ...], Field(validation_alias=AliasChoices("validation", "held_out"))]
     statistics: "Drawn | Former | None"
     step: int
     loss: float | None
@@ -71,7 +71,7 @@ class Search:
     non_finite: int = 0
 
     def drawn(self) -> "Iterator[Drawn | Former]":
-        yield from (*self.search, *self.held_out)
+        yield from (*self.search, *self.validation)
         if self.statistics is not None:
             yield self.statistics
 

@@ -41,7 +41,7 @@ QUICK_SEARCH = [
     "search.masks_per_item=4",
     "--items",
     "4",
-    "--held-out",
+    "--validation",
     "8",
 ]
 
@@ -86,7 +86,7 @@ def test_a_search_leaves_vectors_a_log_and_json(workspace: Path, tiny: MaeVqgan)
 
 
 def test_search_by_gradient(workspace: Path, tmp_path: Path) -> None:
-    options = ["--task", "low_light", "--statistics", str(workspace / "s.safetensors"), "--held-out", "8"]
+    options = ["--task", "low_light", "--statistics", str(workspace / "s.safetensors"), "--validation", "8"]
     assert main(["search", *options, "--method", "relaxed", "--steps", "5", "--out", str(tmp_path / "found")]) == 0
     found = json.loads((tmp_path / "found" / "config.json").read_text())["found"]
     assert (found["method"], found["evaluations"]) == ("relaxed", 5 * 16 * 3)
@@ -125,15 +125,15 @@ def test_all_splits_are_evaluated_each_and_together(
 ) -> None:
     for fold in range(4):
         (tmp_path / f"v{fold}").symlink_to(workspace / "vectors")
-    options = ["--task", "low_light", "--pairs", "6", "--split", "all", "--json", str(tmp_path / "e.json")]
-    assert main(["evaluate", "--method", f"vectors:{tmp_path}/v{{split}}", *options]) == 0
+    options = ["--task", "low_light", "--pairs", "6", "--fold", "all", "--json", str(tmp_path / "e.json")]
+    assert main(["evaluate", "--method", f"vectors:{tmp_path}/v{{fold}}", *options]) == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.split(":")[1].split(", ")[-1] for line in told[:4]] == [f"split {fold}" for fold in range(4)]
     assert "over pairs, 0." in told[4]
     result = json.loads((tmp_path / "e.json").read_text())
     means = [result["splits"][str(fold)]["mean"] for fold in range(4)]
     assert result["mean"] == pytest.approx(np.mean(means))
-    assert result["std_of_splits"] == pytest.approx(np.std(means))
+    assert result["std_of_folds"] == pytest.approx(np.std(means))
     assert [result["splits"][str(fold)]["prompts"]["fold"] for fold in range(4)] == [0, 1, 2, 3]
     assert len((tmp_path / "e.pairs.jsonl").read_text().splitlines()) == 24
     with Image.open(tmp_path / "e.examples.png") as picture:
@@ -162,7 +162,7 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
     assert sorted(path.name for path in out.iterdir()) == sorted(FOUND)
     config = json.loads((out / "config.json").read_text())
     found = config["found"]
-    parts = [set(drawn["images"]) for drawn in (found["statistics"], *found["search"], *found["held_out"])]
+    parts = [set(drawn["images"]) for drawn in (found["statistics"], *found["search"], *found["validation"])]
     assert [len(part) for part in parts] == [4, 2, 2]
     assert len(set.union(*parts)) == 8
 
@@ -290,8 +290,8 @@ BAD_INPUT = [
     (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "huge"], 1, "huge is no model: expected"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--model", "W"], 1, "is not a model: there is no"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--data", "imagenet"], 1, "no data set 'imagenet'"),
-    (["evaluate", "--task", "identity", "--method", "one_shot", "--split", "9"], 1, "scenes have no fold 9"),
-    (["evaluate", "--task", "identity", "--method", "one_shot", "--split", "none"], 1, "--split none: expected a num"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--fold", "9"], 1, "scenes have no fold 9"),
+    (["evaluate", "--task", "identity", "--method", "one_shot", "--fold", "none"], 1, "--fold none: expected a num"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--part", "dev"], 1, "scenes have no split 'dev'"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--sampling", "odd"], 1, "there is no sampling 'odd'"),
     (["evaluate", "--task", "identity", "--method", "one_shot", "--metric", "mse"], 1, "scenes has no metric"),

@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_only_what_was_given_reaches_the_data_set() -> None:
-    assert DataOptions("scenes", split=2).given() == {"fold": 2}
+    assert DataOptions("scenes", fold=2).given() == {"fold": 2}
     given = DataOptions("folder", Path("a"), suffix="_mask", object_level="2", levels=(0, 9)).given()
     assert given == {"root": Path("a"), "suffix": "_mask", "object_level": "2", "levels": (0, 9)}
 

@@ -14,7 +14,7 @@ from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 
-COARSE = ["--items", "4", "--held-out", "4"]
+COARSE = ["--items", "4", "--validation", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,20 @@ def test_two_folders_in_one_search_add_up(tmp_path: Path, tiny: MaeVqgan) -> Non
             for index, picture in enumerate(pixels):
                 Image.fromarray(picture).save(tmp_path / task / name / f"{index}.png")
     roots = ["--data", "folder", "--root", str(tmp_path / "dark"), "--and-root", str(tmp_path / "grey")]
-    quick = ["--metric", "mse", "--preset", "best", "--prompts", "4", "--items", "4", "--steps", "2", "--held-out", "4"]
+    quick = [
+        "--metric",
+        "mse",
+        "--preset",
+        "best",
+        "--prompts",
+        "4",
+        "--items",
+        "4",
+        "--steps",
+        "2",
+        "--validation",
+        "4",
+    ]
     assert main(["search", *roots, *quick, "--out", str(tmp_path / "both")]) == 0
     dark, grey = (TaskVectors.load(tmp_path / "both" / name, tiny) for name in ("dark", "grey"))
     assert dark.sites == grey.sites
@@ -148,14 +161,14 @@ def test_a_preset_is_where_settings_start(statistics: str, tmp_path: Path) -> No
         "search.masks_per_item=2",
         "--items",
         "1",
-        "--held-out",
+        "--validation",
         "2",
     ]
     options = ["--task", "segmentation", "--statistics", statistics, "--out", str(tmp_path / "official")]
     assert main([*search, *options]) == 0
     settings = json.loads((tmp_path / "official" / "config.json").read_text())["found"]["settings"]
     assert (settings["area"], settings["sampling"], settings["search"]["final"]) == ("canvas", "official", "sample")
-    assert (settings["search"]["steps"], settings["held_out"]) == (2, 2)
+    assert (settings["search"]["steps"], settings["validation"]) == (2, 2)
 
 
 def test_the_baselines_are_the_papers_whatever_the_preset(statistics: str, tmp_path: Path) -> None:

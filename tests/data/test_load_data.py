@@ -18,7 +18,7 @@ def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
         load_data("pictures", "test", root=tmp_path)
     with pytest.raises(ValueError, match="pictures have no split 'train': expected test"):
         load_data("pictures", "train")
-    with pytest.raises(ValueError, match=r"folder has no folds \(--split\): it takes root, metric"):
+    with pytest.raises(ValueError, match=r"folder has no folds \(--fold\): it takes root, metric"):
         load_data("folder", root=tmp_path, fold=1)
     with pytest.raises(ValueError, match=r"pascal needs root \(--root\), the directory that holds it"):
         load_data("pascal")

@@ -14,7 +14,7 @@ def coarse() -> Protocol:
     """Two seeds of scenes, everything as small as can be."""
     quick = protocol("best", scenes_groups(range(2)), 8, bfloat16=False, quick=True)
     search = RelaxedSettings(steps=2, items=5, checkpoint_every=2, candidates=1)
-    settings = replace(quick.settings, prompts=6, items=5, held_out=5, search=search, area="quadrant")
+    settings = replace(quick.settings, prompts=6, items=5, validation=5, search=search, area="quadrant")
     return replace(
         quick,
         settings=settings,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.experiments.cells import Store
 from taskvec.experiments.methods import PATCHINGS
 from taskvec.experiments.study import Study
@@ -17,7 +17,7 @@ def test_scores_are_those_of_the_method_on_the_groups_prompts(study: Study) -> N
     assert list(scores.groups) == ["seed 0", "seed 1"]
     group = study.protocol.groups[1]
     prompts = study.prompts(study.task("segmentation"), group)
-    own = evaluate.scores(study.model, evaluate.run(study.judged, "one_shot"), prompts)
+    own = evaluation.scores(study.model, evaluation.run(study.judged, "one_shot"), prompts)
     np.testing.assert_array_equal(scores.groups["seed 1"].scores, own)
     assert scores.groups["seed 1"].query_groups == prompts.query_groups
 
@@ -45,7 +45,7 @@ def test_one_shot_vectors_are_the_same_vectors_with_an_example(study: Study) -> 
     sites, mask = study.mask("vectors", "low_light", group)
     patch = Patch(sites, mask[None], study.statistics(group).means(["low_light"]))
     prompts = study.prompts(task, group)
-    own = evaluate.scores(study.model, evaluate.run(study.judged, "one_shot", patch), prompts)
+    own = evaluation.scores(study.model, evaluation.run(study.judged, "one_shot", patch), prompts)
     np.testing.assert_array_equal(study.scores("one_shot_vectors", "low_light").groups["seed 0"].scores, own)
 
 

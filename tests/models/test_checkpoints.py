@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import published
-from taskvec.describe import describe_model
+from taskvec.description import describe_model
 from taskvec.heads import Means, Patch
 from taskvec.models import load_model
 from taskvec.models.checkpoints import Converted, convert, from_official, infer_config

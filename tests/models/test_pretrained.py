@@ -79,7 +79,7 @@ def test_the_weights_are_hashed_once(saved: Path, monkeypatch: pytest.MonkeyPatc
     model = MaeVqgan.load(saved)
     assert not computed
     search = ReinforceSettings(steps=2, masks_per_item=2, checkpoint_every=1)
-    settings = FindSettings(prompts=4, items=4, held_out=4, objective="token", search=search)
+    settings = FindSettings(prompts=4, items=4, validation=4, objective="token", search=search)
     found = find_all(model, Scenes("train", count=200), ["segmentation", "low_light", "identity"], settings)
     sum(found[1:], found[0]).save_pretrained(tmp_path / "sum")
     TaskVectors.load(tmp_path / "sum", model)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from random_seggpt import CONFIG, network_of
-from taskvec.describe import describe_model
+from taskvec.description import describe_model
 from taskvec.heads import Means, Patch, intercept, recording, run
 from taskvec.models.interface import VIEWS, Images, Queries, Variant, ViewName
 from taskvec.models.seggpt import ORIGINAL_MARK, SegGpt, normalise

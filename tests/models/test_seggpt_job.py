@@ -18,7 +18,7 @@ from taskvec.vectors import TaskVectors
 
 pytest.importorskip("transformers")
 
-QUICK = ["--preset", "best", "--items", "4", "--steps", "2", "--held-out", "4"]
+QUICK = ["--preset", "best", "--items", "4", "--steps", "2", "--validation", "4"]
 
 
 @pytest.fixture(scope="module")

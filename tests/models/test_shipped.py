@@ -2,7 +2,7 @@ from importlib.resources import files
 
 import pytest
 
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.data.pictures import Pictures
 from taskvec.models import SHIPPED, load_model
 from taskvec.prompts import draw_prompts
@@ -21,6 +21,6 @@ def test_small_needs_and_uses_the_example_on_photographs(task: Task) -> None:
     model = load_model("small")
     prompts = draw_prompts(Pictures(), task, 30, model.config.image_size, seed=0)
     one_shot, query_only = (
-        evaluate.scores(model, evaluate.run(model, view), prompts).mean() for view in ("one_shot", "query_only")
+        evaluation.scores(model, evaluation.run(model, view), prompts).mean() for view in ("one_shot", "query_only")
     )
     assert one_shot < 0.8 * query_only

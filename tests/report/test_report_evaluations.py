@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from taskvec.data.scenes import Scenes
-from taskvec.evaluate import Evaluation, summarise
+from taskvec.evaluation import Evaluation, summarise
 from taskvec.metrics import IOU
 from taskvec.prompts import draw_prompts
 from taskvec.report.evaluations import as_line, gain_line, write_evaluations

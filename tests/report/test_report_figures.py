@@ -150,7 +150,7 @@ def test_the_search_curve_names_its_units(task: TaskOutcome, metric, objective, 
     svg = figures.search_curve(replace(task, metric=metric), objective)
     assert f"<!-- {label} -->" in svg  # matplotlib notes the text of what it draws as paths
     assert "<!-- search step -->" in svg
-    assert f"<!-- held-out {metric.label} -->" in svg
+    assert f"<!-- validation {metric.label} -->" in svg
     assert "<!-- sites (of 24) -->" in svg
 
 

@@ -18,6 +18,10 @@ TRACEBACK = "--traceback"
 _EXPECTED = (ValueError, OSError, OverflowError, NotImplementedError, MemoryError)
 
 
+# options that had another name in the version before
+FORMER = {"--split": "--fold", "--held-out": "--validation"}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; whatever goes wrong is one sentence on standard error and a non-zero status.
 
@@ -33,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         warnings.filterwarnings("ignore", module="PIL")  # of damage that it reads past; what it cannot read is an error
         signals.at_once = False
         try:
-            status = app([word for word in given if word != TRACEBACK] or ["--help"], standalone_mode=False) or 0
+            status = app(_renamed(given) or ["--help"], standalone_mode=False) or 0
             _flush()
         except KeyboardInterrupt:
             status = INTERRUPTED
@@ -55,6 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
             signals.at_once = True
             _close()
         return status
+
+
+def _renamed(given: list[str]) -> list[str]:
+    """The arguments with the present names of options, of which a hint says what they are."""
+    words = []
+    for word in given:
+        name, equals, value = word.partition("=")
+        if name in FORMER:
+            _complain(f"{name} is called {FORMER[name]} now", 0)
+        if word != TRACEBACK:
+            words.append(f"{FORMER.get(name, name)}{equals}{value}")
+    return words
 
 
 def _told(error: Exception) -> tuple[str, int]:

@@ -34,12 +34,12 @@ class DataOptions:
         Path | None,
         typer.Option("--root", help="The directory of Pascal-5i, of images, or of inputs and outputs."),
     ] = None
-    split: Annotated[
-        int | None, typer.Option("--split", help="Only the classes of this fold of scenes or Pascal-5i, 0 to 3.")
+    fold: Annotated[
+        int | None, typer.Option("--fold", help="Only the classes of this fold of scenes or Pascal-5i, 0 to 3.")
     ] = None
     layout: Annotated[
         str | None,
-        typer.Option("--layout", help=f"What Pascal-5i trains on in a split: {' or '.join(LAYOUTS)} (few_shot)."),
+        typer.Option("--layout", help=f"What Pascal-5i trains on in a fold: {' or '.join(LAYOUTS)} (few_shot)."),
     ] = None
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out what Pascal-5i's lists name and its directory lacks.")
@@ -93,8 +93,6 @@ class DataOptions:
         names = {one.name: getattr(self, one.name) for one in fields(self) if one.default is not MISSING and one.init}
         defaults = {one.name: one.default for one in fields(self)}
         chosen = {name: value for name, value in names.items() if name != "data" and value != defaults[name]}
-        if "split" in chosen:
-            chosen["fold"] = chosen.pop("split")
         if self.root is None and self.input is not None:
             chosen["root"] = Path()
         return chosen

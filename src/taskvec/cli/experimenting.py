@@ -33,7 +33,7 @@ PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 1
 
 
 @app.command("experiment")
-@takes_data(without=("split", "metric"))
+@takes_data(without=("fold", "metric"))
 def experiment_command(
     name: Annotated[str, typer.Argument(help=f"all, {', '.join(EXPERIMENTS)}, or another of the paper's numbers.")],
     out: Annotated[
@@ -43,10 +43,10 @@ def experiment_command(
     model: options.Model = "tiny",
     data_options: DataOptions = NONE_GIVEN,
     preset: Annotated[str, typer.Option(help=f"How task vectors are found: {', '.join(PRESETS)}.")] = "best",
-    pairs: Annotated[int, typer.Option(min=2, help="Prompts that judge every method in a split or seed.")] = PAIRS,
+    pairs: Annotated[int, typer.Option(min=2, help="Prompts that judge every method in a fold or seed.")] = PAIRS,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Seeds of scenes or a folder, {SEEDS} (1 with --quick); of each Pascal-5i split, 1."),
+        typer.Option(min=1, help=f"Seeds of scenes or a folder, {SEEDS} (1 with --quick); of each Pascal-5i fold, 1."),
     ] = None,
     xrays: Annotated[Path | None, typer.Option(help="A directory of x-rays, for figure-6.")] = None,
     bfloat16: options.Bfloat16 = False,
@@ -147,7 +147,7 @@ def _kind(groups: dict[str, Any]) -> dict[str, Any]:
 
 
 def _groups(data: str, seeds: int | None, first: int, *, quick: bool, **given: object) -> tuple[Group, ...]:
-    """The splits or seeds of a data set; ValueError for one that cannot be studied."""
+    """The folds or seeds of a data set; ValueError for one that cannot be studied."""
     if data not in GROUPS:
         raise ValueError(f"--data {data}: expected {', '.join(GROUPS)}, on which task vectors can be found")
     count = seeds or (1 if data == "pascal" else QUICK_SEEDS if quick else SEEDS)

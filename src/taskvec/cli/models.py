@@ -9,7 +9,7 @@ import typer
 from taskvec import environment
 from taskvec.cli import options
 from taskvec.cli.terminal import app, console, say, write_json
-from taskvec.describe import describe_model, describe_vectors, holds_vectors
+from taskvec.description import describe_model, describe_vectors, holds_vectors
 from taskvec.hub import located
 from taskvec.models import SHIPPED, load_model
 from taskvec.models.checkpoints import convert

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from taskvec import environment
-from taskvec import evaluate as evaluation
+from taskvec import environment, evaluation
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, choose_task, console, say
@@ -25,13 +24,13 @@ ALL = "all"
 
 
 @app.command("evaluate")
-@takes_data(without=("split",))
+@takes_data(without=("fold",))
 def evaluate_command(
     method: Annotated[
         str,
         typer.Option(
             help="one_shot, query_only, copy_input, ceiling, vectors:DIRECTORY or, with the example, "
-            "one_shot+vectors:DIRECTORY; {split} in it is the split; hub:OWNER/NAME in place of a directory downloads."
+            "one_shot+vectors:DIRECTORY; {fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads."
         ),
     ],
     against: Annotated[
@@ -40,7 +39,7 @@ def evaluate_command(
     ] = None,
     task: options.Task = None,
     model: options.ModelOfVectors = None,
-    split: Annotated[
+    fold: Annotated[
         str | None, typer.Option(help="A fold of scenes or Pascal-5i, 0 to 3, or all four; without, all classes.")
     ] = None,
     part: Annotated[
@@ -49,7 +48,7 @@ def evaluate_command(
     data_options: DataOptions = NONE_GIVEN,
     sampling: Annotated[str, typer.Option(help=f"How pairs are drawn: {' or '.join(SAMPLINGS)}.")] = "balanced",
     pairs: Annotated[
-        int | None, typer.Option(min=1, help=f"Prompts to score in each split; {PAIRS}, or as many as there are.")
+        int | None, typer.Option(min=1, help=f"Prompts to score in each fold; {PAIRS}, or as many as there are.")
     ] = None,
     json_file: Annotated[
         Path | None,
@@ -68,28 +67,33 @@ def evaluate_command(
     """
     if json_file is not None:
         _check_companions(json_file)
+    # as the placeholder was called before
+    method, against = (
+        method.replace("{split}", "{fold}"),
+        None if against is None else against.replace("{split}", "{fold}"),
+    )
     for option, name in (("method", method), ("against", against or "")):
-        if "{split}" in name and split is None:
-            raise ValueError(f"--{option} {name}: which split {{split}} stands for is not said, expected --split")
-    folds = _folds(split)
-    patched = [evaluation.patched_by(name.replace("{split}", str(folds[0]))) for name in (method, against or "")]
+        if "{fold}" in name and fold is None:
+            raise ValueError(f"--{option} {name}: which fold {{fold}} stands for is not said, expected --fold")
+    folds = _folds(fold)
+    patched = [evaluation.patched_by(name.replace("{fold}", str(folds[0]))) for name in (method, against or "")]
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
     network = load_model(model, options.device_named(device))
     evaluations: dict[str, evaluation.Evaluation] = {}
     others: list[evaluation.Evaluation] = []
     with Progress(*COLUMNS, console=console, transient=True) as progress:
-        for fold in folds:
-            method_of_split = method.replace("{split}", str(fold))
-            run = evaluation.method_named(network, method_of_split)
-            other = evaluation.method_named(network, against.replace("{split}", str(fold))) if against else None
-            examples = data_options.load(part, fold=fold)
+        for own in folds:
+            method_of_fold = method.replace("{fold}", str(own))
+            run = evaluation.method_named(network, method_of_fold)
+            other = evaluation.method_named(network, against.replace("{fold}", str(own))) if against else None
+            examples = data_options.load(part, fold=own)
             chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
             size = network.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
-            _tell(method_of_split, prompts)
-            bar = progress.add_task(f"{chosen.name} {method_of_split}", total=count)
-            evaluations[ALL if fold is None else str(fold)] = evaluation.evaluate(
+            _tell(method_of_fold, prompts)
+            bar = progress.add_task(f"{chosen.name} {method_of_fold}", total=count)
+            evaluations[ALL if own is None else str(own)] = evaluation.evaluate(
                 network, run, prompts, lambda done, bar=bar: progress.advance(bar, done)
             )
             if other is not None:
@@ -97,10 +101,10 @@ def evaluate_command(
     chosen = next(iter(evaluations.values())).prompts.task
     summaries = {name: evaluation.summarise([each]) for name, each in evaluations.items()}
     whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
-    if split is not None:
+    if fold is not None:
         for name, each in summaries.items():
-            say(f"{chosen.name} {method}, split {name}: {as_line(each, chosen)}")
-    if len(evaluations) > 1 or split is None:
+            say(f"{chosen.name} {method}, fold {name}: {as_line(each, chosen)}")
+    if len(evaluations) > 1 or fold is None:
         say(f"{chosen.name} {method}: {as_line(whole, chosen)}")
     compared: dict[str, Any] = {}
     if against is not None:
@@ -132,15 +136,15 @@ def _check_companions(path: Path) -> None:
             raise ValueError(f"--json {path}: beside it, {error}") from error
 
 
-def _folds(split: str | None) -> list[int] | list[None]:
-    """The splits that were asked for; [None] stands for all classes together."""
-    if split is None:
+def _folds(fold: str | None) -> list[int] | list[None]:
+    """The folds that were asked for; [None] stands for all classes together."""
+    if fold is None:
         return [None]
-    if split == ALL:
+    if fold == ALL:
         return list(range(FOLDS))
-    if not split.isdecimal():
-        raise ValueError(f"--split {split}: expected a number from 0 to {FOLDS - 1}, or all")
-    return [int(split)]
+    if not fold.isdecimal():
+        raise ValueError(f"--fold {fold}: expected a number from 0 to {FOLDS - 1}, or all")
+    return [int(fold)]
 
 
 def _tell(method: str, prompts: Prompts) -> None:

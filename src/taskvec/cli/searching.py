@@ -21,7 +21,7 @@ from taskvec.cli.terminal import (
     write_json,
 )
 from taskvec.data.examples import tasks_of
-from taskvec.describe import holds_vectors
+from taskvec.description import holds_vectors
 from taskvec.finding import FindSettings, find_sites, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
@@ -104,7 +104,7 @@ def search_command(
         ),
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Queries to search on, of all tasks together.")] = None,
-    held_out: Annotated[
+    validation: Annotated[
         int | None,
         typer.Option(min=1, help="Validation queries, which choose the sites, of all tasks together."),
     ] = None,
@@ -138,7 +138,7 @@ def search_command(
     given = {
         "prompts": prompts,
         "items": items,
-        "held_out": held_out,
+        "validation": validation,
         "objective": objective,
         "granularity": granularity,
         "stacks": tuple(stack) if stack else None,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from taskvec import apply as application
+from taskvec import application
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
@@ -212,7 +212,7 @@ def demo_command(
     chosen = replace(data_options, data=name)
     test = chosen.load(judging_split(name), seed=settings.seed if name == "scenes" else None)
     if name in ("scenes", "pictures"):  # scenes that no model was trained on either
-        train = DataOptions(data="scenes", split=data_options.split).load("validation", seed=settings.seed)
+        train = DataOptions(data="scenes", fold=data_options.fold).load("validation", seed=settings.seed)
     else:
         train = chosen.load("train")
     tasks = tasks_of(test)

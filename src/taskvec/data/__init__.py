@@ -26,7 +26,7 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
     known = [field.name for field in fields(kind)]
     for option in options:
         if option not in known:
-            named = "folds (--split)" if option == "fold" else _as_option(option)
+            named = "folds (--fold)" if option == "fold" else _as_option(option)
             others = ", ".join(_as_option(field) for field in known if field not in ("split", "fold"))
             raise ValueError(f"{name} has no {named}: it takes {others or 'no options'}")
     if "root" in known and "root" not in options:

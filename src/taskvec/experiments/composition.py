@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.experiments.evidence import COMPOSED, METHOD_TITLES
 from taskvec.experiments.layout import spread_note
 from taskvec.experiments.protocol import Group
@@ -53,8 +53,8 @@ def figure_7(study: Study) -> list[Table | Picture]:
     prompts = study.prompts(task_named(COMPOSED), group)[:count]
     answers: dict[str, np.ndarray] = {}
     for method, weights in SUMS.items():
-        run = evaluate.run(study.judged, "query_only", _patch(study, weights, group))
-        answers[labels[method]] = evaluate.answers(study.model, run, prompts).numpy()
+        run = evaluation.run(study.judged, "query_only", _patch(study, weights, group))
+        answers[labels[method]] = evaluation.answers(study.model, run, prompts).numpy()
     one_shot = {METHOD_TITLES["one_shot"]: study.answers("one_shot", task_named(COMPOSED), count)}
     figure = answers_figure({"query": prompts.query_input, **one_shot, **answers, "truth": prompts.query_output})
     title = "In-painting + segmentation - identity"

@@ -101,7 +101,7 @@ def _coarse(whole: Protocol) -> Protocol:
     search = settings.search.coarse()
     return replace(
         whole,
-        settings=replace(settings, prompts=20, pool=min(settings.pool, 60), items=10, held_out=20, search=search),
+        settings=replace(settings, prompts=20, pool=min(settings.pool, 60), items=10, validation=20, search=search),
         pairs=min(whole.pairs, 40),
         greedy=whole.greedy.coarse(),
         baseline_items=2,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from taskvec import evaluate, results
+from taskvec import evaluation, results
 from taskvec.analysis import site_taskness, taskness
 from taskvec.experiments.cells import Store
 from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
@@ -78,7 +78,7 @@ class Study:
         chosen = self.task(task) if isinstance(task, str) else task
         group = self.protocol.groups[0]
         run = self.method(method, chosen, group)
-        return evaluate.answers(self.model, run, self.prompts(chosen, group)[:count]).numpy()
+        return evaluation.answers(self.model, run, self.prompts(chosen, group)[:count]).numpy()
 
     def mask(self, method: str, task: str, group: Group, draw: int = 0) -> tuple[Sites, Bool[Tensor, " sites"]]:
         """The sites that a method patches for a task, of random ones those of one draw."""
@@ -145,7 +145,7 @@ class Study:
         self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]
     ) -> results.GroupScores:
         """The scores of query-only runs under a patch that ``key`` tells apart from others."""
-        run = evaluate.run(self.judged, "query_only", patch)
+        run = evaluation.run(self.judged, "query_only", patch)
         return self._score(lambda: run, task, group, what, key)
 
     # How they come about
@@ -168,12 +168,12 @@ class Study:
         return replace(every[0], scores=np.mean([each.scores for each in every], 0))
 
     def _score(
-        self, run: Callable[[], evaluate.Method], task: Task, group: Group, what: str, key: dict[str, Any]
+        self, run: Callable[[], evaluation.Method], task: Task, group: Group, what: str, key: dict[str, Any]
     ) -> results.GroupScores:
         prompts = self.prompts(task, group)
 
         def compute() -> list[float]:
-            return evaluate.scores(self.model, run(), prompts).tolist()
+            return evaluation.scores(self.model, run(), prompts).tolist()
 
         settings = self.protocol.settings
         judged = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
@@ -181,15 +181,15 @@ class Study:
         values = self.store.get(f"{what} at {task.name}, {group.name}", cell, compute)
         return results.GroupScores(np.array(values), prompts.query_groups)
 
-    def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluate.Method:
+    def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluation.Method:
         """How a method answers: of METHOD_TITLES, those with a search have it done first."""
         if method not in PATCHINGS:
             if method in ("one_shot", "query_only"):
-                return evaluate.run(self.judged, method)  # pyright: ignore[reportArgumentType]
-            return evaluate.method_named(self.model, method)
+                return evaluation.run(self.judged, method)  # pyright: ignore[reportArgumentType]
+            return evaluation.method_named(self.model, method)
         sites, mask = self.mask(method, task.name, group, draw)
         patch = Patch(sites, mask[None], self.statistics(group).means([task.name]))
-        return evaluate.run(self.judged, PATCHINGS[method].view, patch)
+        return evaluation.run(self.judged, PATCHINGS[method].view, patch)
 
     def _baseline(self, patching: Patching, task: str, group: Group, draw: int) -> tuple[Sites, Bool[Tensor, " sites"]]:
         """As many quadrants as task vectors have, at random or those of the highest taskness."""

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.experiments.evidence import METHOD_TITLES
 from taskvec.experiments.layout import task_column
 from taskvec.experiments.protocol import Group
@@ -46,7 +46,7 @@ def figure_6(study: Study) -> list[Table | Picture]:
     pictures: list[Table | Picture] = [table]
     for task in SHOWN:
         prompts = study.prompts(study.task(task), judged)[: study.protocol.shown]
-        show = partial(evaluate.answers, study.model, prompts=prompts)
+        show = partial(evaluation.answers, study.model, prompts=prompts)
         answers: dict[str, np.ndarray] = {
             METHOD_TITLES[method]: show(study.method(method, study.task(task), group)).numpy()
             for method in ("query_only", "vectors")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from taskvec.evaluate import Evaluation, Summary
+from taskvec.evaluation import Evaluation, Summary
 from taskvec.files import json_text, replacing, write_json
 from taskvec.intervals import FEWEST, Interval, Verdict, improvements, nested_interval, verdict
 from taskvec.metrics import Metric
@@ -19,8 +19,8 @@ from taskvec.tasks import Task
 def as_line(summary: Summary, task: Task) -> str:
     """A summary in a line: mean, 95 % interval, spreads, second error, numbers, speed."""
     spreads = [f"std {summary.std:.4f} over pairs"] if summary.std is not None else []
-    if summary.std_of_splits is not None:
-        spreads.append(f"{summary.std_of_splits:.4f} over splits")
+    if summary.std_of_folds is not None:
+        spreads.append(f"{summary.std_of_folds:.4f} over folds")
     mean = f"{task.metric.label} {summary.mean:.4f}"
     of_groups = f", {summary.groups} independent groups" if summary.groups != summary.images else ""
     parts = [
@@ -48,9 +48,9 @@ VERDICTS: dict[Verdict, str] = {
 
 
 def gain_line(metric: Metric, evaluations: Sequence[Evaluation], others: Sequence[Evaluation]) -> tuple[str, Interval]:
-    """The gain of evaluations over others of the same prompts, split by split, with its verdict: as a line, and itself.
+    """The gain of evaluations over others of the same prompts, fold by fold, with its verdict: as a line, and itself.
 
-    A gain is positive where the first are better; between several splits, their spread is in its interval.
+    A gain is positive where the first are better; between several folds, their spread is in its interval.
     """
     pairs = list(zip(evaluations, others, strict=True))
     found = nested_interval(
@@ -77,7 +77,7 @@ def write_evaluations(
     *,
     with_example: bool,
 ) -> None:
-    """Write evaluations by split, with their summaries, to ``path`` and the ``companions`` beside it.
+    """Write evaluations by fold, with their summaries, to ``path`` and the ``companions`` beside it.
 
     ``facts`` are added to the JSON. ``with_example`` says whether the method saw the prompt's example, which is then
     shown.
@@ -85,17 +85,17 @@ def write_evaluations(
     results = {
         **facts,
         **plain(whole),
-        "splits": {
-            split: {**plain(summaries[split]), "prompts": each.prompts.origin} for split, each in evaluations.items()
+        "folds": {
+            fold: {**plain(summaries[fold]), "prompts": each.prompts.origin} for fold, each in evaluations.items()
         },
     }
     picture = ranked_grid(list(evaluations.values()), with_example=with_example)
     pairs_path, picture_path = companions(path)
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
-        for split, each in evaluations.items():
+        for fold, each in evaluations.items():
             for row, score in enumerate(each.scores.tolist()):
                 names = {"support": each.prompts.support_names[row], "query": each.prompts.query_names[row]}
-                record: dict[str, Any] = {"split": split, **names, "score": score}
+                record: dict[str, Any] = {"fold": fold, **names, "score": score}
                 if each.details is not None:
                     record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
                 lines.write(json_text(record) + "\n")

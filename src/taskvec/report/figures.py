@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from taskvec.evaluate import Evaluation
+from taskvec.evaluation import Evaluation
 from taskvec.metrics import Metric
 from taskvec.objectives import ObjectiveKind
 from taskvec.report.outcomes import EXAMPLES, Outcome, SearchedStack, TaskOutcome
@@ -124,11 +124,11 @@ def overview(outcome: Outcome) -> bytes:
 
 
 def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> str:
-    """An SVG of a search that minimised ``objective``: by step its loss, the held-out score of the best set at every
+    """An SVG of a search that minimised ``objective``: by step its loss, the validation score of the best set at every
     checkpoint, and numbers of sites.
     """
     figure = Figure((5, 4.6), layout="constrained")
-    losses, held_out, sites = figure.subplots(3, 1, sharex=True, height_ratios=[2, 2, 1.3])
+    losses, chosen, sites = figure.subplots(3, 1, sharex=True, height_ratios=[2, 2, 1.3])
     steps = [record["step"] for record in outcome.history]
     checkpoints = [record for record in outcome.history if "chosen_sites" in record]
     checked = [record["step"] for record in checkpoints]
@@ -138,20 +138,20 @@ def search_curve(outcome: TaskOutcome, objective: ObjectiveKind = "pixel") -> st
     losses.set_ylabel(_loss_label(outcome.metric, objective))
     validation = [_validation_loss(record) for record in checkpoints]
     scores = [outcome.metric.loss(loss) for loss in validation]
-    held_out.plot(checked, scores, linestyle=":", **marks, label="best set at checkpoint, held-out items")
+    chosen.plot(checked, scores, linestyle=":", **marks, label="best set at checkpoint, validation items")
     if checkpoints:
         best = validation.index(min(validation))
         ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK, "linestyle": "none"}
-        held_out.plot([checked[best]], [scores[best]], **ring, clip_on=False, label="the set that is used")
-    held_out.set_ylabel(f"held-out {outcome.metric.label}")
-    held_out.margins(y=0.2)
+        chosen.plot([checked[best]], [scores[best]], **ring, clip_on=False, label="the set that is used")
+    chosen.set_ylabel(f"validation {outcome.metric.label}")
+    chosen.margins(y=0.2)
     sites.plot(steps, [record["sites"] for record in outcome.history], color=BLUE)
     sites.plot(checked, [record["chosen_sites"] for record in checkpoints], linestyle="none", **marks)
     sites.set_ylabel(f"sites (of {outcome.of:,})")
     sites.set_ylim(bottom=0)
     sites.set_xlabel("search step")
     sites.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (losses, held_out, sites):
+    for axes in (losses, chosen, sites):
         tidy(axes)
     figure.align_ylabels()
     figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)

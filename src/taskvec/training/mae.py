@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.data.examples import DataSet
 from taskvec.environment import bfloat16_is_fast
 from taskvec.models.canvas import QUADRANTS, View
@@ -104,7 +104,7 @@ def train_mae(
         for task in validated:
             prompts = draw_prompts(held_out, task, 200, model.config.image_size, seed=run.seed)
             with torch.compiler.set_stance("force_eager"):  # compiling would take longer, for every new size of batch
-                scores = evaluate.scores(model, evaluate.run(model, "one_shot"), prompts)
+                scores = evaluation.scores(model, evaluation.run(model, "one_shot"), prompts)
             results[task.name] = round(float(scores.mean()), 4)
         return results
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from taskvec.describe import describe_model
+from taskvec.description import describe_model
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 
 

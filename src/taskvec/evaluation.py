@@ -55,11 +55,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Summary:
-    """Several evaluations together, each of one split.
+    """Several evaluations together, each of one fold.
 
     ``low`` and ``high`` are a 95 % interval over ``groups`` of queries, such as patients, that are independent of each
-    other (`taskvec.intervals`), within the metric's range; of several splits, the spread between them is in it. ``std``
-    is over pairs (ddof 1); ``std_of_splits`` over the means of the splits, None for a single one, with ddof 0, as in
+    other (`taskvec.intervals`), within the metric's range; of several folds, the spread between them is in it. ``std``
+    is over pairs (ddof 1); ``std_of_folds`` over the means of the folds, None for a single one, with ddof 0, as in
     the paper. ``both_empty`` counts pairs of masks that score 1 as neither answer nor truth has a white pixel.
     ``detail`` is the task's second error, None for a task without.
     """
@@ -68,7 +68,7 @@ class Summary:
     low: float
     high: float
     std: float | None
-    std_of_splits: float | None
+    std_of_folds: float | None
     pairs: int
     images: int
     groups: int
@@ -84,7 +84,7 @@ class Summary:
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> Summary:
-    """All pairs of these evaluations as one, in which every split counts the same."""
+    """All pairs of these evaluations as one, in which every fold counts the same."""
     scores = [each.scores for each in evaluations]
     metric = evaluations[0].prompts.task.metric
     whole = bounded(nested_interval(scores, [each.prompts.query_groups for each in evaluations]), metric)
@@ -95,7 +95,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> Summary:
         low=whole.low,
         high=whole.high,
         std=float(every.std(ddof=1)) if len(every) > 1 else None,
-        std_of_splits=float(np.std([split.mean() for split in scores])) if len(scores) > 1 else None,
+        std_of_folds=float(np.std([fold.mean() for fold in scores])) if len(scores) > 1 else None,
         pairs=len(every),
         images=len({name for each in evaluations for name in each.prompts.query_images}),
         groups=whole.groups,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import records
-from taskvec import evaluate
+from taskvec import evaluation
 from taskvec.data.scenes import Scenes
 from taskvec.models.interface import ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -17,24 +17,24 @@ from taskvec.vectors import TaskVectors
 
 
 def test_a_summary_of_several_splits(small_model: MaeVqgan) -> None:
-    method = evaluate.run(small_model, "query_only")
+    method = evaluation.run(small_model, "query_only")
     splits = [draw_prompts(Scenes("test", fold), IDENTITY, 5, 15, seed=fold) for fold in (0, 1)]
     done: list[int] = []
-    each = [evaluate.evaluate(small_model, method, prompts, done.append) for prompts in splits]
+    each = [evaluation.evaluate(small_model, method, prompts, done.append) for prompts in splits]
     assert done == [5, 5]
-    summary = evaluate.summarise(each)
+    summary = evaluation.summarise(each)
     scores = np.concatenate([one.scores for one in each])
     assert summary.mean == pytest.approx(scores.mean())
     assert summary.std == pytest.approx(scores.std(ddof=1))
-    assert summary.std_of_splits == pytest.approx(abs(each[0].scores.mean() - each[1].scores.mean()) / 2)
+    assert summary.std_of_folds == pytest.approx(abs(each[0].scores.mean() - each[1].scores.mean()) / 2)
     assert (summary.pairs, summary.images, summary.groups) == (10, 10, 10)
     assert summary.pairs_per_second == pytest.approx(10 / sum(one.seconds for one in each))
-    single = evaluate.summarise(each[:1])
-    assert single.std_of_splits is None
+    single = evaluation.summarise(each[:1])
+    assert single.std_of_folds is None
     assert single.low <= single.mean <= single.high
     assert summary.high - summary.low > single.high - single.low  # a second search says how far searches are apart
     patient = [replace(evaluation, prompts=replace(evaluation.prompts, query_groups=["a"] * 5)) for evaluation in each]
-    assert (evaluate.summarise(patient).groups, evaluate.summarise(patient).too_few) == (1, True)
+    assert (evaluation.summarise(patient).groups, evaluation.summarise(patient).too_few) == (1, True)
     assert (patient[0].interval.low, patient[0].interval.high) == (0, np.inf)  # all that an error can be
 
 
@@ -42,7 +42,7 @@ def test_pairs_without_any_white_are_counted(small_model: MaeVqgan) -> None:
     prompts = draw_prompts(Scenes("test"), SEGMENTATION, 3, 15, seed=0)
     black = replace(prompts, query_input=0 * prompts.query_input, query_output=0 * prompts.query_output)
     black.query_output[0] = 255
-    result = evaluate.evaluate(small_model, evaluate.copy_input(small_model), black)
+    result = evaluation.evaluate(small_model, evaluation.copy_input(small_model), black)
     assert result.both_empty == 2
     assert result.scores.tolist() == [0, 1, 1]
     assert replace(result, prompts=replace(black, task=IDENTITY)).both_empty == 0
@@ -51,7 +51,7 @@ def test_pairs_without_any_white_are_counted(small_model: MaeVqgan) -> None:
 def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVectors) -> None:
     prompts = draw_prompts(Scenes("test"), IDENTITY, 6, 15, seed=0)
     first, second, third = prompts.query_images[:3]
-    search = records.search(first, held_out=(records.drawn(second, third),))
+    search = records.search(first, validation=(records.drawn(second, third),))
     for found, count in (
         (search, 3),
         (records.search(statistics=records.drawn(first)), 1),
@@ -60,28 +60,28 @@ def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVect
         (records.search(), 0),
         (None, 0),
     ):
-        assert evaluate.seen(replace(random_vectors.config, found=found), prompts) == count
+        assert evaluation.seen(replace(random_vectors.config, found=found), prompts) == count
 
 
 def test_copying_is_perfect_at_identity(small_model: MaeVqgan) -> None:
     prompts = draw_prompts(Scenes("test"), IDENTITY, 4, 15, seed=0)
-    assert (evaluate.scores(small_model, evaluate.copy_input(small_model), prompts) == 0).all()
+    assert (evaluation.scores(small_model, evaluation.copy_input(small_model), prompts) == 0).all()
 
 
 def test_batches_make_no_difference(
     small_model: MaeVqgan, small_prompts: list[Prompts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = evaluate.run(small_model, "one_shot")
-    whole = evaluate.answers(small_model, method, small_prompts[0])
-    monkeypatch.setattr(evaluate, "BATCH", 4)
-    assert (whole.int() - evaluate.answers(small_model, method, small_prompts[0]).int()).abs().max() <= 1
+    method = evaluation.run(small_model, "one_shot")
+    whole = evaluation.answers(small_model, method, small_prompts[0])
+    monkeypatch.setattr(evaluation, "BATCH", 4)
+    assert (whole.int() - evaluation.answers(small_model, method, small_prompts[0]).int()).abs().max() <= 1
 
 
 def test_the_ceiling_is_the_reconstruction_of_the_truth(tiny: MaeVqgan) -> None:
     prompts = draw_prompts(Scenes("test"), SEGMENTATION, 3, 32, seed=0)
     truth = torch.from_numpy(prompts.query_output)
     codes = tiny.vqgan.encode(truth.permute(0, 3, 1, 2).float() / 127.5 - 1).flatten(1)
-    answers = evaluate.answers(tiny, evaluate.ceiling(tiny), prompts)
+    answers = evaluation.answers(tiny, evaluation.ceiling(tiny), prompts)
     assert torch.equal(answers, tiny.decode_quadrant(codes))
 
 
@@ -95,13 +95,13 @@ def test_the_ceiling_of_a_canvas_tokenizer_is_decoded_as_a_canvas(
 
 
 def test_methods_by_name(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
-    by_name = evaluate.answers(small_model, evaluate.method_named(small_model, "query_only"), small_prompts[0])
-    direct = evaluate.answers(small_model, evaluate.run(small_model, "query_only"), small_prompts[0])
+    by_name = evaluation.answers(small_model, evaluation.method_named(small_model, "query_only"), small_prompts[0])
+    direct = evaluation.answers(small_model, evaluation.run(small_model, "query_only"), small_prompts[0])
     assert torch.equal(by_name, direct)
     with pytest.raises(
         ValueError, match=r"no method 'luck': expected one of one_shot, .*, one_shot\+vectors:DIRECTORY"
     ):
-        evaluate.method_named(small_model, "luck")
+        evaluation.method_named(small_model, "luck")
 
 
 def test_vectors_are_patched_with_or_without_the_example(tiny: MaeVqgan, tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_vectors_are_patched_with_or_without_the_example(tiny: MaeVqgan, tmp_pat
     views: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
     for prefix, view in views.items():
         method = f"{prefix}{tmp_path}"
-        assert evaluate.patched_by(method) == (view, str(tmp_path))
-        named = evaluate.answers(tiny, evaluate.method_named(tiny, method), prompts)
-        assert torch.equal(named, evaluate.answers(tiny, evaluate.run(tiny, view, vectors.patch), prompts))
-        assert not torch.equal(named, evaluate.answers(tiny, evaluate.run(tiny, view), prompts))
-    assert evaluate.patched_by("one_shot") is None
+        assert evaluation.patched_by(method) == (view, str(tmp_path))
+        named = evaluation.answers(tiny, evaluation.method_named(tiny, method), prompts)
+        assert torch.equal(named, evaluation.answers(tiny, evaluation.run(tiny, view, vectors.patch), prompts))
+        assert not torch.equal(named, evaluation.answers(tiny, evaluation.run(tiny, view), prompts))
+    assert evaluation.patched_by("one_shot") is None
 
 
 def test_a_composed_task_is_scored_as_its_output_is(small_model: MaeVqgan) -> None:
@@ -129,5 +129,5 @@ def test_a_composed_task_is_scored_as_its_output_is(small_model: MaeVqgan) -> No
     changed = (composed.query_input != plain.query_input).any(-1)
     assert not composed.query_input[changed].any()
     assert changed.any((1, 2)).all()
-    truth = evaluate.evaluate(small_model, lambda batch: torch.from_numpy(batch.query_output), composed)
+    truth = evaluation.evaluate(small_model, lambda batch: torch.from_numpy(batch.query_output), composed)
     assert truth.scores.tolist() == [1.0] * 6

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taskvec.apply import Job, Reading, apply_files, left_to_do, plan, reading_of
+from taskvec.application import Job, Reading, apply_files, left_to_do, plan, reading_of
 from taskvec.images import Range, read_raster
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
@@ -125,7 +125,7 @@ def test_batches_are_those_of_single_images(
             tmp_path / f"{index}.png"
         )
     for batch in (1, 3):
-        monkeypatch.setattr("taskvec.apply.BATCH", batch)
+        monkeypatch.setattr("taskvec.application.BATCH", batch)
         jobs = [Job(tmp_path / f"{i}.png", tmp_path / f"out{batch}" / f"{i}.png") for i in range(5)]
         assert apply_files(random_vectors, jobs) == {}
     for index in range(5):
