@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from random_seggpt import CONFIG, network_of
+from taskvec.cli import main
 from taskvec.description import describe_model
 from taskvec.heads import Means, Patch, intercept, recording, run
+from taskvec.models import load_model
 from taskvec.models.interface import VIEWS, Images, Queries, Variant, ViewName
-from taskvec.models.seggpt import ORIGINAL_MARK, SegGpt, normalise
-from taskvec.models.state_dicts import read_state_dict
-from taskvec.models.stored import StoredTensor
+from taskvec.models.seggpt import SegGpt, normalise
 from taskvec.sites import GRANULARITIES, Granularity
 
 transformers: Any = pytest.importorskip("transformers")
@@ -354,6 +354,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from transformers import SegGptConfig, SegGptForImageSegmentation
 from taskvec.models.interface import Queries
+from taskvec.models import load_model
 from taskvec.models.seggpt import SegGpt, SegGptTargets
 
 model = SegGpt(SegGptForImageSegmentation(SegGptConfig(**json.loads(sys.argv[1]))))
@@ -600,10 +601,11 @@ def test_published_files_give_the_published_numbers(drawn: Drawn, tmp_path: Path
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     official = _official(network, painter)
     torch.save({"model": official}, tmp_path / "seggpt_vit_large.pth")
-    read = read_state_dict(tmp_path / "seggpt_vit_large.pth", "mae").weights
-    assert ORIGINAL_MARK in read
-    state = {name: weight.read() for name, weight in read.items() if isinstance(weight, StoredTensor)}
-    converted = SegGpt.from_original(state, tmp_path / "seggpt_vit_large.pth")
+    command = ["convert", "--checkpoint", str(tmp_path / "seggpt_vit_large.pth"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--licence", "mit"]) == 0
+    converted = load_model(tmp_path / "out")
+    assert isinstance(converted, SegGpt)
+    assert converted.licence == "mit"
     if not painter:
         assert converted.fingerprint() == SegGpt(network).fingerprint()
 
@@ -642,3 +644,14 @@ def test_published_files_that_do_not_fit_are_refused(change: Callable[[Any], obj
     change(state)
     with pytest.raises(ValueError, match=rf"^seggpt\.pth: .*{words}"):
         SegGpt.from_original(state, Path("seggpt.pth"))
+
+
+def test_what_is_no_published_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {"patch_embed.proj.weight": torch.ones(4, 3, 8, 8)}}, tmp_path / "mae.pth")
+    for options, message in (
+        ([], "expected the model's file either as --mae, with --vqgan, or as --checkpoint"),
+        (["--checkpoint", str(tmp_path / "mae.pth")], "mae.pth is no published file of seggpt (segment_token_x)"),
+    ):
+        assert main(["convert", *options, "--out", str(tmp_path / "none")]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -11,7 +11,7 @@ from taskvec.cli import options
 from taskvec.cli.terminal import app, console, say, write_json
 from taskvec.description import describe_model, describe_vectors, holds_vectors
 from taskvec.hub import located
-from taskvec.models import SHIPPED, load_model
+from taskvec.models import SHIPPED, convert_checkpoint, load_model
 from taskvec.models.checkpoints import convert
 from taskvec.training.processes import is_first
 from taskvec.training.recipe import read_recipe, train
@@ -49,13 +49,19 @@ def train_command(
 
 @app.command("convert")
 def convert_command(
+    out: Annotated[Path, typer.Option(callback=options.directory, help="The model directory to write.")],
     mae: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="The MAE-VQGAN file, such as checkpoint-3400.pth: of torch.save or safetensors, or NAME.index.json."
         ),
-    ],
-    out: Annotated[Path, typer.Option(callback=options.directory, help="The model directory to write.")],
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of a model that is one file, such as SegGPT's seggpt_vit_large.pth, or Painter's."
+        ),
+    ] = None,
     vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt; likewise.")] = None,
     vqgan_config: Annotated[Path | None, typer.Option(help="The VQGAN's model.yaml, to be checked.")] = None,
     encoder_heads: Annotated[int | None, typer.Option(min=1, help="Where the width does not tell.")] = None,
@@ -72,6 +78,13 @@ def convert_command(
 ) -> None:
     """Turn the published files into a model directory for --model. The files are read as data; nothing in them runs."""
     options.refuse_to_overwrite(out, overwrite)
+    if mae is None or checkpoint is not None:
+        if mae is not None or checkpoint is None:
+            raise ValueError("expected the model's file either as --mae, with --vqgan, or as --checkpoint")
+        convert_checkpoint(checkpoint, out, licence, mae_key)
+        console.print(f"the model is in {out}")
+        write_json(json_file, {"model": str(out)})
+        return
     converted = convert(
         mae, out, vqgan, vqgan_config, encoder_heads, decoder_heads, licence, mae_key=mae_key, vqgan_key=vqgan_key
     )

@@ -22,6 +22,7 @@ TYPES = {
     "mae_vqgan": ("taskvec.models.mae_vqgan", "MaeVqgan"),
     "seggpt": ("taskvec.models.seggpt", "SegGpt"),
 }
+MARKS = {"segment_token_x": "seggpt"}  # a name that the published file of this type has, and no other
 UNNAMED = "mae_vqgan"  # whose configuration has no model_type
 
 
@@ -65,6 +66,34 @@ def _class_of(directory: Path) -> Any:
         raise ValueError(f"{path}: model_type is {kind!r}: {choose_from(str(kind), TYPES)}")
     module, name = TYPES[kind]
     return getattr(import_module(module), name)
+
+
+def convert_checkpoint(checkpoint: Path, out: Path, licence: str | None = None, key: str | None = None) -> None:
+    """Turn a file with the names of a published model that is one file, such as seggpt_vit_large.pth, into a model
+    directory. It is read as data; nothing in it runs.
+
+    ``key`` says which model where the file holds several, ``licence`` what the card shall state. Raises ValueError,
+    which names file, key and shapes, for a file of any other kind, or values that are not finite.
+    """
+    from taskvec.models.pretrained import check_values  # noqa: PLC0415 (what loading a model does not need)
+    from taskvec.models.state_dicts import read_state_dict  # noqa: PLC0415
+    from taskvec.models.stored import StoredTensor  # noqa: PLC0415
+
+    weights = read_state_dict(checkpoint, "mae", key).weights
+    kind = next((kind for mark, kind in MARKS.items() if mark in weights), None)
+    if kind is None:
+        known = ", ".join(f"{kind} ({mark})" for mark, kind in MARKS.items())
+        raise ValueError(f"{checkpoint} is no published file of {known}; one of an MAE-VQGAN is given with --mae")
+    module, name = TYPES[kind]
+    tensors = {}
+    for key_of, weight in weights.items():
+        if not isinstance(weight, StoredTensor):
+            raise ValueError(f"{checkpoint}: {key_of} is {weight.reason}")
+        tensors[key_of] = weight.read()
+    check_values(tensors, checkpoint)
+    model = getattr(import_module(module), name).from_original(tensors, checkpoint)
+    model.licence = licence
+    model.write(out)
 
 
 def published_architecture() -> "PromptedModel":

@@ -14,12 +14,14 @@ for an output which is not known. A black output would be an example, of an imag
 """
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +34,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import digests
-from taskvec.files import read_json
+from taskvec.files import read_json, replacing
 from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
 from taskvec.models.interface import (
     VIEWS,
@@ -215,8 +217,15 @@ class SegGpt(PromptedModel):
         return cls(_filled(model, own, source))
 
     def write(self, directory: Path) -> None:
-        """Write the directory that ``load`` reads."""
-        self.model.save_pretrained(directory)
+        """Write the directory that ``load`` reads, with a card where a licence is known; every file appears whole."""
+        with TemporaryDirectory() as temporary:
+            self.model.save_pretrained(temporary, max_shard_size="1TB")
+            if self.licence:
+                (Path(temporary) / CARD).write_text(f"---\nlicense: {self.licence}\n---\n# SegGPT\n", encoding="utf-8")
+            for name in (WEIGHTS, CARD, CONFIG):  # the last makes it a model
+                if (Path(temporary) / name).is_file():
+                    with replacing(directory / name) as path:
+                        shutil.copyfile(Path(temporary) / name, path)
 
     def to(self, device: str | torch.device) -> Self:
         """This model, moved."""
