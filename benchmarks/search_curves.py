@@ -108,7 +108,7 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
         records.append(fact | {"validation_loss": best[0][0]})
         away[0] += time.process_time() - now
 
-    found = replace(settings, seed=seed).search(replace(posed.problem, validate=validate), on_step)
+    found = settings.search(replace(posed.problem, validate=validate, seed=seed), on_step)
     if found.interrupted:
         raise KeyboardInterrupt
     return records
@@ -117,7 +117,7 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
 def settings_of(name: str, *, bfloat16: bool) -> str:
     """All that a search is but its seed, so that one of other settings is not taken for it."""
     items, kind, settings = SEARCHES[name]
-    return repr(((items, kind, replace(settings, seed=0)), BEST.prompts, BEST.validation)) + bfloat16 * " bfloat16"
+    return repr(((items, kind, settings), BEST.prompts, BEST.validation)) + bfloat16 * " bfloat16"
 
 
 class Point(NamedTuple):

@@ -45,21 +45,18 @@ QUICK = FindSettings(
 
 def test_one_seed_seeds_everything(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
-    first, again, other, fixed = (
+    first, again, other = (
         find(small_model, data, "low_light", settings, progress=False).search
         for settings in (
             replace(QUICK, seed=7),
             replace(QUICK, seed=7),
             replace(QUICK, seed=8),
-            replace(QUICK, seed=7, search=replace(QUICK.search, seed=8)),
         )
     )
-    searches: list[Any] = [found.settings["search"] for found in (first, other, fixed)]
-    assert [search["seed"] for search in searches] == [7, 8, 8]
+    assert [found.settings["seed"] for found in (first, other)] == [7, 8]
     assert first == again
     assert first.search[0].images != other.search[0].images
-    assert first.search == fixed.search
-    assert first.history != fixed.history  # masks are drawn by the search's own seed, on the same items
+    assert first.history != other.history
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -44,7 +44,7 @@ class FindSettings:
     """How task vectors are found. The defaults are preset ``best``, a search by gradient of some seconds; preset
     ``paper`` is the paper's protocol (Sections 8.1 and 8.2), and ``taskvec.presets.with_method`` has other searches.
 
-    ``seed`` seeds everything: what is drawn and the search, unless that has a seed of its own. ``bfloat16`` computes
+    ``seed`` seeds everything, what is drawn and the search. ``bfloat16`` computes
     the search's passes in that type, which some processors do faster; it is never chosen by the machine.
 
     ``prompts`` are behind each mean; where ``pool`` is more, as many pairs are drawn and those that one-shot prompting
@@ -86,8 +86,8 @@ class FindSettings:
             )
 
     def of(self, model: PromptedModel) -> "FindSettings":
-        """These settings with the stacks that are searched in a model, and the search's seed."""
-        return replace(self, stacks=self.stacks or tuple(model.stacks), search=self.search.seeded(self.seed))
+        """These settings with the stacks that are searched in a model."""
+        return replace(self, stacks=self.stacks or tuple(model.stacks))
 
     @property
     def variant(self) -> Variant:
@@ -226,6 +226,7 @@ def pose_search(
         differentiate=objective.differentiate if "differentiate" in needs else None,
         validate=None if validation is None else _validate(validation, names, settings),
         layers=partial(_layers, objective.sites, statistics),
+        seed=settings.seed,
         names=[f"{prompts.task.name} of {name}" for prompts in objective.prompts for name in prompts.query_names],
     )
     return PosedSearch(problem, objective, validation)

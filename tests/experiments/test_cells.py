@@ -29,7 +29,7 @@ def test_a_cell_is_computed_once(tmp_path: Path) -> None:
 def test_cells_differ_by_every_setting_and_by_the_kind_of_settings() -> None:
     keys = [
         {"settings": ReinforceSettings()},
-        {"settings": ReinforceSettings(seed=1)},
+        {"settings": ReinforceSettings(steps=1)},
         {"settings": RelaxedSettings()},
         {"settings": ReinforceSettings(), "task": "identity"},
     ]

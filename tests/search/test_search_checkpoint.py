@@ -141,8 +141,8 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
     interrupted = stop_at(12, KeyboardInterrupt)
     settings.search(of(4), interrupted, checkpoint)
     before = checkpoint.path.read_bytes()
-    with pytest.raises(ValueError, match="with seed None: expected 1"):
-        replace(settings, seed=1).search(of(4), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="with seed 0: expected 1"):
+        settings.search(replace(of(4), seed=1), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="with sites 20: expected 21"):
         settings.search(of(4, sites=21), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="with tasks None: expected"):

@@ -45,7 +45,7 @@ def start_scores(study: Study) -> dict[tuple[int, float], Scores]:
     grid = {}
     for layers in dict.fromkeys(layers_of(share, study.model) for share in protocol.grid_layers):
         for share in protocol.grid_shares:
-            search = replace(protocol.greedy, layers=layers, share=share, seed=group.seed)
+            search = replace(protocol.greedy, layers=layers, share=share)
             settings = replace(base, search=search)
 
             def compute(settings=settings, search=search) -> dict[str, Any]:

@@ -66,12 +66,12 @@ def find_settings(patching: Patching, protocol: Protocol, model: PromptedModel, 
     """
     base = replace(protocol.settings, granularity=patching.granularity, stacks=patching.stacks, seed=seed)
     if patching.kind in ("vectors", "random", "top"):  # the last two take as many sites as the first
-        return replace(base, search=base.search.seeded(seed))
+        return base
     baseline = replace(base, objective="pixel", search=CmaSettings(), items=protocol.baseline_items)
     if patching.kind == "cma":
         return baseline
     share = 1 if patching.stacks == ("decoder",) else PAPER_LAYERS
-    greedy = replace(protocol.greedy, layers=layers_of(share, model), order=patching.order, seed=seed)
+    greedy = replace(protocol.greedy, layers=layers_of(share, model), order=patching.order)
     return replace(baseline, search=greedy)
 
 

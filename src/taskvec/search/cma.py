@@ -21,7 +21,7 @@ SITES_PER_CALL = 256  # evaluated between two records, which is also where Ctrl-
 
 @dataclass(frozen=True)
 class CmaSettings(SearchSettings):
-    """``share`` of all sites is patched, 0.25 in the paper. Nothing is drawn, so there is no seed."""
+    """``share`` of all sites is patched, 0.25 in the paper. Nothing is drawn."""
 
     name: ClassVar[str] = "cma"
 

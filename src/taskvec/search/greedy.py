@@ -29,7 +29,7 @@ class GreedySettings(SearchSettings):
     """The paper's settings by default (Section 13.2): the first 17 of 32 layers, and 100 trials of random sets with a
     ``share`` of 0.3 of their sites. ``layers`` None is as large a share of however many there are. The paper's limit of
     "10k iterations" is read as ten ``sweeps`` over the k layers. ``order`` is that of the layers: by taskness, or at
-    random, which is one of the paper's baselines. ``seed`` None is that of ``FindSettings``, or 0 alone.
+    random, which is one of the paper's baselines.
     """
 
     name: ClassVar[str] = "greedy"
@@ -40,7 +40,6 @@ class GreedySettings(SearchSettings):
     trials: int = 100
     sweeps: int = 10
     order: Order = "taskness"
-    seed: int | None = None
 
     def __post_init__(self) -> None:
         if (self.layers is not None and self.layers < 1) or self.trials < 2 or self.sweeps < 0:
@@ -60,7 +59,7 @@ class GreedySettings(SearchSettings):
         """The layers of a problem that are searched, in the order in which they are."""
         layers = self.required(problem.layers, "layers")()
         if self.order == "random":
-            order = torch.randperm(len(layers), generator=torch.Generator().manual_seed(self.seed or 0))
+            order = torch.randperm(len(layers), generator=torch.Generator().manual_seed(problem.seed))
             layers = [layers[index] for index in order.tolist()]
         return layers[: max(1, round(PAPER_LAYERS * len(layers))) if self.layers is None else self.layers]
 
@@ -122,7 +121,7 @@ class GreedySettings(SearchSettings):
 
     def _start(self, judge: "_Judge", layers: Layers) -> tuple[Bool[Tensor, " sites"], float]:
         searched = torch.cat(list(layers))
-        drawn = torch.rand(self.trials, len(searched), generator=torch.Generator().manual_seed(self.seed or 0))
+        drawn = torch.rand(self.trials, len(searched), generator=torch.Generator().manual_seed(judge.problem.seed))
         trials = torch.zeros(self.trials, judge.problem.sites, dtype=torch.bool)
         trials[:, searched] = drawn < self.share
         losses = judge(trials)

@@ -42,7 +42,8 @@ class Problem:
     ``evaluate_product`` is what ``evaluate`` gives for every pair, without a copy of a mask for each item. ``tasks`` is
     the task of every item where several are searched for together. ``layers`` gives the sites of each layer, that of
     the highest taskness first (equation 6); it is called by a search that needs them alone. ``names`` are those of the
-    items, for errors. A search says in ``needs`` which of the parts that may be None it does not go without.
+    items, for errors; ``seed`` is that of all that a search draws. A search says in ``needs`` which of the parts that
+    may be None it does not go without.
     """
 
     sites: int
@@ -54,6 +55,7 @@ class Problem:
     validate: Validate | None = None
     layers: Callable[[], Sequence[Int[Tensor, " members"]]] | None = None
     names: Sequence[str] = ()
+    seed: int = 0
 
     @property
     def every_item(self) -> Int[Tensor, " items"]:

@@ -39,7 +39,6 @@ class ReinforceSettings(StepSettings):
     final: Final = "best"
     candidates: int = 1
     halving: bool = False
-    seed: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -52,7 +52,6 @@ class RelaxedSettings(StepSettings):
     final: Final = "best"
     candidates: int = 15
     halving: bool = False
-    seed: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

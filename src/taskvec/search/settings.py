@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from jaxtyping import Bool, Float
@@ -78,10 +78,6 @@ class SearchSettings(ABC):
     def number_of_steps(self) -> int | None:
         """How many records there will be, None where that shows only in the search."""
         return None
-
-    def seeded(self, seed: int) -> Self:
-        """The same with this seed, where the search draws at random and has no seed of its own."""
-        return replace(self, seed=seed) if vars(self).get("seed", seed) is None else self
 
     def coarse(self) -> Self:
         """The same in as little time as shows that everything works; its result is not to be judged."""

@@ -27,7 +27,7 @@ class StepSettings(SearchSettings):
     """``steps`` of Adam from ``initial_logit`` at every site, and the selection of a set at checkpoints.
 
     ``final`` and ``halving`` are as in ``Selection``; ``candidates`` is how many masks a checkpoint samples beside the
-    most probable one where ``final`` is ``best``. ``seed`` None is that of ``FindSettings``, or 0 alone.
+    most probable one where ``final`` is ``best``.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"validate"})
@@ -39,7 +39,6 @@ class StepSettings(SearchSettings):
     final: Final
     candidates: int
     halving: bool
-    seed: int | None
 
     def __post_init__(self) -> None:
         if self.final not in FINALS:
@@ -85,7 +84,7 @@ class StepSettings(SearchSettings):
         """
         validate, finite = self.required(problem.validate, "validate"), FiniteLosses(non_finite, problem.names)
         step = self.learning_step(problem, finite)
-        generator = torch.Generator().manual_seed(self.seed or 0)
+        generator = torch.Generator().manual_seed(problem.seed)
         logits = torch.full((problem.sites,), self.initial_logit, requires_grad=True)
         optimizer = torch.optim.Adam([logits], self.learning_rate)
         selection = Selection(validate, self.final, self.candidates, self.halving, generator, finite)
@@ -94,7 +93,7 @@ class StepSettings(SearchSettings):
         kept: State | None = None
         of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
         of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
-        of["non_finite"] = finite.policy
+        of |= {"non_finite": finite.policy, "seed": problem.seed}
         if checkpoint and (state := checkpoint.recall(of)):
             try:
                 progress, selection.best = _restore(state, logits, optimizer, generator)
