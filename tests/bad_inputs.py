@@ -279,10 +279,10 @@ CASES = [
         "levels 0..3 are classes: which is the object? --object N (0, 1, 2, 3 occur)",
     ),
     Case(
-        "a split that is not said",
+        "a fold that is not said",
         _nothing,
         PASCAL.replace("--fold 0", "").replace("query_only", "vectors:v{fold}"),
-        "which split {fold} stands for is not said, expected --fold",
+        "which fold {fold} stands for is not said, expected --fold",
     ),
     Case("a directory beside the result", _directory_beside, PASCAL.replace(f"{OUT}/r", "beside/r"), "is a directory"),
     Case("a name of another task", _nothing, f"{FOLDER} --task paris", "there is no task 'paris': expected one of"),

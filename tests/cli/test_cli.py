@@ -120,7 +120,7 @@ def test_a_way_is_compared_with_another_prompt_by_prompt(tmp_path: Path, capsys:
     assert "there is no method 'luck'" in capsys.readouterr().err
 
 
-def test_all_splits_are_evaluated_each_and_together(
+def test_all_folds_are_evaluated_each_and_together(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for fold in range(4):
@@ -128,13 +128,13 @@ def test_all_splits_are_evaluated_each_and_together(
     options = ["--task", "low_light", "--pairs", "6", "--fold", "all", "--json", str(tmp_path / "e.json")]
     assert main(["evaluate", "--method", f"vectors:{tmp_path}/v{{fold}}", *options]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[1].split(", ")[-1] for line in told[:4]] == [f"split {fold}" for fold in range(4)]
+    assert [line.split(":")[1].split(", ")[-1] for line in told[:4]] == [f"fold {fold}" for fold in range(4)]
     assert "over pairs, 0." in told[4]
     result = json.loads((tmp_path / "e.json").read_text())
-    means = [result["splits"][str(fold)]["mean"] for fold in range(4)]
+    means = [result["folds"][str(fold)]["mean"] for fold in range(4)]
     assert result["mean"] == pytest.approx(np.mean(means))
     assert result["std_of_folds"] == pytest.approx(np.std(means))
-    assert [result["splits"][str(fold)]["prompts"]["fold"] for fold in range(4)] == [0, 1, 2, 3]
+    assert [result["folds"][str(fold)]["prompts"]["fold"] for fold in range(4)] == [0, 1, 2, 3]
     assert len((tmp_path / "e.pairs.jsonl").read_text().splitlines()) == 24
     with Image.open(tmp_path / "e.examples.png") as picture:
         assert picture.height > 6 * 192
@@ -225,7 +225,7 @@ def test_combined_vectors_are_scored_on_a_composed_task(
         told = capsys.readouterr()
         assert told.out.startswith(f"inpainting+segmentation {method}: IoU {result['mean']:.4f} [")
         assert "metric" not in told.err
-        assert result["splits"]["all"]["prompts"]["sides"] == "hole to mask"
+        assert result["folds"]["all"]["prompts"]["sides"] == "hole to mask"
     assert "these task vectors are of inpainting + 2 * segmentation - identity, judged by inpainting+seg" in told.err
 
     assert main(combine) == 1

@@ -23,11 +23,11 @@ def _evaluation(task: Task, scores: list[float], fold: int | None = None) -> Eva
 
 
 def test_a_summary_is_told_in_a_line() -> None:
-    splits = [_evaluation(SEGMENTATION, [0.25, 0.75], fold) for fold in (0, 1)]
-    line = as_line(summarise(splits), SEGMENTATION)
+    folds = [_evaluation(SEGMENTATION, [0.25, 0.75], fold) for fold in (0, 1)]
+    line = as_line(summarise(folds), SEGMENTATION)
     assert line.startswith("IoU 0.5000 (too few to tell), std")
-    assert "std 0.2887 over pairs, 0.0000 over splits, 4 pairs of 4 images, 1 pairs/s" in line
-    assert "over splits" not in as_line(summarise(splits[:1]), SEGMENTATION)
+    assert "std 0.2887 over pairs, 0.0000 over folds, 4 pairs of 4 images, 1 pairs/s" in line
+    assert "over folds" not in as_line(summarise(folds[:1]), SEGMENTATION)
     many = _evaluation(SEGMENTATION, [0.25, 0.75, 0.5, 0.5, 0.5])
     assert as_line(summarise([many]), SEGMENTATION).startswith("IoU 0.5000 [0.2805, 0.7195], std")
     patients = replace(many, prompts=replace(many.prompts, query_groups=list("aabbc")))
@@ -73,20 +73,20 @@ def test_the_second_error_is_told_and_kept(tmp_path: Path) -> None:
 
 
 def test_three_files_are_written(tmp_path: Path) -> None:
-    splits = {str(fold): _evaluation(IDENTITY, [0.1, 0.2, 0.3], fold) for fold in (0, 1)}
-    summaries = {name: summarise([each]) for name, each in splits.items()}
-    whole = summarise(list(splits.values()))
-    write_evaluations(tmp_path / "r.json", splits, whole, summaries, {"task": "identity"}, with_example=True)
+    folds = {str(fold): _evaluation(IDENTITY, [0.1, 0.2, 0.3], fold) for fold in (0, 1)}
+    summaries = {name: summarise([each]) for name, each in folds.items()}
+    whole = summarise(list(folds.values()))
+    write_evaluations(tmp_path / "r.json", folds, whole, summaries, {"task": "identity"}, with_example=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.examples.png", "r.json", "r.pairs.jsonl"]
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["mean"] == pytest.approx(0.2)
     assert result["task"] == "identity"
-    assert result["splits"]["1"]["prompts"]["fold"] == 1
+    assert result["folds"]["1"]["prompts"]["fold"] == 1
     pairs = [json.loads(line) for line in (tmp_path / "r.pairs.jsonl").read_text().splitlines()]
     assert [pair["score"] for pair in pairs] == [0.1, 0.2, 0.3] * 2
-    assert [pair["query"] for pair in pairs[3:]] == splits["1"].prompts.query_names
-    assert [pair["support"] for pair in pairs[3:]] == splits["1"].prompts.support_names
-    assert [pair["split"] for pair in pairs] == ["0"] * 3 + ["1"] * 3
+    assert [pair["query"] for pair in pairs[3:]] == folds["1"].prompts.query_names
+    assert [pair["support"] for pair in pairs[3:]] == folds["1"].prompts.support_names
+    assert [pair["fold"] for pair in pairs] == ["0"] * 3 + ["1"] * 3
 
 
 @pytest.mark.parametrize(("task", "order"), [(SEGMENTATION, [5, 4, 3, 2, 1, 0]), (IDENTITY, [0, 1, 2, 3, 4, 5])])
