@@ -10,8 +10,9 @@ RESULTS := benchmarks/results
 demo: $(VENV)/installed
 	$(RUN)/taskvec demo --out demo
 
+# One process a core, of one thread each: more threads than cores make PyTorch several times slower.
 test: $(VENV)/installed-dev
-	$(RUN)/python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(RUN)/ruff check .
@@ -50,7 +51,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt]"
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt

@@ -159,13 +159,18 @@ def answers(
 def evaluate(
     model: PromptedModel, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
 ) -> Evaluation:
-    """Run a method on prompts and score its answers by the task's metric."""
+    """Run a method on prompts and score its answers by the task's metric; ValueError for a score that is not finite."""
     started = time.perf_counter()
     images = answers(model, method, prompts, on_batch)
     seconds = time.perf_counter() - started
     task, targets = prompts.task, torch.from_numpy(prompts.query_output)
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
     scores = task.metric.score(images, targets, ignored).double().numpy()
+    if not (finite := np.isfinite(scores)).all():
+        raise ValueError(
+            f"{task.metric.label} at {task.name} is not a finite number for {int((~finite).sum())} of {len(scores)} "
+            "answers: a metric must be one for every answer"
+        )
     details = None
     if task.detail is not None:
         inputs = torch.from_numpy(prompts.query_input)

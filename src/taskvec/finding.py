@@ -13,6 +13,7 @@ from taskvec import digests, environment, evaluation
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
 from taskvec.heads import Means
+from taskvec.metrics import METRICS
 from taskvec.models.interface import Area, PromptedModel, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.progress import search_progress, show_step
@@ -253,6 +254,12 @@ def find_sites(
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
+    for task in tasks:
+        if METRICS.get(task.metric.name) != task.metric:
+            raise ValueError(
+                f"the metric {task.metric.name!r} of {task.name} is not one of taskvec.metrics.METRICS, by which saved "
+                "task vectors know theirs: add it there"
+            )
     of_each = data_of_each(data, tasks)
     parted = {id(one): parts_of(one) for one in of_each}
     apart = [part for parts in parted.values() for part in parts[1:]]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy.special import stdtrit
 
 from taskvec.data.examples import numbered
 from taskvec.metrics import METRICS, Metric
@@ -113,7 +113,7 @@ class _Spread:
         """Half the width of the interval."""
         if self.variance in (0, np.inf):
             return self.variance
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom) * np.sqrt(self.variance))
+        return float(stdtrit(self.freedom, (1 + CONFIDENCE) / 2) * np.sqrt(self.variance))
 
 
 def bounded(found: Interval, metric: Metric) -> Interval:

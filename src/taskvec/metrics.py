@@ -6,11 +6,12 @@ All that the rest of the package must know of a metric is in its object: a new o
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from pydantic import AfterValidator
 from torch import Tensor
 
 from taskvec.images.colour import IMAGENET_STD
@@ -166,14 +167,13 @@ CHANGED = Metric(
     described="MSE over the pixels that truth and input differ in",
 )
 
-if TYPE_CHECKING:
-    MetricName = str
-else:
-    MetricName = Literal[tuple(METRICS)]  # how records hold a metric, which refuse any other text
-
 
 def metric_named(name: str) -> Metric:
     """ValueError, which names the choices, where there is none of this name."""
     if name not in METRICS:
         raise ValueError(f"there is no metric {name!r}: {choose_from(name, METRICS)}")
     return METRICS[name]
+
+
+# how records hold a metric, which refuse any other text
+MetricName = Annotated[str, AfterValidator(lambda name: metric_named(name).name)]

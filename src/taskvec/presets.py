@@ -114,7 +114,8 @@ def _typed(kind: type, values: Mapping[str, Any], source: str, what: str) -> dic
     known = [field.name for field in fields(kind) if field.name != "search"]
     for name in values:
         if name not in known:
-            raise ValueError(f"{source}: {what} has no setting {name!r}: {choose_from(name, known)}")
+            more = ", or search.NAME of the search" if kind is FindSettings else ""
+            raise ValueError(f"{source}: {what} has no setting {name!r}: {choose_from(name, known, more)}")
     typed = {name: parse(dict[str, hints[name]], {name: value}, source)[name] for name, value in values.items()}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
 

@@ -133,6 +133,11 @@ def task_named(name: str) -> Task:
     return TASKS[name]
 
 
+def is_built_in(name: str) -> bool:
+    """Whether it names a built-in task, or two composed; else it is a user's own."""
+    return all(part in TASKS for part in name.split("+", 1))
+
+
 def title_of(name: str) -> str:
     """What is printed for a task that is known by its name alone, such as one in a record."""
     try:

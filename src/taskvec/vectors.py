@@ -125,6 +125,11 @@ class TaskVectors:
                 raise ValueError(f"the sites of the {stack} are not those of the view query_only, or lack a mean")
         return cls(model, config, kept)
 
+    def __repr__(self) -> str:
+        config = self.config
+        known = f"task={config.task!r}, metric={config.metric!r}, sites={len(config.sites)} of {config.of}"
+        return f"TaskVectors({known}, model={config.model or config.model_fingerprint!r})"
+
     @property
     def task(self) -> str:
         return self.config.task

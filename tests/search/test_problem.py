@@ -13,6 +13,7 @@ from taskvec.search import (
     GreedySettings,
     Problem,
     ReinforceSettings,
+    RelaxedSettings,
     SearchSettings,
 )
 from taskvec.search.problem import one_site_masks
@@ -37,7 +38,7 @@ def whole() -> Problem:
 
 
 def test_a_search_has_one_name_everywhere() -> None:
-    assert list(SEARCHES) == ["reinforce", "relaxed", "cma", "greedy"]
+    assert SEARCHES.keys() >= {"reinforce", "relaxed", "cma", "greedy"}
     assert all(kind.name == name for name, kind in SEARCHES.items())
 
 
@@ -81,7 +82,8 @@ def test_what_is_said_of_a_kind_of_search_is_no_setting() -> None:
 
 
 def test_the_number_of_steps_is_told_where_it_is_known() -> None:
-    assert [kind().number_of_steps for kind in SEARCHES.values()] == [600, 40, None, None]
+    kinds = (ReinforceSettings, RelaxedSettings, CmaSettings, GreedySettings)
+    assert [kind().number_of_steps for kind in kinds] == [600, 40, None, None]
 
 
 def test_masks_of_one_site() -> None:

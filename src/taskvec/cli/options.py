@@ -77,7 +77,7 @@ ModelOfVectors = Annotated[
     typer.Option("--model", help=f"{_MODELS}; if not given, that of the task vectors where it ships, or tiny."),
 ]
 Task = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--task",
         help=f"One of {', '.join(TASKS)}, two, such as inpainting+segmentation (the mask of an image with a hole), or "
@@ -118,8 +118,8 @@ SettingsFile = Annotated[
     typer.Option(
         "--settings",
         metavar="FILE",
-        help="A TOML file of settings, by the names of taskvec.FindSettings and, in [search], of its search; `preset` "
-        "and `method` too.",
+        help="A TOML file of settings, by the names of taskvec.FindSettings and, in its table `search`, of its search; "
+        "`preset` and `method` too.",
     ),
 ]
 Set = Annotated[

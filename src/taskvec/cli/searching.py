@@ -54,7 +54,7 @@ def collect_command(
     network = load_model(model, options.device_named(device))
     examples = data_options.load("train")
     if task:
-        tasks = [choose_task(examples, name, data_options.metric) for name in task]
+        tasks = [choose_task(examples, [name], data_options.metric) for name in task]
     else:
         tasks = tasks_of(examples) if examples.own_task is None else [choose_task(examples, None, data_options.metric)]
     settings = FindSettings(prompts=prompts, seed=seed)
@@ -151,7 +151,7 @@ def search_command(
         raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
     network = load_model(model, options.device_named(device))
     examples = data_options.load("train")
-    tasks = [choose_task(examples, name, data_options.metric) for name in task or [None]]
+    tasks = [choose_task(examples, name and [name], data_options.metric) for name in task or [None]]
     examples = [examples] * len(tasks)
     for other in and_root or []:
         folder = replace(data_options, root=other).load("train")

@@ -1,6 +1,6 @@
 """What the commands share beside their options: the application, progress, loading with a word about it, writing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,9 +81,13 @@ def version_option(
         raise typer.Exit
 
 
-def choose_task(data: DataSet, name: str | None, metric: str | None) -> Task:
-    """The task of this name or the data's own."""
-    task = task_for(data, name)
+def choose_task(data: DataSet, names: Sequence[str] | None, metric: str | None) -> Task:
+    """The task of this name or the data's own; ValueError for several names."""
+    if names and len(names) > 1:
+        raise ValueError(
+            f"--task {' --task '.join(names)}: expected one task; `taskvec search` finds several at the same sites"
+        )
+    task = task_for(data, names[0] if names else None)
     if task is not data.own_task and metric is not None:
         raise ValueError(f"--metric {metric}: only a folder's own task is scored by choice, not {task.name}")
     return task

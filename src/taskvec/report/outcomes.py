@@ -1,6 +1,6 @@
 """What a report is made of: everything measured about a task, with pictures of some of its queries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from taskvec.intervals import Interval, bounded, interval
 from taskvec.metrics import Metric
-from taskvec.report.verdicts import Judgement, judge
+from taskvec.report.verdicts import MASKS, Judgement, judge
 from taskvec.sites import Site
-from taskvec.tasks import Images
+from taskvec.tasks import Images, is_built_in
 
 # Columns of every table, in this order, with what the reader is told of them.
 METHODS = {
@@ -61,7 +61,10 @@ class TaskOutcome:
     @cached_property
     def judgement(self) -> Judgement:
         """What is to be said of it."""
-        return judge(self.metric, self.scores, self.groups)
+        judgement = judge(self.metric, self.scores, self.groups)
+        if not is_built_in(self.task):
+            return judgement
+        return replace(judgement, advice=tuple(each for each in judgement.advice if each != MASKS))  # it has its metric
 
     @property
     def pairs(self) -> list[dict[str, Any]]:

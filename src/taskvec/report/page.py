@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from taskvec.files import replacing
-from taskvec.intervals import MARGINS
 from taskvec.report import figures
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
 from taskvec.report.rendering import data_uri, duration, environment, facts
@@ -37,7 +36,7 @@ def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str]
         remarks=remarks,
         methods={method: METHODS[method] for method in outcome.methods},
         labels=METHOD_LABELS,
-        margins=MARGINS,
+        margins=", or ".join(dict.fromkeys(task.metric.margin_told for task in outcome.tasks)),
         metrics=dict.fromkeys(task.metric for task in outcome.tasks),
         relations=RELATION_LABELS,
         idea=data_uri(figures.idea(illustrated)),

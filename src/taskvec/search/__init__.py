@@ -1,7 +1,7 @@
 """Searches over sites. They know no model: each sees a ``Problem``, losses of masks on items, and nothing else.
 
 A search is settings with a method ``search(problem) -> SearchResult``. A new one is a file with its settings and a
-place in ``SEARCHES``; Python, the command and the experiments take it from there.
+place in ``KINDS``; Python, the command and the experiments take it from there.
 """
 
 from taskvec.search.baselines import random_sites, top_sites
@@ -15,7 +15,12 @@ from taskvec.search.relaxed import Gate, RelaxedSettings
 from taskvec.search.selection import FINALS, Final
 from taskvec.search.settings import OnStep, SearchResult, SearchSettings
 
-KINDS: tuple[type[SearchSettings], ...] = (ReinforceSettings, RelaxedSettings, CmaSettings, GreedySettings)
+KINDS: tuple[type[SearchSettings], ...] = (
+    ReinforceSettings,
+    RelaxedSettings,
+    CmaSettings,
+    GreedySettings,
+)
 SEARCHES = {kind.name: kind for kind in KINDS}
 
 __all__ = [
