@@ -12,7 +12,7 @@ def test_operations_of_the_published_model_are_those_counted_before() -> None:
     """
     with torch.device("meta"):
         model = MaeVqgan(MaeVqganConfig()).requires_grad_(False)
-    counted = model.describe()["gflop"]
+    counted = model.gigaflops()
     assert counted["one_shot"] == pytest.approx(102.69, abs=0.01)
     assert counted["query_only"] == pytest.approx(35.82, abs=0.01)
     assert counted["decode_canvas"] == pytest.approx(193.4, abs=0.2)

@@ -15,6 +15,8 @@ def describe_model(model: PromptedModel) -> dict[str, Any]:
     """Architecture, parameters, operations, sites, fingerprint and licence."""
     return {
         **model.describe(),
+        "parameters": model.number_of_parameters,
+        "gflop": model.gigaflops(),
         "sites": {granularity: len(model.sites(granularity)) for granularity in GRANULARITIES},
         "fingerprint": model.fingerprint(),
         "licence": model.licence or "not stated",

@@ -73,7 +73,7 @@ def find_and_judge(
         pairs=count,
         queries=len(set(judged[0].query_images)),
         stacks={name: _searched(model, name) for name in settings.stacks or ()},
-        model={"fingerprint": model.fingerprint(), "parameters": model.describe()["parameters"]},
+        model={"fingerprint": model.fingerprint(), "parameters": model.number_of_parameters},
         data={"found on": train.describe(), "judged on": test.describe()},
         settings={"method": settings.search.name, **asdict(settings)},
         seconds=time.monotonic() - started,

@@ -27,8 +27,8 @@ def collect_evidence(study: Study) -> Evidence:
         xrays=xray_scores(study),
         clustering=correlations(study),
         gigaflops={
-            "this model": study.model.describe()["gflop"],
-            "published": published_architecture().describe()["gflop"],
+            "this model": study.model.gigaflops(),
+            "published": published_architecture().gigaflops(),
         },
         starts=start_scores(study) if segments else {},
         layers=sum(stack.layers for stack in stacks),

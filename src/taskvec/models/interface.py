@@ -231,9 +231,17 @@ class PromptedModel(ABC):
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
         """Of a row of a pass that ends in ``answers`` or in losses, estimated from above."""
 
+    @property
+    @abstractmethod
+    def number_of_parameters(self) -> int: ...
+
+    @abstractmethod
+    def gigaflops(self) -> dict[str, float]:
+        """GFLOP of one run in each view, by its name, and of what else there is to a run, as torch counts them."""
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What ``taskvec info`` says of the architecture and its cost."""
+        """What ``taskvec info`` says of the architecture alone."""
 
     @abstractmethod
     def variant(self, variant: Variant) -> Self:

@@ -443,19 +443,20 @@ class MaeVqgan(Pretrained, PromptedModel):
         tokens = len(chosen.encoder_tokens) + len(chosen.decoder_tokens)
         return RowCost(tokens, NUMBER * (kept + max(running, decoded)))
 
+    @property
+    def number_of_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
     def describe(self) -> dict[str, Any]:
-        """GFLOP are those of one canvas, as torch counts them: the transformer in each view, and decoding."""
-        parameters = sum(p.numel() for p in self.parameters())
         tokenizer = sum(p.numel() for p in self.vqgan.parameters())
         return {
             "architecture": asdict(self.config),
-            "parameters": parameters,
-            "parameters_without_tokenizer": parameters - tokenizer,
-            "gflop": self._gigaflops(),
+            "parameters_without_tokenizer": self.number_of_parameters - tokenizer,
         }
 
     @torch.inference_mode()
-    def _gigaflops(self) -> dict[str, float]:
+    def gigaflops(self) -> dict[str, float]:
+        """Of one canvas: the transformer in each view, and the decoding of a whole canvas or of one quadrant."""
         size, grid = self.config.canvas_size, self.geometry.grid
         canvas = torch.zeros(1, size, size, 3, dtype=torch.uint8, device=self.device)
         counted = {}

@@ -372,15 +372,17 @@ class SegGpt(PromptedModel):
         return RowCost(3 * tokens, NUMBER * (numbers + features))
 
     def describe(self) -> dict[str, Any]:
-        """Architecture, the blank prompt, parameters, and GFLOP of a run."""
+        """Architecture, and what the blank prompt is."""
         return {
             "architecture": _architecture(self.model.config),
             "blank_prompt": BLANK_PROMPT,
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "gflop": self._gigaflops(),
         }
 
-    def _gigaflops(self) -> dict[str, float]:
+    @property
+    def number_of_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def gigaflops(self) -> dict[str, float]:
         """GFLOP of a run from pixels to its output, as torch counts them; no number is computed."""
         queries = Queries(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
