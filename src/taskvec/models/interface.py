@@ -35,6 +35,7 @@ __all__ = [
     "Tap",
     "Targets",
     "Truths",
+    "Variant",
     "ViewName",
 ]
 
