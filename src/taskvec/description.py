@@ -17,6 +17,7 @@ def describe_model(model: PromptedModel) -> dict[str, Any]:
         **model.describe(),
         "parameters": model.number_of_parameters,
         "gflop": model.gigaflops(),
+        "stacks": {name: f"{stack.layers} layers of {stack.heads} heads" for name, stack in model.stacks.items()},
         "sites": {granularity: len(model.sites(granularity)) for granularity in GRANULARITIES},
         "fingerprint": model.fingerprint(),
         "licence": model.licence or "not stated",

@@ -114,7 +114,10 @@ def search_command(
         typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token of relaxed, which needs it."),
     ] = None,
     granularity: Annotated[str | None, typer.Option(help=f"One of {', '.join(GRANULARITIES)}; quadrant.")] = None,
-    stack: Annotated[list[str] | None, typer.Option(help="encoder or decoder; both by default.")] = None,
+    stack: Annotated[
+        list[str] | None,
+        typer.Option(help="A stack of the model, which `taskvec info` lists, such as encoder; all by default."),
+    ] = None,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
