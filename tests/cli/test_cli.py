@@ -639,7 +639,7 @@ def test_find_takes_the_presets_and_a_precision(tmp_path: Path, capsys: pytest.C
         32,
         1,
     )
-    assert (settings["bfloat16"], settings["seed"], settings["search"]["seed"]) == (False, 7, 7)
+    assert (settings["bfloat16"], settings["seed"]) == (False, 7)
     page = (tmp_path / "found" / "report.html").read_text()
     assert re.search(r"<th scope=\"row\">bfloat16</th><td>no</td>", page)
     asked = vectors._settings(
