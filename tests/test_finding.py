@@ -105,10 +105,10 @@ def test_a_search_by_gradient(small_model: MaeVqgan) -> None:
 
 def test_the_tasks_own_metric_chooses_whatever_the_objective(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
-    vectors = find(small_model, data, SEGMENTATION, QUICK)
+    vectors = find(small_model, data, SEGMENTATION, replace(QUICK, temperatures=(1.5,)))
     validation = draw_prompts(partition(data, SHARES, PARTITION_SEED)[2], SEGMENTATION, 8, 15, QUICK.seed)
     assert tuple(sorted(validation.query_images)) == vectors.search.validation[0].images
-    scores = evaluation.scores(small_model, evaluation.run(small_model, "query_only", vectors.patch), validation)
+    scores = evaluation.scores(small_model, evaluation.run(vectors.answering, "query_only", vectors.patch), validation)
     assert vectors.search.loss == pytest.approx(-scores.mean())
 
 

@@ -1,5 +1,7 @@
 from copy import deepcopy
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -82,9 +84,9 @@ def test_a_product_is_its_pairs_without_their_masks(
     pairs = objective(masks.repeat_interleave(3, 0), items.repeat(4)).view(4, 3)
     computed, seen = Objective._losses, []
 
-    def watched(objective: Objective, masks: Tensor, items: Tensor) -> Tensor:
+    def watched(objective: Objective, masks: Tensor, items: Tensor, levels: Sequence[float] = ()) -> Tensor:
         seen.append(len(masks))
-        return computed(objective, masks, items)
+        return computed(objective, masks, items, levels)
 
     monkeypatch.setattr(Objective, "_losses", watched)
     assert torch.equal(objective.evaluate_product(masks, items), pairs)
@@ -166,7 +168,9 @@ def test_the_gradient_is_the_slope_of_the_mean_loss(
 def test_pixels_have_no_gradient(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:
     sites = small_model.sites("head")
     objective = Objective(small_model, sites, small_means, small_prompts, "pixel")
-    with pytest.raises(ValueError, match="the objective 'pixel' has no gradient: expected 'token'"):
+    with pytest.raises(
+        ValueError, match="the decoding likeliest has no gradient: expected `expected`, or the objective"
+    ):
         objective.differentiate(torch.full((len(sites),), 0.5), torch.arange(2))
 
 

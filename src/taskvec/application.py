@@ -159,7 +159,7 @@ def apply_files(
             batch = jobs[start : start + BATCH]
             inputs = list(threads.map(lambda job: _read(vectors, job.image, reading), batch))
             readable = [one.pixels for one in inputs if isinstance(one, _Input)]
-            outputs = iter(vectors.predict(np.stack(readable)) if readable else ())
+            outputs = iter(vectors.uncut(np.stack(readable)) if readable else ())
             for job, one in zip(batch, inputs, strict=True):
                 done = isinstance(one, _Input)
                 reason = _write(vectors, next(outputs), one, job, reading) if done else one

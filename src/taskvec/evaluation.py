@@ -143,6 +143,9 @@ def ceiling(model: PromptedModel) -> Method:
     return model.ceiling
 
 
+REFERENCES = {"copy_input": copy_input, "ceiling": ceiling}  # which no model answers
+
+
 @torch.no_grad()
 def answers(
     model: PromptedModel, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
@@ -198,19 +201,25 @@ def patched_by(name: str) -> tuple[ViewName, str] | None:
     return None if prefix is None else (VECTORS[prefix], name.removeprefix(prefix))
 
 
-def method_named(model: PromptedModel, name: str) -> Method:
+def chooses_decoding(name: str) -> bool:
+    """Whether the method of this name answers with a decoding that it has not brought along, as task vectors have."""
+    return patched_by(name) is None and name not in REFERENCES
+
+
+def method_named(model: PromptedModel, name: str, *, redecoded: bool = False) -> Method:
     """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another.
 
     ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9). In
-    place of a directory, ``hub:OWNER/NAME`` is downloaded.
+    place of a directory, ``hub:OWNER/NAME`` is downloaded. Task vectors answer with their own decoding, or, if
+    ``redecoded``, with the model's.
     """
     if name in VIEWS:
         return run(model, name)
     if patched := patched_by(name):
         view, directory = patched
-        return run(model, view, TaskVectors.load(located(directory), model).patch)
-    others = {"copy_input": copy_input, "ceiling": ceiling}
-    if name not in others:
-        choices = [*VIEWS, *others, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
+        vectors = TaskVectors.load(located(directory), model)
+        return run(model if redecoded else vectors.answering, view, vectors.patch)
+    if name not in REFERENCES:
+        choices = [*VIEWS, *REFERENCES, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
         raise ValueError(f"there is no method {name!r}: {choose_from(name, choices)}")
-    return others[name](model)
+    return REFERENCES[name](model)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from taskvec import digests, environment, evaluation
 from taskvec.analysis import layers_by_taskness, taskness
+from taskvec.calibration import LEVELS, TEMPERATURES, Choices, calibrate
 from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
-from taskvec.heads import Means
+from taskvec.heads import Means, Patch
 from taskvec.metrics import METRICS
-from taskvec.models.interface import Area, PromptedModel, Variant
+from taskvec.models.interface import Area, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.progress import search_progress, show_step
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
@@ -53,6 +54,9 @@ class FindSettings:
     task's own metric whatever the objective is; the three come from disjoint parts of the data. Both are of all tasks
     together: a search for the sites of five tasks has two of ten items of each. Those of ``judged_by`` that are among
     them choose, or all.
+    ``decoding`` is how outputs become answers (``taskvec.models.interface.Decoding``). With ``expected``, one of the
+    ``temperatures``, and for masks one of the ``levels``, is chosen for the sites that were found, by the validation
+    items; the search is at the first temperature, and validates at the level that is best for each set of sites.
     ``taskvec.objectives`` explains objectives, ``taskvec.sites`` granularities, ``taskvec.prompts`` samplings and
     holes. ``area`` is what is decoded together in the search, by default what the model's tokenizer is made for, as
     always where vectors are applied. ``non_finite`` says what becomes of losses that are NaN or infinite, as in
@@ -69,6 +73,9 @@ class FindSettings:
     seed: int = 0
     bfloat16: bool = False
     area: Area | None = None
+    decoding: DecodingKind = "expected"
+    temperatures: tuple[float, ...] = TEMPERATURES
+    levels: tuple[float, ...] = LEVELS
     pool: int = 0
     sampling: Sampling = "balanced"
     same_hole: bool = False
@@ -81,9 +88,10 @@ class FindSettings:
         if min(self.prompts, self.items, self.validation) < 1:
             raise ValueError("prompts, items and validation must each be at least 1")
         FiniteLosses(self.non_finite)  # ValueError for another policy
-        if "differentiate" in self.search.needs and self.objective != "token":
+        if "differentiate" in self.search.needs and self.objective != "token" and not self.choices.adapted:
             raise ValueError(
-                f"the {self.search.name} search needs a gradient: the objective is {self.objective}, expected token"
+                f"the {self.search.name} search needs a gradient: the objective is {self.objective} and the decoding "
+                f"{self.decoding}, expected the objective token or the decoding expected"
             )
 
     def of(self, model: PromptedModel) -> "FindSettings":
@@ -91,9 +99,13 @@ class FindSettings:
         return replace(self, stacks=self.stacks or tuple(model.stacks))
 
     @property
-    def variant(self) -> Variant:
-        """What the search's passes compute with."""
-        return Variant(bfloat16=self.bfloat16, area=self.area)
+    def choices(self) -> Choices:
+        """The decodings that may be chosen; ValueError for one that there is not."""
+        return Choices(self.decoding, self.temperatures, self.levels)
+
+    def searched(self, model: PromptedModel) -> PromptedModel:
+        """The variant of a model that the search's passes compute with."""
+        return model.variant(Variant(bfloat16=self.bfloat16, area=self.area, decoding=self.choices.first(model)))
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -116,12 +128,13 @@ class Finding:
     sites: Sites
     result: SearchResult
     record: Search
+    decodings: tuple[Decoding, ...]  # of the tasks
 
     def vectors(self) -> list[TaskVectors]:
         """The task vectors of each task, all at the sites that were found."""
-        return [self._select(task) for task in self.tasks]
+        return [self._select(task, decoding) for task, decoding in zip(self.tasks, self.decodings, strict=True)]
 
-    def _select(self, task: Task) -> TaskVectors:
+    def _select(self, task: Task, decoding: Decoding) -> TaskVectors:
         own = self.statistics.tasks[task.name]
         levels: Any = own.prompts.data.get("input_levels") if isinstance(own.prompts, Drawn) else None
         return TaskVectors.select(
@@ -133,6 +146,7 @@ class Finding:
             metric=task.metric.name,
             found=replace(self.record, statistics=own.prompts),
             input_levels=None if levels is None else (levels[0], levels[1]),
+            decoding=decoding,
         )
 
 
@@ -164,7 +178,7 @@ def statistics_prompts(model: PromptedModel, data: DataSet, task: Task, settings
     drawn = _draw(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
     if settings.pool <= settings.prompts:
         return drawn
-    judged = _one_shot_losses(model.variant(Variant(area=settings.area)), drawn)
+    judged = _one_shot_losses(model.variant(Variant(area=settings.area)), drawn)  # by the likeliest codes
     return drawn.take(judged.argsort(stable=True)[: settings.prompts].numpy())
 
 
@@ -215,7 +229,7 @@ def pose_search(
     own = [part[1] for part in parts]
     objective = _objective(model, own, tasks, settings, statistics, settings.items, settings.objective)
     validation = None
-    if "validate" in needs:
+    if "validate" in needs or settings.choices.adapted:
         own = [part[2] for part in parts]
         validation = _objective(model, own, tasks, settings, statistics, settings.validation, "pixel")
     problem = Problem(
@@ -225,7 +239,7 @@ def pose_search(
         evaluate_product=objective.evaluate_product,
         tasks=objective.tasks if len(tasks) > 1 else None,
         differentiate=objective.differentiate if "differentiate" in needs else None,
-        validate=None if validation is None else _validate(validation, names, settings),
+        validate=_validate(validation, names, settings) if validation and "validate" in needs else None,
         layers=partial(_layers, objective.sites, statistics),
         seed=settings.seed,
         names=[f"{prompts.task.name} of {name}" for prompts in objective.prompts for name in prompts.query_names],
@@ -273,6 +287,7 @@ def find_sites(
         identity = _identity(statistics, means, of_each, tasks, settings)
         checkpoint = replace(checkpoint, of={**checkpoint.of, **identity})
     result = settings.search.search(posed.problem, on_step, checkpoint, settings.non_finite)
+    decodings = tuple(_decoding(model, posed, result, settings, task) for task in range(len(tasks)))
     record = Search(
         method=settings.search.name,
         settings=digests.plain(asdict(settings)),
@@ -288,7 +303,26 @@ def find_sites(
         history=tuple(result.history),
         versions=environment.versions(),
     )
-    return Finding(model, tuple(tasks), statistics, posed.objective.sites, result, record)
+    return Finding(model, tuple(tasks), statistics, posed.objective.sites, result, record, decodings)
+
+
+def _decoding(
+    model: PromptedModel, posed: PosedSearch, result: SearchResult, settings: FindSettings, task: int
+) -> Decoding:
+    """The one that is chosen for the sites that a search found, for a task by its number."""
+    if posed.validation is None:
+        return settings.choices.first(model)
+    objective = posed.validation
+    patch = Patch(objective.sites, result.mask[None], objective.means.map(lambda mean: mean[[task]]))
+    own = partial(evaluation.run, view="query_only", patch=patch)
+    return calibrate(settings.searched(model), own, objective.prompts[task], settings.choices)
+
+
+def validation_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
+    """Prompts with examples of the part that validates, by which ways of prompting choose their decoding; of data with
+    no pair there, prompts of the part behind the means."""
+    part = next(part for part in reversed(parts_of(data)) if pairs_of(part))
+    return _draw(model, part, task, min(settings.validation, pairs_of(part)), settings)
 
 
 def _drawn(objective: Objective) -> tuple[Drawn, ...]:
@@ -311,7 +345,8 @@ def _objective(
     ]
     sites = model.sites(settings.granularity, settings.stacks)
     means = statistics.means([task.name for task in tasks])
-    return Objective(model.variant(settings.variant), sites, means, prompts, kind)
+    of_masks = settings.choices.adapted and kind == "pixel"
+    return Objective(settings.searched(model), sites, means, prompts, kind, levels=settings.levels if of_masks else ())
 
 
 def find(

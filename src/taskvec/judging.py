@@ -2,19 +2,19 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from taskvec import environment, evaluation
+from taskvec.calibration import Way, calibrate
 from taskvec.data.examples import DataSet
-from taskvec.evaluation import Method
-from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find
+from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
-from taskvec.models.interface import PromptedModel
+from taskvec.models.interface import Decoding, PromptedModel, Variant
 from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.report.outcomes import Outcome, SearchedStack, TaskOutcome
@@ -50,10 +50,11 @@ def find_and_judge(
     # first of all: a file that cannot be read shall not cost a search
     size, count = model.image_size, min(queries, pairs_of(test))
     judged = [draw_prompts(test, task, count, size, settings.seed) for task in tasks]
+    calibrating = [validation_prompts(model, train, task, settings) for task in tasks]
     statistics = collect_for(model, train, tasks, settings)
     shared = (time.monotonic() - started) / len(tasks)
     outcomes, vectors = [], []
-    for task, prompts in zip(tasks, judged, strict=True):
+    for task, prompts, calibrated_by in zip(tasks, judged, calibrating, strict=True):
         begun = time.monotonic()
 
         def each_step(record: dict[str, Any], task: Task = task) -> None:
@@ -66,7 +67,7 @@ def find_and_judge(
             raise
         on_found(found)
         seconds = shared + time.monotonic() - begun
-        outcomes.append(_judge(model, found, prompts, statistics, settings, seconds))
+        outcomes.append(_Judge(model, settings, statistics, prompts, calibrated_by).judge(found, seconds))
         vectors.append(found)
     outcome = Outcome(
         tasks=outcomes,
@@ -89,58 +90,73 @@ def _searched(model: PromptedModel, stack: str) -> SearchedStack:
     return SearchedStack(layout.layers, layout.heads, dict(regions))
 
 
-def _judge(
-    model: PromptedModel,
-    vectors: TaskVectors,
-    prompts: Prompts,
-    statistics: Statistics,
-    settings: FindSettings,
-    seconds: float,
-) -> TaskOutcome:
-    methods: dict[str, Method] = {
-        "one_shot": evaluation.run(model, "one_shot"),
-        "query_only": evaluation.run(model, "query_only"),
-        "task_vectors": evaluation.run(model, "query_only", vectors.patch),
-        "copy_input": evaluation.copy_input(model),
-    }
-    if model.has_ceiling:
-        methods["ceiling"] = evaluation.ceiling(model)
-    task = prompts.task
-    evaluated = {name: evaluation.evaluate(model, method, prompts) for name, method in methods.items()}
-    scores = {name: each.scores for name, each in evaluated.items()}
-    scores["random"] = _random_sites(model, len(vectors.sites), prompts, statistics, settings)
-    shown = slice(EXAMPLES_SHOWN)
-    return TaskOutcome(
-        task=task.name,
-        metric=task.metric,
-        scores=scores,
-        groups=prompts.query_groups,
-        supports=prompts.support_names,
-        queries=prompts.query_names,
-        sites=vectors.sites,
-        of=vectors.config.of,
-        examples={
-            "support_input": prompts.support_input[shown],
-            "support_output": prompts.support_output[shown],
-            "query_input": prompts.query_input[shown],
-            "truth": prompts.query_output[shown],
-            **{name: evaluated[name].answers[shown] for name in ("one_shot", "query_only", "task_vectors")},
-        },
-        history=list(vectors.search.history),
-        seconds=seconds,
-    )
+@dataclass(frozen=True)
+class _Judge:
+    """Scores of task vectors and of all other ways of doing their task on the same prompts.
 
+    Each way answers with the decoding that suits it best on ``calibration``, as the vectors do with the one that suits
+    them, and, to compare with the paper, with the likeliest code.
+    """
 
-def _random_sites(
-    model: PromptedModel, count: int, prompts: Prompts, statistics: Statistics, settings: FindSettings
-) -> Float[np.ndarray, " pairs"]:
-    """Scores of as many sites at random as were found, the mean over draws."""
-    sites = model.sites(settings.granularity, settings.stacks)
-    means = statistics.means([prompts.task.name])
-    random = np.random.default_rng(settings.seed)
-    draws = []
-    for _ in range(RANDOM_DRAWS):
-        mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
-        method = evaluation.run(model, "query_only", Patch(sites, mask[None], means))
-        draws.append(evaluation.scores(model, method, prompts))
-    return np.mean(draws, 0)
+    model: PromptedModel
+    settings: FindSettings
+    statistics: Statistics
+    prompts: Prompts
+    calibration: Prompts
+
+    def judge(self, vectors: TaskVectors, seconds: float) -> TaskOutcome:
+        model, prompts, task = self.model, self.prompts, self.prompts.task
+        ways: dict[str, Way] = {
+            "one_shot": partial(evaluation.run, view="one_shot"),
+            "query_only": partial(evaluation.run, view="query_only"),
+            "task_vectors": partial(evaluation.run, view="query_only", patch=vectors.patch),
+        }
+        random = [partial(evaluation.run, view="query_only", patch=patch) for patch in self._random(len(vectors.sites))]
+        decodings = {name: self._decoding(way) for name, way in ways.items() if name != "task_vectors"}
+        decodings["task_vectors"] = vectors.config.decoding
+        evaluated = {name: self._evaluate(ways[name], decodings[name]) for name in ways}
+        scores = {name: each.scores for name, each in evaluated.items()}
+        scores["random"] = np.mean([self._evaluate(way, self._decoding(way)).scores for way in random], 0)
+        scores["copy_input"] = evaluation.scores(model, evaluation.copy_input(model), prompts)
+        if model.has_ceiling:
+            scores["ceiling"] = evaluation.scores(model, evaluation.ceiling(model), prompts)
+        likeliest = {}
+        if "likeliest" in model.decodings and self.settings.choices.adapted:
+            likeliest = {name: self._evaluate(way, Decoding("likeliest")).scores for name, way in ways.items()}
+        shown = slice(EXAMPLES_SHOWN)
+        return TaskOutcome(
+            task=task.name,
+            metric=task.metric,
+            scores=scores,
+            groups=prompts.query_groups,
+            supports=prompts.support_names,
+            queries=prompts.query_names,
+            sites=vectors.sites,
+            of=vectors.config.of,
+            examples={
+                "support_input": prompts.support_input[shown],
+                "support_output": prompts.support_output[shown],
+                "query_input": prompts.query_input[shown],
+                "truth": prompts.query_output[shown],
+                **{name: each.answers[shown] for name, each in evaluated.items()},
+            },
+            history=list(vectors.search.history),
+            seconds=seconds,
+            decodings=decodings,
+            likeliest=likeliest,
+        )
+
+    def _decoding(self, way: Way) -> Decoding:
+        return calibrate(self.model, way, self.calibration, self.settings.choices)
+
+    def _evaluate(self, way: Way, decoding: Decoding) -> evaluation.Evaluation:
+        return evaluation.evaluate(self.model, way(self.model.variant(Variant(decoding=decoding))), self.prompts)
+
+    def _random(self, count: int) -> Iterator[Patch]:
+        """Patches of as many sites at random as were found."""
+        sites = self.model.sites(self.settings.granularity, self.settings.stacks)
+        means = self.statistics.means([self.prompts.task.name])
+        random = np.random.default_rng(self.settings.seed)
+        for _ in range(RANDOM_DRAWS):
+            mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
+            yield Patch(sites, mask[None], means)

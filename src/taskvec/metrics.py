@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from pydantic import AfterValidator
 from torch import Tensor
 
@@ -20,6 +20,8 @@ from taskvec.names import choose_from
 Pixels = UInt8[Tensor, "n height width 3"]
 Ignored = Bool[Tensor, "n height width"]  # True where a truth does not say what is right, as at VOC's void borders
 Better = Literal["higher", "lower"]
+WHITE = 255
+STEEPNESS = 4.0  # of a soft mask's edge
 Numbers = TypeVar("Numbers", float, np.ndarray, Tensor)
 
 
@@ -31,6 +33,14 @@ class Measure(Protocol):
     ) -> Float[Tensor, " n"]: ...
 
 
+class SoftMeasure(Protocol):
+    """Scores [n] of pictures, 0 to 255 and not rounded, with a gradient; masks would be cut at ``level``."""
+
+    def __call__(
+        self, pictures: Float[Tensor, "n height width 3"], targets: Pixels, ignored: Ignored | None, level: float
+    ) -> Float[Tensor, " n"]: ...
+
+
 @dataclass(frozen=True)
 class Metric:
     """A measure and all that follows from what it measures.
@@ -38,7 +48,8 @@ class Metric:
     ``name`` is what options and files call it, ``label`` what tables print, ``unit`` what its axis is in; ``described``
     says what it is in a phrase. A score is between ``low`` and ``high``. ``of_masks``: the
     outputs are masks, and two without a white pixel are a perfect score. Two methods whose means differ by less than
-    ``margin`` do equally well; ``margin_is_share`` has it in shares of the mean of the one compared with.
+    ``margin`` do equally well; ``margin_is_share`` has it in shares of the mean of the one compared with. ``soft`` is
+    the measure for a search by gradient, None where there is none.
     """
 
     name: str
@@ -52,6 +63,7 @@ class Metric:
     of_masks: bool = False
     margin: float = 0.05
     margin_is_share: bool = True
+    soft: SoftMeasure | None = None
 
     def score(
         self, images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
@@ -81,9 +93,15 @@ class Metric:
         return f"{self.margin:g} {self.label}"
 
 
-def is_white(images: Pixels) -> Bool[Tensor, "n height width"]:
-    """Pixels nearer to white than to black in squared distance; a tie, which bytes cannot make, would be white."""
-    return 2 * images.sum(-1, dtype=torch.int32) >= 3 * 255
+def is_white(images: Pixels, level: float = WHITE / 2) -> Bool[Tensor, "n height width"]:
+    """Pixels whose channels' mean is at least ``level``, by default those nearer to white than to black."""
+    return images.sum(-1, dtype=torch.int32) >= 3 * level
+
+
+def cut(images: Pixels, level: float) -> Pixels:
+    """Masks: white where an image ``is_white``, black elsewhere."""
+    white = is_white(images, level).to(torch.uint8) * WHITE
+    return white[..., None].expand(*images.shape).contiguous()
 
 
 def intersection_over_union(
@@ -97,6 +115,19 @@ def intersection_over_union(
     return torch.where(union > 0, (predicted & true).sum(1) / union.clamp(min=1), 1.0)
 
 
+def soft_intersection_over_union(
+    pictures: Float[Tensor, "n height width 3"], targets: Pixels, ignored: Ignored | None, level: float
+) -> Float[Tensor, " n"]:
+    """IoU of shares of white, sigmoid(4 (grey / level - 1)), one half at the level at which the mask would be cut."""
+    shares = torch.sigmoid(STEEPNESS * (pictures.mean(-1) / level - 1)).flatten(1)
+    true = is_white(targets).flatten(1).to(shares)
+    if ignored is not None:
+        counted = (~ignored.flatten(1)).to(shares)
+        shares, true = shares * counted, true * counted
+    both = (shares * true).sum(1)
+    return both / (shares.sum(1) + true.sum(1) - both).clamp(min=1e-6)
+
+
 def mean_squared_error(
     images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
 ) -> Float[Tensor, " n"]:
@@ -104,7 +135,14 @@ def mean_squared_error(
     return _squares(images, targets).flatten(1).mean(1)
 
 
-def _squares(images: Pixels, targets: Pixels) -> Float[Tensor, "n height width 3"]:
+def soft_mean_squared_error(
+    pictures: Float[Tensor, "n height width 3"], targets: Pixels, ignored: Ignored | None, level: float
+) -> Float[Tensor, " n"]:
+    """``mean_squared_error`` of pictures that are not rounded; the level is of no matter to it."""
+    return _squares(pictures, targets).flatten(1).mean(1)
+
+
+def _squares(images: Shaped[Tensor, "n height width 3"], targets: Pixels) -> Float[Tensor, "n height width 3"]:
     scale = 255 * torch.tensor(IMAGENET_STD, device=images.device)
     return ((images.float() - targets.float()) / scale).square()
 
@@ -144,6 +182,7 @@ IOU = Metric(
     of_masks=True,
     margin=0.02,
     margin_is_share=False,
+    soft=soft_intersection_over_union,
 )
 MSE = Metric(
     "mse",
@@ -151,6 +190,7 @@ MSE = Metric(
     mean_squared_error,
     unit="normalised units",
     described="the mean squared difference of pixels after ImageNet normalisation",
+    soft=soft_mean_squared_error,
 )
 METRICS = {metric.name: metric for metric in (IOU, MSE)}  # those that a task can be scored by
 FOR_MASKS, FOR_IMAGES = IOU, MSE  # where nothing else is asked for

@@ -15,7 +15,9 @@ from taskvec.search import SEARCHES, ReinforceSettings
 PRESETS = {
     # Sections 8.1 and 8.2: the final sites are a sample of the best checkpoint's distribution. The prompts behind the
     # means are said to have "reasonable one-shot performance", not how much: any are taken here.
-    "paper": FindSettings(prompts=100, items=10, objective="pixel", search=ReinforceSettings(final="sample")),
+    "paper": FindSettings(
+        prompts=100, items=10, objective="pixel", decoding="likeliest", search=ReinforceSettings(final="sample")
+    ),
     # What the published code does where it differs from the text: 500 steps, prompts in the order of the lists, the 100
     # best of 3000 behind the means, one hole for both images, a canvas decoded whole, all tasks chosen for by one.
     "official-code": FindSettings(
@@ -24,6 +26,7 @@ PRESETS = {
         items=10,
         validation=490,
         objective="pixel",
+        decoding="likeliest",
         search=ReinforceSettings(steps=500, final="sample"),
         area="canvas",
         sampling="official",
@@ -32,7 +35,8 @@ PRESETS = {
     ),
     # The defaults. Losses are read from the codes without decoding, so that they have a gradient by the shares of all
     # sites at once. The final set is the best of some samples by the task's metric on validation items, which matters
-    # more than more steps; halving gives most of those items to the samples that do well on few.
+    # more than more steps; halving gives most of those items to the samples that do well on few. Answers are
+    # the mean of what the model believes.
     "best": FindSettings(),
 }
 

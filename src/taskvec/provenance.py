@@ -47,13 +47,30 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """How the values at the sites were refined by a gradient, from the means that they were.
+
+    ``learnt`` and ``validation`` have the queries that it followed and was chosen by; ``step`` is that of the values
+    that are kept, 0 where none was better than the means, with their losses on the validation queries.
+    """
+
+    settings: Facts
+    learnt: Drawn
+    validation: Drawn
+    step: int
+    loss_before: float
+    loss: float
+    history: tuple[dict[str, float | None], ...]
+
+
+@dataclass(frozen=True)
 class Search:
     """How the sites of task vectors were found.
 
     ``search`` and ``validation`` have the queries of each task that sites were searched and chosen on, in the order of
     ``tasks``; some searches need none of the latter. ``statistics`` are behind the means, None until they are of one
     task. ``loss`` is that on validation items, else on those of the search. ``history`` are the records of its steps,
-    ``non_finite`` how many losses were NaN or infinite and left out.
+    ``non_finite`` how many losses were NaN or infinite and left out. ``refinement`` is None of values that are means.
     """
 
     method: str
@@ -69,9 +86,12 @@ class Search:
     history: tuple[dict[str, float | None], ...]
     versions: dict[str, str]
     non_finite: int = 0
+    refinement: Refinement | None = None
 
     def drawn(self) -> "Iterator[Drawn | Former]":
         yield from (*self.search, *self.validation)
+        if self.refinement is not None:
+            yield from (self.refinement.learnt, self.refinement.validation)
         if self.statistics is not None:
             yield self.statistics
 

@@ -24,16 +24,17 @@ from taskvec import digests, hub, provenance
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize
-from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
+from taskvec.metrics import FOR_IMAGES, METRICS, WHITE, MetricName, is_white
 from taskvec.models import check_model
-from taskvec.models.interface import Items, PromptedModel, Queries
+from taskvec.models.interface import Decoding, Items, PromptedModel, Queries, Variant
 from taskvec.models.pretrained import parse
 from taskvec.provenance import Combination, Provenance, Search, Term
 from taskvec.sites import Granularity, Site, Sites
 from taskvec.tasks import TASKS
 
 CONFIG, TENSORS, CARD = "config.json", "vectors.safetensors", "README.md"
-FORMAT = 3  # 1 and 2 had no digests, and named images; 1 did not record those that vectors were found on
+# 3 had no decoding; 1 and 2 no digests, and named images; 1 did not record those that vectors were found on
+FORMAT, WITHOUT_DIGESTS = 4, (1, 2)
 CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass
 _ROWS = 256  # of a mask that are told at once: an image may have any size
@@ -45,7 +46,7 @@ class VectorsConfig:
 
     ``model`` is the name of the model that they belong to, and ``model_fingerprint`` what tells that it is the same.
     ``input_levels`` are the levels of deep images (16 bits, floating point) that became black and white in what they
-    were found on, None where there were none.
+    were found on, None where there were none. ``decoding`` is how answers are made.
     """
 
     format: int
@@ -59,6 +60,7 @@ class VectorsConfig:
     found: Provenance = None
     model: str | None = None
     input_levels: tuple[float, float] | None = None
+    decoding: Decoding = Decoding()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,7 @@ class TaskVectors:
     config: VectorsConfig
     means: dict[str, Float[Tensor, "layers heads tokens head_dim"]]
     patch: Patch = field(init=False, repr=False)
+    answering: PromptedModel = field(init=False, repr=False)  # the model with the decoding of the vectors
 
     def __post_init__(self) -> None:
         if not isinstance(self.config.found, Provenance):
@@ -83,6 +86,7 @@ class TaskVectors:
         name = self.config.model or self.model.name
         object.__setattr__(self, "config", replace(self.config, **present, model=name))
         object.__setattr__(self, "patch", self._patch())
+        object.__setattr__(self, "answering", self.model.variant(Variant(decoding=self.config.decoding)))
 
     @classmethod
     def select(
@@ -96,6 +100,7 @@ class TaskVectors:
         metric: MetricName,
         found: Provenance = None,
         input_levels: tuple[float, float] | None = None,
+        decoding: Decoding | None = None,
     ) -> Self:
         """Keep the means of one task [layers, heads, places, head_dim] where ``mask`` [sites] is True.
 
@@ -119,6 +124,7 @@ class TaskVectors:
             found,
             model.name,
             input_levels,
+            decoding or Decoding(),
         )
         for stack, chosen in _positions(model, config, "the mask").items():
             if not torch.equal(kept[stack].isfinite().all(-1), chosen):
@@ -155,17 +161,22 @@ class TaskVectors:
 
     @contextmanager
     def applied(self, items: Items) -> Iterator[PromptedModel]:
-        """The model with the vectors in place, for forward passes of these prepared runs."""
-        with self.patch.applied(self.model, items.places):
-            yield self.model
+        """The model with the vectors and their decoding in place, for forward passes of these prepared runs."""
+        with self.patch.applied(self.answering, items.places):
+            yield self.answering
 
-    @torch.inference_mode()
     def predict(self, images: UInt8[np.ndarray, "n size size 3"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Output images of query inputs at the canvas's image size."""
+        return self.config.decoding.finish(torch.from_numpy(self.uncut(images))).numpy()
+
+    @torch.inference_mode()
+    def uncut(self, images: UInt8[np.ndarray, "n size size 3"]) -> UInt8[np.ndarray, "n size size 3"]:
+        """The same before masks are cut, for ``to_result``."""
+        model = self.model.variant(Variant(decoding=replace(self.config.decoding, level=None)))
         answers = []
         for start in range(0, len(images), BATCH):
-            items = self.model.prepare(Queries(images[start : start + BATCH]), "query_only")
-            answers.append(self.model.answers(run(self.model, items, self.patch), items).cpu())
+            items = model.prepare(Queries(images[start : start + BATCH]), "query_only")
+            answers.append(model.answers(run(model, items, self.patch), items).cpu())
         return torch.cat(answers).numpy()
 
     @overload
@@ -190,7 +201,7 @@ class TaskVectors:
             return []
         rasters = [raster_of(one) for one in image]
         chosen = self.levels if levels is None else Range(*levels)
-        outputs = self.predict(np.stack([self.to_input(raster, chosen) for raster in rasters]))
+        outputs = self.uncut(np.stack([self.to_input(raster, chosen) for raster in rasters]))
         return [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
 
     @property
@@ -203,9 +214,14 @@ class TaskVectors:
         return in_colour(resize(image.bytes(levels), self.model.image_size))
 
     def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
-        """What the model gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
+        """What ``uncut`` gave as an image of ``size`` (width, height), a mask if the task's outputs are masks.
+
+        A mask is cut at its own size, so that its edge is finer than the model's pixels.
+        """
         result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
-        return _as_mask(result) if METRICS[self.config.metric].of_masks else result
+        if not METRICS[self.config.metric].of_masks:
+            return result
+        return _as_mask(result, self.config.decoding.level or WHITE / 2)
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
         return self._add(other, 1)
@@ -242,7 +258,7 @@ class TaskVectors:
             )
         # a stack without a chosen site is all NaN, and the other's search may not have had it
         means = {stack: mean + sign * other.means.get(stack, torch.nan) for stack, mean in self.means.items()}
-        return self._combined(means, self._terms() + other._terms(sign))
+        return self._combined(means, self._terms() + other._terms(sign), other)
 
     def _scale(self, factor: float) -> "TaskVectors":
         if not isinstance(factor, int | float):
@@ -265,23 +281,33 @@ class TaskVectors:
             terms = [Term(1, self.task, self.config.metric, self.fingerprint(), found)]
         return tuple(replace(term, factor=float(factor * term.factor)) for term in terms)
 
-    def _combined(self, means: dict[str, Tensor], terms: tuple[Term, ...]) -> "TaskVectors":
-        """Vectors at the same sites; scored as masks if a term that is not subtracted is, as its masks come out."""
+    def _combined(
+        self, means: dict[str, Tensor], terms: tuple[Term, ...], other: "TaskVectors | None" = None
+    ) -> "TaskVectors":
+        """Vectors at the same sites; scored as masks if a term that is not subtracted is, as its masks come out.
+
+        They are decoded as the one of the two is that has the same metric, or as the first, without a level.
+        """
         name = _as_sum(terms)
         if any(not torch.equal(mean.isfinite(), self.means[stack].isfinite()) for stack, mean in means.items()):
             raise ValueError(f"the values of {name} are not finite in float32")
         masks = (term.metric for term in terms if term.factor > 0 and METRICS[term.metric].of_masks)
         metric = next(masks, FOR_IMAGES.name)
         found = Combination(name, terms)
-        return TaskVectors(self.model, replace(self.config, task=name, metric=metric, found=found), means)
+        alike = [each.config for each in (self, other) if each is not None and each.config.metric == metric]
+        decoding = alike[0].decoding if alike else replace(self.config.decoding, level=None)
+        config = replace(self.config, task=name, metric=metric, found=found, decoding=decoding)
+        return TaskVectors(self.model, config, means)
 
     def fingerprint(self) -> str:
-        """SHA-256 of what they do, 16 hexadecimal digits: the same model and means, the same fingerprint."""
+        """SHA-256 of what they do, 16 hexadecimal digits: the same for the same model, means and decoding."""
         return self._fingerprint
 
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.config.model_fingerprint} {self.config.metric}".encode())
+        if self.config.decoding != Decoding():  # which there was none of when the first fingerprints were taken
+            digest.update(str(self.config.decoding).encode())
         for stack, mean in sorted(self.means.items()):
             digest.update(stack.encode())
             digest.update(mean.contiguous().view(torch.uint8).numpy().data)
@@ -340,7 +366,7 @@ class TaskVectors:
         for stack, selected in chosen.items():
             if not torch.equal(means[stack].isfinite().all(-1), selected) or means[stack].isinf().any():
                 raise ValueError(f"{path} does not hold finite values of the {stack}'s sites that {CONFIG} names")
-        if config.format < FORMAT:
+        if config.format in WITHOUT_DIGESTS:
             warnings.warn(
                 f"{directory} holds task vectors of format {config.format}, without checksums: save them again, with "
                 f"TaskVectors.load({str(directory)!r}, model).save_pretrained(...)",
@@ -394,11 +420,11 @@ def _as_sum(terms: Sequence[Term]) -> str:
     return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
 
 
-def _as_mask(image: Image.Image) -> Image.Image:
+def _as_mask(image: Image.Image, level: float) -> Image.Image:
     mask = np.empty((image.height, image.width), np.uint8)
     for top in range(0, image.height, _ROWS):
         strip = np.array(image.crop((0, top, image.width, min(top + _ROWS, image.height))))
-        mask[top : top + _ROWS] = is_white(torch.from_numpy(strip)[None])[0].numpy() * np.uint8(255)
+        mask[top : top + _ROWS] = is_white(torch.from_numpy(strip)[None], level)[0].numpy() * np.uint8(255)
     return Image.fromarray(mask)
 
 
@@ -467,7 +493,7 @@ def _read_config(directory: Path) -> tuple[VectorsConfig, str | None]:
     version = values["format"]
     if type(version) is not int or not 1 <= version <= FORMAT:
         raise ValueError(f"{path} has format {version}, expected {FORMAT} or an earlier one")
-    if version < FORMAT:
+    if version in WITHOUT_DIGESTS:
         record = values.pop("found", {})
         config = parse(VectorsConfig, values, path)
         try:

@@ -1,5 +1,8 @@
 """The command that scores one way of doing a task."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +10,7 @@ import typer
 from rich.progress import Progress
 
 from taskvec import environment, evaluation
+from taskvec.calibration import Choices, calibrate
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, choose_task, console, say
@@ -14,12 +18,16 @@ from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
 from taskvec.hub import located
 from taskvec.models import load_model
+from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel, Variant
+from taskvec.names import choose_from
 from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
 from taskvec.report.evaluations import as_line, companions, gain_line, plain, write_evaluations
+from taskvec.tasks import Task
 from taskvec.vectors import read_config
 
 PAIRS = 1000
+CALIBRATION = 100  # prompts by which a decoding is chosen
 ALL = "all"
 
 
@@ -50,6 +58,14 @@ def evaluate_command(
     pairs: Annotated[
         int | None, typer.Option(min=1, help=f"Prompts to score in each fold; {PAIRS}, or as many as there are.")
     ] = None,
+    decoding: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How answers are made of what the model believes: {' or '.join(DECODINGS)}. By default that of the "
+            "task vectors, else expected, whose temperature, and level of masks, each method chooses on the training "
+            "part of the data."
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option(
@@ -79,25 +95,30 @@ def evaluate_command(
     patched = [evaluation.patched_by(name.replace("{fold}", str(folds[0]))) for name in (method, against or "")]
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
     network = load_model(model, options.device_named(device))
+    choices = Choices(_decoding(decoding, vectors=[located(each[1]) for each in patched if each]))
+    decodings: dict[str, dict[str, Any]] = {}
     evaluations: dict[str, evaluation.Evaluation] = {}
     others: list[evaluation.Evaluation] = []
     with Progress(*COLUMNS, console=console, transient=True) as progress:
         for own in folds:
-            method_of_fold = method.replace("{fold}", str(own))
-            run = evaluation.method_named(network, method_of_fold)
-            other = evaluation.method_named(network, against.replace("{fold}", str(own))) if against else None
+            named = [each.replace("{fold}", str(own)) for each in (method, against) if each]
             examples = data_options.load(part, fold=own)
             chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
             size = network.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
-            _tell(method_of_fold, prompts)
-            bar = progress.add_task(f"{chosen.name} {method_of_fold}", total=count)
-            evaluations[ALL if own is None else str(own)] = evaluation.evaluate(
-                network, run, prompts, lambda done, bar=bar: progress.advance(bar, done)
+            place = ALL if own is None else str(own)
+            _tell(named[0], prompts)
+
+            load = partial(_calibration, data_options, own, chosen, network.image_size, seed)
+            methods = [_Way(name, redecoded=decoding is not None).chosen(network, choices, load) for name in named]
+            for name, (_, used) in zip((method, against), methods, strict=False):
+                decodings.setdefault(str(name), {})[place] = None if used is None else asdict(used)
+            bar = progress.add_task(f"{chosen.name} {named[0]}", total=count)
+            evaluations[place] = evaluation.evaluate(
+                network, methods[0][0], prompts, lambda done, bar=bar: progress.advance(bar, done)
             )
-            if other is not None:
-                others.append(evaluation.evaluate(network, other, prompts))
+            others += [evaluation.evaluate(network, other, prompts) for other, _ in methods[1:]]
     chosen = next(iter(evaluations.values())).prompts.task
     summaries = {name: evaluation.summarise([each]) for name, each in evaluations.items()}
     whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
@@ -119,10 +140,48 @@ def evaluate_command(
             "detail_of": None if chosen.detail is None else chosen.detail.name,
             "model": model,
             "seed": seed,
+            "decodings": decodings,
         }
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
         facts |= {"versions": environment.versions(), **compared}
         write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method.startswith("one_shot"))
+
+
+def _calibration(data_options: DataOptions, fold: int | None, task: Task, size: int, seed: int) -> Prompts:
+    """The prompts by which decodings are chosen."""
+    training = data_options.load("train", fold=fold)
+    return draw_prompts(training, task, min(CALIBRATION, pairs_of(training)), size, seed)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A method by its name; ``redecoded`` task vectors do not answer with their own decoding."""
+
+    name: str
+    redecoded: bool
+
+    def __call__(self, model: PromptedModel) -> evaluation.Method:
+        return evaluation.method_named(model, self.name, redecoded=self.redecoded)
+
+    def chosen(
+        self, model: PromptedModel, choices: Choices, prompts: Callable[[], Prompts]
+    ) -> tuple[evaluation.Method, Decoding | None]:
+        """The method with its decoding, None where it has its own or none; ``prompts`` are loaded where they choose."""
+        vectors = evaluation.patched_by(self.name)
+        if not evaluation.chooses_decoding(self.name) and not (vectors and self.redecoded):
+            return self(model), read_config(located(vectors[1])).decoding if vectors else None
+        decoding = calibrate(model, self, prompts(), choices) if choices.adapted else choices.first(model)
+        return self(model.variant(Variant(decoding=decoding))), decoding
+
+
+def _decoding(given: str | None, vectors: Sequence[Path]) -> DecodingKind:
+    """The one that was given, or that of the task vectors that are named."""
+    if given is None:
+        kinds = {read_config(each).decoding.kind for each in vectors}
+        return "likeliest" if kinds == {"likeliest"} else "expected"
+    if given not in DECODINGS:
+        raise ValueError(f"--decoding {given}: {choose_from(given, DECODINGS)}")
+    return given
 
 
 def _check_companions(path: Path) -> None:

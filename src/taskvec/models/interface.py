@@ -5,6 +5,7 @@ names where its head outputs can be reached (``taps``) and what positions they h
 the rest from outside.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,15 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from taskvec.metrics import WHITE, cut
 from taskvec.sites import Granularity, Place, Sites, StackLayout
 from taskvec.tasks import Images
 
 __all__ = [
+    "DECODINGS",
     "VIEWS",
+    "Decoding",
+    "DecodingKind",
     "Images",
     "Inputs",
     "Items",
@@ -144,6 +149,40 @@ class Targets(Protocol):
 
 Area = Literal["canvas", "quadrant"]
 
+DecodingKind = Literal["likeliest", "expected"]
+DECODINGS: tuple[DecodingKind, ...] = ("likeliest", "expected")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a model's outputs become an answer. The defaults are the paper's.
+
+    ``likeliest`` decodes the likeliest code of every patch; ``expected`` the mean of the codebook's entries under the
+    probabilities softmax(logits / ``temperature``), which says what no single code can and has a gradient. ``level``,
+    0 to 255, makes answers masks: white where the mean of a pixel's channels is at least that, black elsewhere. None
+    leaves answers as they are decoded. Raises ValueError for other values.
+    """
+
+    kind: DecodingKind = "likeliest"
+    temperature: float = 1.0
+    level: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in DECODINGS:
+            raise ValueError(f"there is no decoding {self.kind!r}: expected one of {', '.join(DECODINGS)}")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"the temperature of a decoding is {self.temperature}, expected a number above 0")
+        if self.level is not None and not 0 < self.level <= WHITE:
+            raise ValueError(f"the level of a decoding is {self.level}, expected a number above 0, at most {WHITE}")
+
+    def __str__(self) -> str:
+        temperature = f", temperature {self.temperature:g}" if self.kind == "expected" else ""
+        return self.kind + temperature + ("" if self.level is None else f", masks from level {self.level:g} of {WHITE}")
+
+    def finish(self, images: Pixels) -> Pixels:
+        """Decoded images as answers: at the level, if there is one, masks."""
+        return images if self.level is None else cut(images, self.level)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -151,16 +190,22 @@ class Variant:
 
     ``fused`` computes attention in one kernel, equal but for rounding. ``bfloat16`` computes matrix products and
     convolutions in that type, with a copy of their weights, and attention as ``fused`` does. ``area`` is what a model
-    with a canvas decodes together, None for what its tokenizer is made for.
+    with a canvas decodes together, None for what its tokenizer is made for. ``decoding`` None is the default one.
     """
 
     bfloat16: bool = False
     fused: bool = False
     area: Area | None = None
+    decoding: Decoding | None = None
 
     def with_(self, other: "Variant") -> "Variant":
         """This one, and what the other asks for."""
-        return Variant(self.bfloat16 or other.bfloat16, self.fused or other.fused, other.area or self.area)
+        return Variant(
+            self.bfloat16 or other.bfloat16,
+            self.fused or other.fused,
+            other.area or self.area,
+            other.decoding or self.decoding,
+        )
 
 
 @dataclass(frozen=True)
@@ -177,6 +222,7 @@ class PromptedModel(ABC):
     name: str | None
     licence: str | None
     model_type: str  # in the registry of taskvec.models
+    decodings: tuple[DecodingKind, ...] = ("likeliest",)  # that it has; one without codes has its answers alone
 
     @property
     @abstractmethod
@@ -209,7 +255,19 @@ class PromptedModel(ABC):
 
     @abstractmethod
     def answers(self, outputs: Tensor, items: Any) -> Pixels:
-        """The query outputs as images."""
+        """The query outputs as images, by the decoding of this variant."""
+
+    @property
+    @abstractmethod
+    def decoding(self) -> Decoding:
+        """That of this variant."""
+
+    def pictures(self, outputs: Tensor, items: Any) -> Float[Tensor, "rows size size 3"]:
+        """The query outputs before they are rounded or cut, 0 to 255, with a gradient.
+
+        Raises ValueError for a decoding that has none, such as the choice of a code.
+        """
+        raise ValueError(f"the decoding {self.decoding} has no gradient: expected `expected`, or the objective token")
 
     @abstractmethod
     def targets(self, prompts: Truths) -> Targets:

@@ -1,7 +1,7 @@
 """MAE-VQGAN (Bar et al., 2022): a masked autoencoder that predicts the VQGAN codes of a canvas's hidden patches."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,8 +17,10 @@ from taskvec import heads
 from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
 from taskvec.models.canvas import CanvasGeometry, View
 from taskvec.models.interface import (
+    DECODINGS,
     VIEWS,
     Area,
+    Decoding,
     Inputs,
     Locations,
     Pixels,
@@ -174,6 +176,7 @@ class MaeVqgan(Pretrained, PromptedModel):
     """
 
     model_type = "mae_vqgan"
+    decodings = DECODINGS
     config_class = MaeVqganConfig
     config: MaeVqganConfig
     _variant = Variant()
@@ -284,9 +287,35 @@ class MaeVqgan(Pretrained, PromptedModel):
     def answers(
         self, outputs: Float[Tensor, "rows predicted codes"], items: CanvasItems
     ) -> UInt8[Tensor, "n size size 3"]:
-        """The likeliest codes, decoded."""
+        """The likeliest codes, or the mean of all under their probabilities, decoded."""
         with self._autocast():
-            return self.decode(outputs.argmax(-1), items.view)
+            if self.decoding.kind == "likeliest":
+                images = self.decode(outputs.argmax(-1), items.view)
+            else:
+                images = self._cropped(torch.cat([to_pixels(some) for some in self._believed(outputs, items.view)]))
+        return self.decoding.finish(images)
+
+    def pictures(
+        self, outputs: Float[Tensor, "rows predicted codes"], items: CanvasItems
+    ) -> Float[Tensor, "rows size size 3"]:
+        """Of the decoding ``expected``."""
+        if self.decoding.kind != "expected":
+            return super().pictures(outputs, items)
+        with self._autocast():
+            images = torch.cat([some.float() for some in self._believed(outputs, items.view)])
+        return self._cropped(images.clamp(-1, 1).add(1).mul(127.5).permute(0, 2, 3, 1))
+
+    def _believed(
+        self, outputs: Float[Tensor, "rows predicted codes"], view: View
+    ) -> Iterator[Float[Tensor, "some 3 height width"]]:
+        """The decoded mean of the codebook's entries under their probabilities, some rows at a time, in about [-1, 1].
+
+        Every patch has a mean of its own, so that nothing but memory would be gained by looking for equal rows.
+        """
+        logits = self._grid(outputs, view).float() / self.decoding.temperature
+        for some in logits.split(self._decoded_together(logits)):
+            means = some.softmax(-1) @ self.vqgan.quantize.embedding.weight
+            yield self.vqgan.decode_latents(means.permute(0, 3, 1, 2)).float()
 
     def targets(self, prompts: Truths) -> CodeTargets:
         canvases = self.geometry.canvases(prompts).to(self.device)
@@ -349,12 +378,18 @@ class MaeVqgan(Pretrained, PromptedModel):
     # From codes to pixels and back
 
     @property
+    def decoding(self) -> Decoding:
+        return self._variant.decoding or Decoding()
+
+    @property
     def area(self) -> Area:
         """What is decoded together: unless chosen, a local tokenizer's quadrants, with others whole canvases."""
         return self._variant.area or ("quadrant" if self.config.vqgan.local else "canvas")
 
-    def query_output_logits(self, logits: Tensor, view: ViewName | View) -> Float[Tensor, "batch patches codes"]:
-        """The part of a view's logits that belongs to the query output, row-major.
+    def query_output_logits(
+        self, logits: Shaped[Tensor, "batch predicted *more"], view: ViewName | View
+    ) -> Shaped[Tensor, "batch patches *more"]:
+        """The part of a view's logits, or codes, that belongs to the query output, row-major.
 
         Raises ValueError for a view that does not predict all of it.
         """
@@ -374,26 +409,45 @@ class MaeVqgan(Pretrained, PromptedModel):
         A view without the top half is decoded with its bottom half in both places, as the official code does.
         Raises ValueError for a view that predicts neither the canvas nor its bottom half.
         """
+        return self._decode_grid(self._canvas_grid(codes, view))
+
+    def _canvas_grid(
+        self, predictions: Shaped[Tensor, "batch predicted *more"], view: ViewName | View
+    ) -> Shaped[Tensor, "batch rows columns *more"]:
+        """A view's predictions as those of a whole canvas; see ``decode_canvas``."""
         predicted, grid = self.view(view).predicted.tolist(), self.geometry.grid
         whole = list(range(1, 1 + grid * grid))
         if predicted not in (whole, whole[len(whole) // 2 :]):
             raise ValueError("only views that predict the whole canvas or its bottom half can be decoded as a canvas")
         if predicted != whole:
-            codes = torch.cat([codes, codes], 1)
-        return self._decode_grid(codes.view(len(codes), grid, grid))
+            predictions = torch.cat([predictions, predictions], 1)
+        return predictions.unflatten(1, (grid, grid))
+
+    def _grid(
+        self, predictions: Shaped[Tensor, "batch predicted *more"], view: ViewName | View
+    ) -> Shaped[Tensor, "batch rows columns *more"]:
+        """A view's predictions of all that is decoded together, the ``area``."""
+        if self.area == "canvas":
+            return self._canvas_grid(predictions, view)
+        half = self.geometry.grid // 2
+        return self.query_output_logits(predictions, view).unflatten(1, (half, half))
+
+    def _cropped(self, decoded: Shaped[Tensor, "batch height width 3"]) -> Shaped[Tensor, "batch size size 3"]:
+        """The query output's image in a decoded ``area``."""
+        if self.area == "canvas":
+            return self.geometry.crop(decoded, "query_output")
+        size = self.config.image_size
+        return decoded[:, -size:, -size:]
 
     def decode(
         self, codes: Int[Tensor, "batch predicted"], view: ViewName | View
     ) -> UInt8[Tensor, "batch size size 3"]:
         """The query output's image from a view's predicted codes, decoding ``area`` together."""
-        if self.area == "canvas":
-            return self.geometry.crop(self.decode_canvas(codes, view), "query_output")
-        return self.decode_quadrant(self.query_output_logits(codes[..., None], view)[..., 0])
+        return self._cropped(self._decode_grid(self._grid(codes, view)))
 
     def decode_quadrant(self, codes: Int[Tensor, "batch patches"]) -> UInt8[Tensor, "batch size size 3"]:
         """The query output's image from its own codes alone."""
-        half = self.geometry.grid // 2
-        size = self.config.image_size
+        half, size = self.geometry.grid // 2, self.config.image_size
         return self._decode_grid(codes.view(len(codes), half, half))[:, -size:, -size:]
 
     def reconstruct(self, canvases: UInt8[Tensor, "batch canvas canvas 3"]) -> UInt8[Tensor, "batch size size 3"]:
@@ -411,10 +465,14 @@ class MaeVqgan(Pretrained, PromptedModel):
         return self.reconstruct(self.geometry.canvases(prompts).to(self.device))
 
     def _decode_grid(self, codes: Int[Tensor, "batch rows columns"]) -> UInt8[Tensor, "batch height width 3"]:
-        pixels = codes[0].numel() * self.config.patch_size**2
-        together = len(codes) if codes.is_cuda else max(1, CACHED_PIXELS // pixels)
+        together = self._decoded_together(codes)
         different, index = codes.unique(dim=0, return_inverse=True)  # masks of one item often give the same codes
         return torch.cat([to_pixels(self.vqgan.decode(some).float()) for some in different.split(together)])[index]
+
+    def _decoded_together(self, grids: Shaped[Tensor, "batch rows columns *more"]) -> int:
+        """Rows that are decoded in one pass."""
+        pixels = grids.shape[1] * grids.shape[2] * self.config.patch_size**2
+        return max(1, len(grids)) if grids.is_cuda else max(1, CACHED_PIXELS // pixels)
 
     def target_codes(self, canvases: UInt8[Tensor, "batch canvas canvas 3"]) -> Int[Tensor, "batch patches"]:
         """The tokenizer's codes of the query output of complete canvases, row-major."""

@@ -38,6 +38,7 @@ from taskvec.files import read_json, replacing
 from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
 from taskvec.models.interface import (
     VIEWS,
+    Decoding,
     Images,
     Inputs,
     Locations,
@@ -233,14 +234,21 @@ class SegGpt(PromptedModel):
         return self
 
     def variant(self, variant: Variant) -> "SegGpt":
-        """``bfloat16`` alone: its attention is spelt out, and it has no tokenizer whose area could be chosen."""
+        """``bfloat16`` and a level of masks alone: attention is spelt out, and there are no codes to decode."""
         if variant.fused or variant.area is not None:
             raise ValueError(f"SegGPT has neither fused attention nor an area that is decoded: {variant}")
-        if not variant.bfloat16 or self._variant.bfloat16:
+        if variant.decoding is not None and variant.decoding.kind not in self.decodings:
+            raise ValueError(f"SegGPT gives pictures, not codes that have a decoding {variant.decoding.kind!r}")
+        wanted = self._variant.with_(variant)
+        if wanted == self._variant:
             return self
         other = copy(self)
-        other._variant = variant
+        other._variant = wanted
         return other
+
+    @property
+    def decoding(self) -> Decoding:
+        return self._variant.decoding or Decoding()
 
     @property
     def device(self) -> torch.device:
@@ -322,9 +330,11 @@ class SegGpt(PromptedModel):
 
     def answers(self, outputs: Tensor, items: SegGptItems) -> Pixels:
         """The nearest colours: a picture that equals the truth comes out as it."""
+        return self.decoding.finish(self.pictures(outputs.detach(), items).round().to(torch.uint8))
+
+    def pictures(self, outputs: Tensor, items: SegGptItems) -> Float[Tensor, "rows size size 3"]:
         mean, std = (torch.tensor(values, device=outputs.device) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        fractions = outputs.detach().float().permute(0, 2, 3, 1) * std + mean
-        return (255 * fractions).round().clamp(0, 255).to(torch.uint8)
+        return (255 * (outputs.float().permute(0, 2, 3, 1) * std + mean)).clamp(0, 255)
 
     def targets(self, prompts: Truths) -> SegGptTargets:
         """Where none of a picture's pixels would count, all do."""

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from taskvec.intervals import Interval, bounded, interval
 from taskvec.metrics import Metric
+from taskvec.models.interface import Decoding
 from taskvec.report.verdicts import MASKS, Judgement, judge
 from taskvec.sites import Site
 from taskvec.tasks import Images, is_built_in
@@ -33,7 +34,9 @@ class TaskOutcome:
     ``scores`` are of every pair, [pairs] each, of random sites the mean over draws; ``supports`` and ``queries`` name
     the pairs' examples, ``groups`` tell which pairs hang together by their queries. ``examples`` has uint8
     [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step, loss, sites, at
-    checkpoints validation_loss and chosen_sites). ``seconds`` is the time of statistics and search.
+    checkpoints validation_loss and chosen_sites). ``seconds`` is the time of statistics and search. ``decodings`` has
+    how the model's answers were decoded by each method that is judged so, ``likeliest`` what these score where the
+    likeliest codes are decoded, as in the paper; empty where that is the decoding.
     """
 
     task: str
@@ -47,6 +50,8 @@ class TaskOutcome:
     examples: dict[str, Images]
     history: list[dict[str, Any]]
     seconds: float
+    decodings: dict[str, Decoding]
+    likeliest: dict[str, Float[np.ndarray, " pairs"]]
 
     @property
     def methods(self) -> list[str]:
@@ -57,6 +62,11 @@ class TaskOutcome:
     def intervals(self) -> dict[str, Interval]:
         """Mean and interval of every method, of an interval the part that a score can be in."""
         return {method: bounded(interval(self.scores[method], self.groups), self.metric) for method in self.methods}
+
+    @cached_property
+    def likeliest_intervals(self) -> dict[str, Interval]:
+        """The same of the scores with the likeliest codes."""
+        return {name: bounded(interval(each, self.groups), self.metric) for name, each in self.likeliest.items()}
 
     @cached_property
     def judgement(self) -> Judgement:

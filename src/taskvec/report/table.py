@@ -42,11 +42,12 @@ def winners(task: TaskOutcome) -> frozenset[str]:
 
 def results_table(outcome: Outcome) -> Table:
     """A row for every task, TABLE_WIDTH columns wide: means, intervals, what task vectors are beside each method."""
+    likeliest = "; in brackets, with the likeliest codes" if outcome.tasks[0].likeliest else ""
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         caption=f"Means over {outcome.counted}, the best in bold; {outcome.explained};\n"
-        "what task vectors are beside each method, by the differences query by query.",
+        f"what task vectors are beside each method, by the differences query by query{likeliest}.",
         caption_justify="left",
     )
     table.add_column("task", overflow="fold", min_width=12)
@@ -65,6 +66,8 @@ def _cell(task: TaskOutcome, method: str) -> Text:
     text = Text.assemble((number(score.mean), "bold" if best else ""), "\n", (span(score), "dim"))
     if method in task.judgement.comparisons:
         text.append(f"\n{RELATION_LABELS[task.judgement.comparisons[method].relation]}")
+    if method in task.likeliest:
+        text.append(f"\n({number(task.likeliest_intervals[method].mean)})", "dim")
     return text
 
 
@@ -86,7 +89,8 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
     """The results as data for JSON. ``sites`` of the ``of`` searched were chosen; ``seconds`` is the whole run.
 
     ``task_vectors_against`` has the paired difference with each baseline (positive where task vectors are better), how
-    much worse is still as good, the verdict of either side, and both in a word.
+    much worse is still as good, the verdict of either side, and both in a word. ``decodings`` has how each method's
+    answers were decoded, ``likeliest`` the means and intervals where the likeliest codes are.
     """
     return {
         "tasks": {task.task: _task_json(task) for task in outcome.tasks},
@@ -118,6 +122,8 @@ def _task_json(task: TaskOutcome) -> dict[str, Any]:
         "metric": task.metric.name,
         **scores,
         "judgement": said,
+        "decodings": {method: asdict(decoding) for method, decoding in task.decodings.items()},
+        "likeliest": {method: _finite(asdict(each)) for method, each in task.likeliest_intervals.items()},
         "task_vectors_against": compared,
         "sites": len(task.sites),
         "of": task.of,

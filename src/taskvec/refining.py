@@ -1,0 +1,158 @@
+"""Better values for task vectors at their sites: the means are where a gradient starts from.
+
+A search chooses where head outputs are replaced, by the mean of what the heads gave with an example. The loss of a run
+has a gradient by these values, too, so a short descent makes them say more of the task than their mean does. What comes
+out are task vectors like any others.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from taskvec import digests, evaluation
+from taskvec.calibration import Choices, calibrate
+from taskvec.data.examples import DataSet, Part, task_for
+from taskvec.finding import parts_of
+from taskvec.heads import Means
+from taskvec.metrics import METRICS
+from taskvec.models.interface import Variant
+from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
+from taskvec.prompts import Prompts, draw_prompts
+from taskvec.provenance import Drawn, Refinement, images_of
+from taskvec.tasks import is_built_in
+from taskvec.vectors import TaskVectors
+
+OnStep = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """``steps`` of Adam on the values, ``batch`` queries each of the ``prompts`` that are drawn; every
+    ``validate_every`` steps they are scored on ``validation`` queries, and after ``patience`` scores in a row without a
+    better one it ends. The best are kept, which may be those that there were.
+
+    ``objective`` is as in ``taskvec.objectives``; ``pixel`` needs a decoding with a gradient. Raises ValueError for
+    numbers that make no descent.
+    """
+
+    steps: int = 150
+    learning_rate: float = 0.03
+    prompts: int = 200
+    batch: int = 16
+    validation: int = 100
+    validate_every: int = 10
+    patience: int = 5
+    objective: ObjectiveKind = "token"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.prompts, self.batch, self.validation, self.validate_every, self.patience)
+        if min(counts) < 1:
+            raise ValueError("steps, prompts, batch, validation, validate_every and patience must each be at least 1")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"the learning rate is {self.learning_rate}, expected a number above 0")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
+
+
+def refine(
+    vectors: TaskVectors,
+    data: DataSet,
+    settings: RefineSettings = RefineSettings(),
+    on_step: OnStep = lambda record: None,
+) -> TaskVectors:
+    """Task vectors with refined values at the same sites.
+
+    ``data`` is of their task; parted as ``taskvec.find`` parts it, its queries for the means and for the search are
+    learnt from, and its validation queries choose the step and, where the vectors have the decoding ``expected``, its
+    temperature and level anew. ``on_step`` sees a record of every step: step, loss, and where they are scored the
+    validation loss. KeyboardInterrupt ends it with the best so far.
+
+    Raises ValueError for vectors that no search found, for data of another task, and where a validation query is among
+    the images that they were found on, other than as a validation query.
+    """
+    search, task = vectors.search, task_for(data, vectors.task if is_built_in(vectors.task) else None)
+    if task.metric.name != vectors.config.metric:
+        raise ValueError(f"the task vectors are scored by {vectors.config.metric}, the data by {task.metric.name}")
+    behind, searched, kept_aside = parts_of(data)
+    shown = Part(data, np.concatenate([behind.members, searched.members]))
+    size = vectors.model.image_size
+    learnt, validation = (
+        draw_prompts(part, task, min(count, len(part)), size, settings.seed, query_only=True)
+        for part, count in ((shown, settings.prompts), (kept_aside, settings.validation))
+    )
+    used = images_of(replace(search, validation=()))
+    if seen := used.intersection(validation.query_images):
+        raise ValueError(
+            f"{len(seen)} of the images that would validate are among those that the task vectors were found on, such "
+            f"as {min(seen)}: refine them on the data of their search, or on other data"
+        )
+    return _Descent(vectors, learnt, validation, settings).run(on_step)
+
+
+@dataclass
+class _Descent:
+    """Values that follow the gradient of the loss on ``learnt``, and the best of them by ``validation``."""
+
+    vectors: TaskVectors
+    learnt: Prompts
+    validation: Prompts
+    settings: RefineSettings
+
+    def run(self, on_step: OnStep) -> TaskVectors:
+        settings, vectors = self.settings, self.vectors
+        model = vectors.model.variant(Variant(decoding=vectors.config.decoding))
+        patch = vectors.patch
+        objective = Objective(model, patch.sites, patch.means, [self.learnt], settings.objective)
+        values = {stack: mean.clone() for stack, mean in vectors.means.items()}
+        optimizer = torch.optim.Adam([mean.requires_grad_() for mean in values.values()], settings.learning_rate)
+        generator = torch.Generator().manual_seed(settings.seed)
+        before = best = self._loss(vectors)
+        kept, best_step, waited, history = vectors, 0, 0, []
+        try:
+            for step in range(1, settings.steps + 1):
+                items = torch.randperm(objective.items, generator=generator)[: settings.batch]
+                losses, gradients = objective.differentiate_means(
+                    Means({stack: mean.detach()[None] for stack, mean in values.items()}, patch.means.model), items
+                )
+                for stack, mean in values.items():
+                    mean.grad = gradients[stack][0]
+                optimizer.step()
+                record: dict[str, float | None] = {"step": step, "loss": float(losses.mean())}
+                if step % settings.validate_every == 0 or step == settings.steps:
+                    now = replace(vectors, means={stack: mean.detach().clone() for stack, mean in values.items()})
+                    record["validation_loss"] = loss = self._loss(now)
+                    waited += 1
+                    if loss < best:
+                        kept, best, best_step, waited = now, loss, step, 0
+                history.append(record)
+                on_step(record)
+                if waited == settings.patience:
+                    break
+        except KeyboardInterrupt:
+            pass  # with the best so far
+        found = vectors.search
+        refinement = Refinement(
+            settings=digests.plain(asdict(settings)),
+            learnt=Drawn.of(self.learnt),
+            validation=Drawn.of(self.validation),
+            step=best_step,
+            loss_before=before,
+            loss=best,
+            history=tuple(history),
+        )
+        decoding = vectors.config.decoding
+        if best_step and decoding.kind == "expected":
+            way = partial(evaluation.run, view="query_only", patch=kept.patch)
+            decoding = calibrate(vectors.model, way, self.validation, Choices())
+        config = replace(kept.config, found=replace(found, refinement=refinement), decoding=decoding)
+        return TaskVectors(vectors.model, config, kept.means)
+
+    def _loss(self, vectors: TaskVectors) -> float:
+        method = evaluation.run(vectors.answering, "query_only", vectors.patch)
+        metric = METRICS[vectors.config.metric]
+        return float(metric.loss(evaluation.scores(vectors.model, method, self.validation).mean()))
