@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from taskvec import heads, metrics
+from taskvec import heads, metrics, opponents
+from taskvec.data.examples import DataSet
 from taskvec.heads import Patch
 from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
@@ -198,8 +199,9 @@ def patched_by(name: str) -> tuple[ViewName, str] | None:
     return None if prefix is None else (VECTORS[prefix], name.removeprefix(prefix))
 
 
-def method_named(model: PromptedModel, name: str) -> Method:
-    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another.
+def method_named(model: PromptedModel, name: str, data: DataSet | None = None) -> Method:
+    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling``, ``vectors:DIRECTORY`` or one of ``taskvec.opponents``,
+    some of which take other supports from ``data``, which the prompts were drawn from; ValueError for another.
 
     ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9). In
     place of a directory, ``hub:OWNER/NAME`` is downloaded.
@@ -209,8 +211,10 @@ def method_named(model: PromptedModel, name: str) -> Method:
     if patched := patched_by(name):
         view, directory = patched
         return run(model, view, TaskVectors.load(located(directory), model).patch)
+    if opponents.is_opponent(name):
+        return opponents.opponent_named(model, name, data)
     others = {"copy_input": copy_input, "ceiling": ceiling}
     if name not in others:
-        choices = [*VIEWS, *others, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
+        choices = [*VIEWS, *opponents.NAMES, *others, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
         raise ValueError(f"there is no method {name!r}: {choose_from(name, choices)}")
     return others[name](model)

@@ -30,7 +30,8 @@ def evaluate_command(
         str,
         typer.Option(
             help="one_shot, query_only, copy_input, ceiling, vectors:DIRECTORY or, with the example, "
-            "one_shot+vectors:DIRECTORY; {fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads."
+            "one_shot+vectors:DIRECTORY; {fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads. "
+            "Stronger prompts than one_shot: nearest, nearest:K, several:K (the mean of K supports), arrangements."
         ),
     ],
     against: Annotated[
@@ -84,9 +85,9 @@ def evaluate_command(
     with Progress(*COLUMNS, console=console, transient=True) as progress:
         for own in folds:
             method_of_fold = method.replace("{fold}", str(own))
-            run = evaluation.method_named(network, method_of_fold)
-            other = evaluation.method_named(network, against.replace("{fold}", str(own))) if against else None
             examples = data_options.load(part, fold=own)
+            run = evaluation.method_named(network, method_of_fold, examples)
+            other = evaluation.method_named(network, against.replace("{fold}", str(own)), examples) if against else None
             chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
             size = network.image_size
