@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from taskvec.data.examples import DataSet
-from taskvec.models.interface import Pixels, PromptedModel
+from taskvec.models.interface import Images, Pixels, PromptedModel
 from taskvec.prompts import Prompts, choices_of, source_of, with_supports
 from taskvec.tasks import Task
 
@@ -155,26 +155,23 @@ class Nearness:
     def supports(self, prompts: Prompts, count: int) -> Int[np.ndarray, "n supports"]:
         """The nearest of every query, the very nearest first; where there are fewer, they come again."""
         candidates = [self.candidates(int(query)) for query in self._pool.numbers(prompts)]
-        features = self._of_pool(prompts, np.unique(np.concatenate(candidates)))
-        own = F.normalize(self._of(prompts.query_input), dim=1)
+        own = self._of(prompts.query_input)
+        known = self._features.setdefault(prompts.task, torch.full((len(self._pool.data), own.shape[1]), torch.nan))
+        wanted = np.unique(np.concatenate(candidates))
+        missing = torch.from_numpy(wanted[known[wanted, 0].isnan().numpy()])
+        for some in missing.split(TOGETHER) if len(missing) else ():
+            known[some] = self._of_examples(prompts, some.numpy())
         rows = []
         for feature, choices in zip(own, candidates, strict=True):
-            order = (features[choices] @ feature).argsort(descending=True, stable=True)[:count]
+            order = (known[choices] @ feature).argsort(descending=True, stable=True)[:count]
             rows.append(np.resize(choices[order.numpy()], count))
         return np.array(rows)
 
-    def _of_pool(self, prompts: Prompts, wanted: Indices) -> Float[Tensor, "n width"]:
-        task, size = prompts.task, prompts.query_input.shape[1]
-        known = self._features.get(task)
-        missing = wanted if known is None else wanted[known[wanted, 0].isnan().numpy()]
-        for some in np.array_split(missing, -(-len(missing) // TOGETHER)) if len(missing) else ():
-            inputs = task.input(source_of(self._pool.data.load(some, size), self._pool.holes[some]))
-            features = F.normalize(self._of(np.ascontiguousarray(inputs)), dim=1)
-            if known is None:
-                known = self._features[task] = torch.full((len(self._pool.data), features.shape[1]), torch.nan)
-            known[some] = features
-        assert known is not None
-        return known
+    def _of_examples(self, prompts: Prompts, examples: Indices) -> Float[Tensor, "n width"]:
+        loaded = self._pool.data.load(examples, prompts.query_input.shape[1])
+        inputs = prompts.task.input(source_of(loaded, self._pool.holes[examples]))
+        return self._of(np.ascontiguousarray(inputs))
 
-    def _of(self, images: np.ndarray) -> Float[Tensor, "n width"]:
-        return self._model.features(images).cpu()
+    def _of(self, images: Images) -> Float[Tensor, "n width"]:
+        """Of length 1, so that products are cosines."""
+        return F.normalize(self._model.features(images).cpu(), dim=1)

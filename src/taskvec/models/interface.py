@@ -230,7 +230,7 @@ class PromptedModel(ABC):
         are returned as they are."""
 
     def arranged(self, inputs: Inputs) -> Iterator[Tensor]:
-        """Outputs of one-shot runs, one for each of ``arrangements``, all in the order of the usual one, which is first.
+        """Outputs of one-shot runs, one for each of ``arrangements``: first the usual one, in whose order all are.
 
         ValueError without supports.
         """
