@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from taskvec import environment, evaluation
+from taskvec import environment, evaluation, opponents
 from taskvec.data.examples import DataSet
 from taskvec.evaluation import Method
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find
@@ -66,7 +66,7 @@ def find_and_judge(
             raise
         on_found(found)
         seconds = shared + time.monotonic() - begun
-        outcomes.append(_judge(model, found, prompts, statistics, settings, seconds))
+        outcomes.append(_judge(model, found, prompts, test, statistics, settings, seconds))
         vectors.append(found)
     outcome = Outcome(
         tasks=outcomes,
@@ -93,12 +93,14 @@ def _judge(
     model: PromptedModel,
     vectors: TaskVectors,
     prompts: Prompts,
+    test: DataSet,
     statistics: Statistics,
     settings: FindSettings,
     seconds: float,
 ) -> TaskOutcome:
     methods: dict[str, Method] = {
         "one_shot": evaluation.run(model, "one_shot"),
+        "several": opponents.several(model, test),
         "query_only": evaluation.run(model, "query_only"),
         "task_vectors": evaluation.run(model, "query_only", vectors.patch),
         "copy_input": evaluation.copy_input(model),
