@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from taskvec.experiments.claims import PAPER, TASKS
-from taskvec.experiments.evidence import COMPOSED, XRAYS, Evidence
+from taskvec.experiments.evidence import COMPOSED, OPPONENTS, XRAYS, Evidence
 from taskvec.metrics import IOU, MSE, Metric
 from taskvec.results import GroupScores, Scores
 from taskvec.tasks import TASKS as BUILT_IN
@@ -43,6 +43,7 @@ def papers_evidence(changes: Mapping[tuple[str, str], float] | None = None) -> E
         iou = BUILT_IN[task].metric is IOU
         means["query_only", task] = 0.05 if iou else 5.0
         means["ceiling", task] = 0.9 if iou else 0.2
+        means |= {(opponent, task): PAPER["one_shot"][TASKS.index(task)] for opponent in OPPONENTS}
     means |= {("combined", COMPOSED): 0.3, ("vectors_multi", COMPOSED): 0.25, ("inpainting_multi", COMPOSED): 0.1}
     means |= changes or {}
     scores = {

@@ -9,7 +9,7 @@ from PIL import Image
 from taskvec.cli import main
 from taskvec.tasks import TASKS
 
-METHODS = ("one_shot", "query_only", "task_vectors", "random", "copy_input", "ceiling")
+METHODS = ("one_shot", "several", "query_only", "task_vectors", "random", "copy_input", "ceiling")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
-from copy import deepcopy
-
 from collections.abc import Sequence
+from copy import deepcopy
 
 import pytest
 import torch

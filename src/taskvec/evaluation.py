@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from taskvec import heads, metrics
+from taskvec import heads, metrics, opponents
+from taskvec.data.examples import DataSet
 from taskvec.heads import Patch
 from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
@@ -206,8 +207,9 @@ def chooses_decoding(name: str) -> bool:
     return patched_by(name) is None and name not in REFERENCES
 
 
-def method_named(model: PromptedModel, name: str, *, redecoded: bool = False) -> Method:
-    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling`` or ``vectors:DIRECTORY``; ValueError for another.
+def method_named(model: PromptedModel, name: str, data: DataSet | None = None, *, redecoded: bool = False) -> Method:
+    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling``, ``vectors:DIRECTORY`` or one of ``taskvec.opponents``,
+    some of which take other supports from ``data``, which the prompts were drawn from; ValueError for another.
 
     ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9). In
     place of a directory, ``hub:OWNER/NAME`` is downloaded. Task vectors answer with their own decoding, or, if
@@ -219,7 +221,9 @@ def method_named(model: PromptedModel, name: str, *, redecoded: bool = False) ->
         view, directory = patched
         vectors = TaskVectors.load(located(directory), model)
         return run(model if redecoded else vectors.answering, view, vectors.patch)
+    if opponents.is_opponent(name):
+        return opponents.opponent_named(model, name, data)
     if name not in REFERENCES:
-        choices = [*VIEWS, *REFERENCES, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
+        choices = [*VIEWS, *opponents.NAMES, *REFERENCES, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
         raise ValueError(f"there is no method {name!r}: {choose_from(name, choices)}")
     return REFERENCES[name](model)

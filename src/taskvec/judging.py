@@ -4,13 +4,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from taskvec import environment, evaluation
-from taskvec.calibration import Way, calibrate
+from taskvec import environment, evaluation, opponents
+from taskvec.calibration import calibrate
 from taskvec.data.examples import DataSet
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
@@ -27,6 +26,7 @@ RANDOM_DRAWS = 5
 EXAMPLES_SHOWN = 6
 
 Progress = Callable[[str, dict[str, Any]], None]
+WayOn = Callable[[PromptedModel, DataSet], evaluation.Method]  # the method of a variant of the model, on these data
 
 
 def find_and_judge(
@@ -67,7 +67,9 @@ def find_and_judge(
             raise
         on_found(found)
         seconds = shared + time.monotonic() - begun
-        outcomes.append(_Judge(model, settings, statistics, prompts, calibrated_by).judge(found, seconds))
+        outcomes.append(
+            _Judge(model, settings, statistics, (calibrated_by, train), (prompts, test)).judge(found, seconds)
+        )
         vectors.append(found)
     outcome = Outcome(
         tasks=outcomes,
@@ -90,28 +92,35 @@ def _searched(model: PromptedModel, stack: str) -> SearchedStack:
     return SearchedStack(layout.layers, layout.heads, dict(regions))
 
 
+def _patching(patch: Patch) -> WayOn:
+    return lambda variant, data: evaluation.run(variant, "query_only", patch)
+
+
 @dataclass(frozen=True)
 class _Judge:
     """Scores of task vectors and of all other ways of doing their task on the same prompts.
 
-    Each way answers with the decoding that suits it best on ``calibration``, as the vectors do with the one that suits
-    them, and, to compare with the paper, with the likeliest code.
+    Each way answers with the decoding that suits it best on the prompts of ``calibration``, as the vectors do with the
+    one that suits them, and, to compare with the paper, with the likeliest code. Prompts come with the data that they
+    were drawn from.
     """
 
     model: PromptedModel
     settings: FindSettings
     statistics: Statistics
-    prompts: Prompts
-    calibration: Prompts
+    calibration: tuple[Prompts, DataSet]
+    judged: tuple[Prompts, DataSet]
 
     def judge(self, vectors: TaskVectors, seconds: float) -> TaskOutcome:
-        model, prompts, task = self.model, self.prompts, self.prompts.task
-        ways: dict[str, Way] = {
-            "one_shot": partial(evaluation.run, view="one_shot"),
-            "query_only": partial(evaluation.run, view="query_only"),
-            "task_vectors": partial(evaluation.run, view="query_only", patch=vectors.patch),
+        model, prompts = self.model, self.judged[0]
+        task = prompts.task
+        ways: dict[str, WayOn] = {
+            "one_shot": lambda variant, data: evaluation.run(variant, "one_shot"),
+            "several": opponents.several,
+            "query_only": lambda variant, data: evaluation.run(variant, "query_only"),
+            "task_vectors": _patching(vectors.patch),
         }
-        random = [partial(evaluation.run, view="query_only", patch=patch) for patch in self._random(len(vectors.sites))]
+        random = [_patching(patch) for patch in self._random(len(vectors.sites))]
         decodings = {name: self._decoding(way) for name, way in ways.items() if name != "task_vectors"}
         decodings["task_vectors"] = vectors.config.decoding
         evaluated = {name: self._evaluate(ways[name], decodings[name]) for name in ways}
@@ -138,7 +147,7 @@ class _Judge:
                 "support_output": prompts.support_output[shown],
                 "query_input": prompts.query_input[shown],
                 "truth": prompts.query_output[shown],
-                **{name: each.answers[shown] for name, each in evaluated.items()},
+                **{name: evaluated[name].answers[shown] for name in ("one_shot", "query_only", "task_vectors")},
             },
             history=list(vectors.search.history),
             seconds=seconds,
@@ -146,16 +155,19 @@ class _Judge:
             likeliest=likeliest,
         )
 
-    def _decoding(self, way: Way) -> Decoding:
-        return calibrate(self.model, way, self.calibration, self.settings.choices)
+    def _decoding(self, way: WayOn) -> Decoding:
+        prompts, data = self.calibration
+        return calibrate(self.model, lambda variant: way(variant, data), prompts, self.settings.choices)
 
-    def _evaluate(self, way: Way, decoding: Decoding) -> evaluation.Evaluation:
-        return evaluation.evaluate(self.model, way(self.model.variant(Variant(decoding=decoding))), self.prompts)
+    def _evaluate(self, way: WayOn, decoding: Decoding) -> evaluation.Evaluation:
+        prompts, data = self.judged
+        method = way(self.model.variant(Variant(decoding=decoding)), data)
+        return evaluation.evaluate(self.model, method, prompts)
 
     def _random(self, count: int) -> Iterator[Patch]:
         """Patches of as many sites at random as were found."""
         sites = self.model.sites(self.settings.granularity, self.settings.stacks)
-        means = self.statistics.means([self.prompts.task.name])
+        means = self.statistics.means([self.judged[0].task.name])
         random = np.random.default_rng(self.settings.seed)
         for _ in range(RANDOM_DRAWS):
             mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())

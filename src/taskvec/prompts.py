@@ -1,7 +1,7 @@
 """Prompts: an example (support) and a query of the same class, both sides of a task, ready for a canvas."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -178,7 +178,40 @@ def pairs_of(data: DataSet) -> int:
     return sum(int(each.choices(each.members).sum()) for each in _classes(data))
 
 
+def with_supports(
+    prompts: Prompts, data: DataSet, supports: Int[np.ndarray, " n"], holes: Float[np.ndarray, "n 2"]
+) -> Prompts:
+    """The same queries with these examples of a data set as supports, whose holes, if the task has any, are there."""
+    examples = data.load(supports, prompts.query_input.shape[1])
+    source = source_of(examples, holes)
+    task = prompts.task
+    support_input, support_output = (np.ascontiguousarray(side(source)) for side in (task.input, task.output))
+    return replace(
+        prompts,
+        support_input=support_input,
+        support_output=support_output,
+        support_indices=examples.indices,
+        support_names=data.names(supports),
+        support_images=data.images_of(supports),
+    )
+
+
 Indices = Int[np.ndarray, " n"]
+
+
+def choices_of(data: DataSet) -> Callable[[int], Indices]:
+    """What gives, by the number of a query, every example that ``draw_prompts`` may draw as its support."""
+    classes = _classes(data)
+    class_at = np.empty(len(data), np.int64)
+    for number, of_class in enumerate(classes):
+        class_at[of_class.members] = number
+
+    def choices(query: int) -> Indices:
+        of_class = classes[class_at[query]]
+        count = int(of_class.choices(np.array([query]))[0])
+        return of_class.support(np.full(count, query), np.arange(count))
+
+    return choices
 
 
 @dataclass(frozen=True)

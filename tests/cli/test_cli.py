@@ -120,6 +120,15 @@ def test_a_way_is_compared_with_another_prompt_by_prompt(tmp_path: Path, capsys:
     assert "there is no method 'luck'" in capsys.readouterr().err
 
 
+def test_strong_prompts_are_ways_by_name(capsys: pytest.CaptureFixture) -> None:
+    options = ["--data", "pictures", "--task", "low_light"]
+    for method, against in (("nearest", "one_shot"), ("several:2", "nearest:2"), ("arrangements", "several")):
+        assert main(["evaluate", "--method", method, "--against", against, *options]) == 0
+        assert f"low_light {method} against {against}: gain " in capsys.readouterr().out
+    assert main(["evaluate", "--method", "nearest:0", *options]) == 1
+    assert "nearest:0: expected a number of supports from 1 on after nearest:" in capsys.readouterr().err
+
+
 def test_all_folds_are_evaluated_each_and_together(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

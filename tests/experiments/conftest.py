@@ -1,7 +1,9 @@
+from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
 
+from taskvec import opponents
 from taskvec.experiments.cells import Store
 from taskvec.experiments.protocol import Protocol, protocol, scenes_groups
 from taskvec.experiments.study import Study
@@ -29,5 +31,9 @@ def coarse() -> Protocol:
 
 
 @pytest.fixture(scope="session")
-def study(small_model: MaeVqgan, coarse: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study(small_model, coarse, Store(tmp_path_factory.mktemp("cells")))
+def study(
+    small_model: MaeVqgan, coarse: Protocol, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Study, None, None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(opponents, "NEAREST_OF", 8)  # features of as few scenes as will do
+        yield Study(small_model, coarse, Store(tmp_path_factory.mktemp("cells")))

@@ -12,7 +12,7 @@ from taskvec.metrics import IOU, MSE
 from taskvec.results import GroupScores, Scores, Verdict
 from taskvec.tasks import TASKS as BUILT_IN
 
-IDS = [f"C{number}" for number in range(1, 15)]
+IDS = [f"C{number}" for number in range(1, 16)]
 
 
 def judged(evidence: Evidence) -> dict[str, Verdict]:
@@ -77,6 +77,8 @@ def test_without_evidence_nothing_is_judged(claim: str):
         ("C9", "one_shot_vectors", "segmentation", 0.4),
         ("C9", "one_shot_vectors", "segmentation", 0.3),
         ("C10", "combined", COMPOSED, 0.25),
+        ("C15", "nearest", "segmentation", 0.353),
+        ("C15", "arrangements", "inpainting", 0.44),
     ],
 )
 def test_one_number_decides(claim: str, method: str, task: str, mean: float):

@@ -53,7 +53,7 @@ def test_everything_of_a_study(study: Study, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     claims = json.loads((tmp_path / "claims.json").read_text())
-    assert [claim["claim"] for claim in claims] == [f"C{number}" for number in range(1, 15)]
+    assert [claim["claim"] for claim in claims] == [f"C{number}" for number in range(1, 16)]
 
 
 def test_what_claims_are_judged_by(study: Study) -> None:

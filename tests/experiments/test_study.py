@@ -7,6 +7,7 @@ import torch
 
 from taskvec import evaluation
 from taskvec.experiments.cells import Store
+from taskvec.experiments.evidence import OPPONENTS
 from taskvec.experiments.methods import PATCHINGS
 from taskvec.experiments.study import Study
 from taskvec.heads import Patch
@@ -76,3 +77,11 @@ def test_statistics_are_collected_once(study: Study, tmp_path: Path) -> None:
     first, again = fresh.statistics(group), fresh.statistics(group)
     assert first.tasks.keys() == again.tasks.keys() == {task.name for task in study.protocol.tasks}
     assert len(computed) == 2  # told before and after
+
+
+def test_strong_prompts_take_their_supports_from_what_is_judged_on(study: Study) -> None:
+    group, task = study.protocol.groups[0], study.task("inpainting")
+    prompts = study.prompts(task, group)
+    for method in OPPONENTS:
+        own = evaluation.scores(study.model, evaluation.method_named(study.judged, method, group.test), prompts)
+        assert np.array_equal(study.group_scores(method, task, group).scores, own)

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from taskvec.models.canvas import QUADRANTS, REGIONS, CanvasGeometry, Region, View
+from taskvec.models.canvas import (
+    ARRANGEMENTS,
+    QUADRANTS,
+    REGIONS,
+    USUAL,
+    Arrangement,
+    CanvasGeometry,
+    Region,
+    View,
+)
 from taskvec.models.interface import VIEWS
+
+
+@dataclass(frozen=True)
+class Images:
+    """One of each on every canvas."""
+
+    support_input: np.ndarray
+    support_output: np.ndarray
+    query_input: np.ndarray
+    query_output: np.ndarray
+
 
 OFFICIAL = CanvasGeometry(224, 111, 16)
 
@@ -88,3 +110,44 @@ def test_the_paper_s_views_are_as_a_users_own(geometry: CanvasGeometry) -> None:
         again = View(view.encoder_tokens, view.decoder_tokens)
         assert torch.equal(again.predicted, view.decoder_tokens[1:])
         assert (str(view), str(again)) == (f"view {name}", "view given")
+
+
+def test_arrangements_are_the_ways_to_lay_out_a_square() -> None:
+    """Every corner for the query output, beside and above; an output always on the same side of its input."""
+    assert len(set(ARRANGEMENTS)) == 8
+    steps = []
+    for arrangement in ARRANGEMENTS:
+        place = {region: np.array(divmod(corner, 2)) for corner, region in enumerate(arrangement)}
+        assert set(place) == set(QUADRANTS)
+        step = place["query_output"] - place["query_input"]
+        assert np.abs(step).sum() == 1
+        assert np.array_equal(place["support_output"] - place["support_input"], step)
+        steps.append((arrangement.index("query_output"), tuple(np.abs(step).tolist())))
+    assert len(set(steps)) == 8
+    assert ARRANGEMENTS[0] == USUAL == QUADRANTS
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@given(geometry=geometries())
+def test_every_image_is_where_its_arrangement_says(arrangement: Arrangement, geometry: CanvasGeometry) -> None:
+    shape = (4, 2, geometry.image_size, geometry.image_size, 3)
+    images = dict(zip(QUADRANTS, np.random.default_rng(0).integers(0, 256, shape, np.uint8), strict=True))
+    canvases = geometry.canvases(Images(**images), arrangement)
+    for corner, region in zip(QUADRANTS, arrangement, strict=True):
+        assert np.array_equal(geometry.crop(canvases, corner), images[region])
+    hidden = np.setdiff1d(np.arange(geometry.tokens), geometry.one_shot_view(arrangement).encoder_tokens)
+    assert hidden.tolist() == geometry.region_tokens(QUADRANTS[arrangement.index("query_output")]).tolist()
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@given(half=st.integers(1, 4), patch=st.integers(1, 5))
+def test_patches_are_those_of_the_same_image(arrangement: Arrangement, half: int, patch: int) -> None:
+    geometry = CanvasGeometry(2 * half * patch, half * patch, patch)
+    shape = (4, 1, half * patch, half * patch, 3)
+    images = Images(*np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+
+    def patches(canvases: Tensor) -> Tensor:
+        return canvases.unflatten(2, (-1, patch)).unflatten(1, (-1, patch)).transpose(2, 3).flatten(1, 2)
+
+    order = geometry.patches_in(arrangement)
+    assert torch.equal(patches(geometry.canvases(images, arrangement))[:, order], patches(geometry.canvases(images)))

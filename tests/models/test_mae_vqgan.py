@@ -1,16 +1,21 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec.heads import Means, Patch
-from taskvec.models.canvas import View
+from taskvec.models.canvas import ARRANGEMENTS, View
 from taskvec.models.checkpoints import from_official
-from taskvec.models.interface import VIEWS, Variant, ViewName
+from taskvec.models.interface import VIEWS, Queries, Variant, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise, sinusoidal_positions
 from taskvec.models.vqgan import VqganConfig, to_unit
+from taskvec.prompts import Batch, Prompts
 from taskvec.sites import Granularity
 
 
@@ -203,3 +208,49 @@ def test_accelerated_variants_keep_the_models_identity(small_model: MaeVqgan) ->
         assert both.vqgan.get_parameter("quantize.embedding.weight") is small_model.vqgan.get_parameter(
             "quantize.embedding.weight"
         )
+
+
+@given(runs=st.integers(1, 6), scale=st.floats(0.1, 80), seed=st.integers(0, 99))
+def test_the_mean_of_outputs_is_that_of_probabilities(
+    small_model: MaeVqgan, runs: int, scale: float, seed: int
+) -> None:
+    logits = scale * torch.randn(runs, 2, 3, 32, generator=torch.Generator().manual_seed(seed))
+    mean = small_model.mean_outputs(iter(logits))
+    torch.testing.assert_close(mean.softmax(-1), logits.double().softmax(-1).mean(0).float(), rtol=1e-4, atol=1e-6)
+    assert torch.equal(small_model.mean_outputs([logits[0]]), logits[0])  # to the last bit
+
+
+def test_the_usual_arrangement_is_one_shot(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    prompts = small_prompts[0]
+    arranged = list(small_model.arranged(prompts))
+    assert len(arranged) == small_model.arrangements == len(ARRANGEMENTS)
+    assert torch.equal(arranged[0], small_model.run(small_model.prepare(prompts, "one_shot")))
+    assert not any(torch.equal(arranged[0], other) for other in arranged[1:])
+    with pytest.raises(ValueError, match="an arranged prompt shows an example, but only queries were drawn"):
+        next(small_model.arranged(Queries(prompts.query_input)))
+
+
+def test_arrangements_differ_by_where_tokens_are_alone(small_model: MaeVqgan) -> None:
+    """Without positions a transformer does not see them, so that every arrangement gives the same, patch by patch."""
+    model = MaeVqgan(replace(small_model.config, image_size=16))  # without a gap, which would move pixels
+    model.load_state_dict(small_model.state_dict())
+    for stack in (model.encoder, model.decoder):
+        torch.nn.init.zeros_(stack.pos_embed)
+    sides = np.random.default_rng(0).integers(0, 256, (4, 2, 16, 16, 3), np.uint8)
+    prompts = Batch(*sides, query_ignored=None)
+    with torch.no_grad():
+        usual, *others = model.arranged(prompts)
+    for other in others:
+        torch.testing.assert_close(other, usual, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(usual[:, 0], usual[:, -1], atol=1e-2)  # patches of images differ
+
+
+def test_features_are_of_images_alone(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    images = small_prompts[0].query_input
+    features = small_model.features(images)
+    assert features.shape == (len(images), small_model.config.encoder.width)
+    canvases = small_model.geometry.canvases(Queries(images))
+    encoded = small_model.encoder(small_model.embed(canvases, "query_only"))
+    torch.testing.assert_close(features, encoded[:, 1:].mean(1))
+    torch.testing.assert_close(small_model.features(images[2:3])[0], features[2], rtol=1e-4, atol=1e-5)
+    assert small_model.variant(Variant(bfloat16=True)).features(images).dtype == torch.float32

@@ -19,13 +19,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from random_seggpt import CONFIG, network_of
+from taskvec import evaluation
 from taskvec.cli import main
+from taskvec.data.scenes import Scenes
 from taskvec.description import describe_model
 from taskvec.heads import Means, Patch, intercept, recording, run
 from taskvec.models import load_model
 from taskvec.models.interface import VIEWS, Images, Queries, Variant, ViewName
 from taskvec.models.seggpt import SegGpt, normalise
+from taskvec.prompts import draw_prompts
 from taskvec.sites import GRANULARITIES, Granularity
+from taskvec.tasks import SEGMENTATION
 
 transformers: Any = pytest.importorskip("transformers")
 
@@ -655,3 +659,37 @@ def test_what_is_no_published_file_is_told(tmp_path: Path, capsys: pytest.Captur
         assert main(["convert", *options, "--out", str(tmp_path / "none")]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_the_mean_of_outputs_is_the_mean_picture(model: SegGpt, drawn: Drawn) -> None:
+    outputs = [model.run(model.prepare(drawn, view)) for view in VIEWS]
+    torch.testing.assert_close(model.mean_outputs(iter(outputs)), (outputs[0] + outputs[1]) / 2)
+    assert torch.equal(model.mean_outputs(outputs[:1]), outputs[0])
+
+
+def test_features_are_those_of_the_query_below_a_blank_prompt(model: SegGpt, drawn: Drawn) -> None:
+    features = model.features(drawn.query_input)
+    assert features.shape == (ROWS, CONFIG["hidden_size"])
+    streams = torch.cat(_streams(model, drawn))
+    last = model.model.model.encoder(streams).intermediate_hidden_states[-1]
+    torch.testing.assert_close(features, last[:, SIDE // 8 :].flatten(1, 2).mean(1))
+    torch.testing.assert_close(model.features(drawn.query_input[1:2])[0], features[1], rtol=1e-4, atol=1e-5)
+
+
+def _streams(model: SegGpt, drawn: Drawn) -> list[Tensor]:
+    halves = model.prepare(Queries(drawn.query_input), "query_only").halves
+    return [torch.cat([halves[f"support_{side}"], halves[f"query_{side}"]], 1) for side in ("input", "output")]
+
+
+def test_strong_prompts_as_far_as_there_are(model: SegGpt) -> None:
+    data = Scenes("test", count=36)
+    prompts = draw_prompts(data, SEGMENTATION, 4, SIDE, seed=0)
+    one_shot = evaluation.run(model, "one_shot")(prompts)
+    assert torch.equal(evaluation.method_named(model, "several:1", data)(prompts), one_shot)
+    for name in ("nearest", "several:2"):
+        assert evaluation.method_named(model, name, data)(prompts).shape == one_shot.shape
+    assert [torch.equal(each, model.run(model.prepare(prompts, "one_shot"))) for each in model.arranged(prompts)] == [
+        True
+    ]
+    with pytest.raises(ValueError, match="a model of the type seggpt has a single arrangement of a prompt's images"):
+        evaluation.method_named(model, "arrangements")

@@ -58,6 +58,16 @@ def test_less_well_than_an_example() -> None:
     assert judgement.advice == ("Search longer (--steps 100, or --preset paper), or bring more pairs.",)
 
 
+def test_several_examples_that_do_better_are_told() -> None:
+    """Where one does not, which the headline would tell."""
+    judgement = said(several=0.9)
+    assert judgement.kind == "as well"
+    assert judgement.notes == ("The mean of five examples (0.900) does better than task vectors (IoU 0.800).",)
+    assert judgement.comparisons["several"].relation == "worse"
+    assert said(several=0.805).notes == ()
+    assert said(several=0.9, one_shot=0.9).notes == ()
+
+
 def test_what_the_queries_cannot_tell_is_not_told() -> None:
     """The same means as in 'as well', of scores that differ by far more than what matters."""
     judgement = said(one_shot=0.805, spread=0.2)

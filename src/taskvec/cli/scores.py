@@ -1,7 +1,7 @@
 """The command that scores one way of doing a task."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from taskvec.calibration import Choices, calibrate
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, choose_task, console, say
+from taskvec.data.examples import DataSet
 from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
 from taskvec.hub import located
@@ -38,7 +39,8 @@ def evaluate_command(
         str,
         typer.Option(
             help="one_shot, query_only, copy_input, ceiling, vectors:DIRECTORY or, with the example, "
-            "one_shot+vectors:DIRECTORY; {fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads."
+            "one_shot+vectors:DIRECTORY; {fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads. "
+            "Stronger prompts than one_shot: nearest, nearest:K, several:K (the mean of K supports), arrangements."
         ),
     ],
     against: Annotated[
@@ -110,8 +112,9 @@ def evaluate_command(
             place = ALL if own is None else str(own)
             _tell(named[0], prompts)
 
-            load = partial(_calibration, data_options, own, chosen, network.image_size, seed)
-            methods = [_Way(name, redecoded=decoding is not None).chosen(network, choices, load) for name in named]
+            ways = [_Way(name, examples, redecoded=decoding is not None) for name in named]
+            load = partial(data_options.load, "train", fold=own)
+            methods = [way.chosen(network, choices, load, chosen, seed) for way in ways]
             for name, (_, used) in zip((method, against), methods, strict=False):
                 decodings.setdefault(str(name), {})[place] = None if used is None else asdict(used)
             bar = progress.add_task(f"{chosen.name} {named[0]}", total=count)
@@ -147,30 +150,30 @@ def evaluate_command(
         write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method.startswith("one_shot"))
 
 
-def _calibration(data_options: DataOptions, fold: int | None, task: Task, size: int, seed: int) -> Prompts:
-    """The prompts by which decodings are chosen."""
-    training = data_options.load("train", fold=fold)
-    return draw_prompts(training, task, min(CALIBRATION, pairs_of(training)), size, seed)
-
-
 @dataclass(frozen=True)
 class _Way:
-    """A method by its name; ``redecoded`` task vectors do not answer with their own decoding."""
+    """A method by its name, judged on ``data``; ``redecoded`` task vectors do not answer with their own decoding."""
 
     name: str
+    data: DataSet
     redecoded: bool
 
     def __call__(self, model: PromptedModel) -> evaluation.Method:
-        return evaluation.method_named(model, self.name, redecoded=self.redecoded)
+        return evaluation.method_named(model, self.name, self.data, redecoded=self.redecoded)
 
     def chosen(
-        self, model: PromptedModel, choices: Choices, prompts: Callable[[], Prompts]
+        self, model: PromptedModel, choices: Choices, load: Callable[[], DataSet], task: Task, seed: int
     ) -> tuple[evaluation.Method, Decoding | None]:
-        """The method with its decoding, None where it has its own or none; ``prompts`` are loaded where they choose."""
+        """The method with its decoding, None where there is none; ``load`` gives the data by which it is chosen."""
         vectors = evaluation.patched_by(self.name)
         if not evaluation.chooses_decoding(self.name) and not (vectors and self.redecoded):
             return self(model), read_config(located(vectors[1])).decoding if vectors else None
-        decoding = calibrate(model, self, prompts(), choices) if choices.adapted else choices.first(model)
+        decoding = choices.first(model)
+        if choices.adapted:
+            training = load()
+            count = min(CALIBRATION, pairs_of(training))
+            prompts = draw_prompts(training, task, count, model.image_size, seed)
+            decoding = calibrate(model, replace(self, data=training), prompts, choices)
         return self(model.variant(Variant(decoding=decoding))), decoding
 
 

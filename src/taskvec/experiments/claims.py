@@ -1,4 +1,4 @@
-"""The claims of the paper, each with the rule by which what was measured decides whether it holds.
+"""The claims of the paper, and one of ours, each with the rule by which what was measured decides whether it holds.
 
 A method is better than another where the 95 % interval of its gain, prompt by prompt, is above 0, and not worse where
 it is above minus a margin. A claim whose conditions are neither shown nor refuted cannot be told. Every condition has
@@ -15,7 +15,7 @@ from statistics import fmean
 from scipy import stats
 
 from taskvec.experiments import gains
-from taskvec.experiments.evidence import COMPOSED, METHOD_TITLES, XRAYS, Evidence
+from taskvec.experiments.evidence import COMPOSED, METHOD_TITLES, OPPONENTS, XRAYS, Evidence
 from taskvec.experiments.gains import (
     Answer,
     Finding,
@@ -48,7 +48,7 @@ CLAIMS: list[Callable[[Evidence], Verdict]] = []
 
 
 def verdicts(evidence: Evidence) -> list[Verdict]:
-    """The judgement of every claim, C1 to C14, computed from the evidence alone."""
+    """The judgement of every claim, C1 to C14 of the paper and C15 of ours, computed from the evidence alone."""
     return [judge(evidence) for judge in CLAIMS]
 
 
@@ -373,6 +373,17 @@ def start_of_greedy_search(evidence: Evidence) -> Finding:
         "few images, so that neighbours in the grid differ by chance too."
     )
     return Finding(judgement_of(not_worse), ours, " ".join([explanation, *notes(over.values())]))
+
+
+@claim(
+    "C15",
+    "Task vectors, without any example, beat the strongest prompts that are known on all four tasks.",
+    paper="not in the paper, which compares with a support at random",
+    rule="Holds where task vectors (task-specific) are better than each of these at every task: the nearest support, "
+    "the mean of the five nearest, that of five at random, that of eight arrangements of the canvas.",
+)
+def beats_strong_prompts(evidence: Evidence) -> Finding:
+    return compared(evidence, [compare(evidence, "vectors", opponent) for opponent in OPPONENTS])
 
 
 def _raised(gain: Interval, by: float) -> Interval:

@@ -1,5 +1,6 @@
 """Tables 1, 3 and 6: one-shot prompting, task vectors and every baseline, at every task."""
 
+from taskvec.experiments.evidence import OPPONENTS
 from taskvec.experiments.layout import group_table, method_table
 from taskvec.experiments.paper import TABLE_3, TABLE_6
 from taskvec.experiments.study import Study
@@ -19,6 +20,7 @@ ROWS_3 = (
     "greedy_multi",
     "vectors_multi",
     "vectors",
+    *OPPONENTS,
     *BOUNDS,
 )
 
@@ -31,8 +33,9 @@ def table_1(study: Study) -> list[Table]:
 def table_3(study: Study) -> list[Table]:
     """Table 3, and table 6, which is the same by split."""
     note = (
-        "The last three rows are not in the paper: the model with the query alone, the input as the answer, and the "
-        "tokenizer's reconstruction of the truth, which no answer of the model can be expected to beat."
+        "The last seven rows are not in the paper: four stronger prompts than a support at random, the model with the "
+        "query alone, the input as the answer, and the tokenizer's reconstruction of the truth, which no answer of the "
+        "model can be expected to beat."
     )
     title = "All methods"
     return [

@@ -7,6 +7,10 @@ from taskvec.results import Scores
 # Methods, as tables and claims call them. `_multi` methods have one set of sites for all tasks.
 METHOD_TITLES = {
     "one_shot": "one-shot prompt",
+    "nearest": "nearest support",
+    "nearest:5": "five nearest supports, their mean",
+    "several:5": "five supports, their mean",
+    "arrangements": "eight arrangements, their mean",
     "query_only": "query only",
     "random": "random quadrants",
     "random_multi": "random quadrants (multi-task number)",
@@ -35,6 +39,7 @@ METHOD_TITLES = {
     "copy_input": "copy of the input",
     "ceiling": "tokenizer's ceiling",
 }
+OPPONENTS = ("nearest", "nearest:5", "several:5", "arrangements")  # not in the paper: stronger than a support at random
 COMPOSED = "inpainting+segmentation"  # the task of Figure 7: an image with a hole in, the object's mask out
 XRAYS = {"low_light": "x-rays, low light", "inpainting": "x-rays, in-painting"}
 

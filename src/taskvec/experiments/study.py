@@ -14,6 +14,7 @@ from torch import Tensor
 from taskvec import evaluation, results
 from taskvec.analysis import site_taskness, taskness
 from taskvec.experiments.cells import Store
+from taskvec.experiments.evidence import OPPONENTS
 from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
 from taskvec.experiments.protocol import Group, Protocol
 from taskvec.finding import FindSettings, find_sites, statistics_prompts
@@ -186,6 +187,8 @@ class Study:
         if method not in PATCHINGS:
             if method in ("one_shot", "query_only"):
                 return evaluation.run(self.judged, method)  # pyright: ignore[reportArgumentType]
+            if method in OPPONENTS:
+                return evaluation.method_named(self.judged, method, group.test)
             return evaluation.method_named(self.model, method)
         sites, mask = self.mask(method, task.name, group, draw)
         patch = Patch(sites, mask[None], self.statistics(group).means([task.name]))

@@ -20,6 +20,21 @@ Region = Literal["cls", "support_input", "support_output", "query_input", "query
 QUADRANTS: tuple[Region, ...] = ("support_input", "support_output", "query_input", "query_output")
 REGIONS: tuple[Region, ...] = ("cls", *QUADRANTS)
 
+# which image is in each of QUADRANTS' corners, row by row
+Arrangement = tuple[Region, Region, Region, Region]
+USUAL: Arrangement = ("support_input", "support_output", "query_input", "query_output")
+# Sun et al. (2023): the query output in any corner, an input beside its output or above it; first the usual
+ARRANGEMENTS: tuple[Arrangement, ...] = (
+    USUAL,
+    ("support_output", "support_input", "query_output", "query_input"),
+    ("query_input", "query_output", "support_input", "support_output"),
+    ("query_output", "query_input", "support_output", "support_input"),
+    ("support_input", "query_input", "support_output", "query_output"),
+    ("query_input", "support_input", "query_output", "support_output"),
+    ("support_output", "query_output", "support_input", "query_input"),
+    ("query_output", "support_output", "query_input", "support_input"),
+)
+
 
 @dataclass(frozen=True)
 class View:
@@ -125,11 +140,24 @@ class CanvasGeometry:
         ``query_only``: the encoder sees CLS and the query input, the decoder CLS and the bottom half (Section 8.1).
         """
         if name == "one_shot":
-            return View(self.region_tokens("cls", *QUADRANTS[:3]), torch.arange(self.tokens), name)
+            return self.one_shot_view()
         if name == "query_only":
             decoder = self.region_tokens("cls", "query_input", "query_output")
             return View(self.region_tokens("cls", "query_input"), decoder, name)
         raise ValueError(f"there is no view {name!r}: expected one of {', '.join(VIEWS)}")
+
+    def one_shot_view(self, arrangement: Arrangement = USUAL) -> View:
+        """The view ``one_shot`` of a canvas whose images are arranged so."""
+        seen = [corner for corner, region in zip(QUADRANTS, arrangement, strict=True) if region != "query_output"]
+        return View(self.region_tokens("cls", *seen), torch.arange(self.tokens), "one_shot")
+
+    def patches_in(self, arrangement: Arrangement) -> Int[Tensor, " patches"]:
+        """For every patch of the usual canvas, row-major, the patch of this arrangement that shows the same."""
+        half = self.grid // 2
+        patches = torch.arange(self.grid**2).view(2, half, 2, half)
+        by_corner = patches.transpose(1, 2).flatten(0, 1)  # [corner, row, column]
+        moved = by_corner[[arrangement.index(region) for region in QUADRANTS]]
+        return moved.view(2, 2, half, half).transpose(1, 2).flatten()
 
     def compose(self, images: Mapping[Region, Images]) -> UInt8[np.ndarray, "n canvas canvas 3"]:
         """White canvases with these images in their quadrants."""
@@ -140,13 +168,15 @@ class CanvasGeometry:
             canvases[:, top : top + self.image_size, left : left + self.image_size] = pixels
         return canvases
 
-    def canvases(self, inputs: Inputs) -> UInt8[Tensor, "n canvas canvas 3"]:
+    def canvases(self, inputs: Inputs, arrangement: Arrangement = USUAL) -> UInt8[Tensor, "n canvas canvas 3"]:
         """Canvases with what there is of a support, a query and its output.
 
         The output is there as the truth: no view shows it to a model.
         """
         none = inputs.query_input[:0]
-        images: dict[Region, Images] = {quadrant: getattr(inputs, quadrant, none) for quadrant in QUADRANTS}
+        images: dict[Region, Images] = {
+            corner: getattr(inputs, region, none) for corner, region in zip(QUADRANTS, arrangement, strict=True)
+        }
         return torch.from_numpy(self.compose({quadrant: own for quadrant, own in images.items() if len(own)}))
 
     def crop(self, canvases: UInt8[Tensor, "n canvas canvas 3"], quadrant: Region) -> UInt8[Tensor, "n size size 3"]:

@@ -7,7 +7,7 @@ the rest from outside.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, Self
@@ -223,6 +223,7 @@ class PromptedModel(ABC):
     licence: str | None
     model_type: str  # in the registry of taskvec.models
     decodings: tuple[DecodingKind, ...] = ("likeliest",)  # that it has; one without codes has its answers alone
+    arrangements: int = 1  # ways to lay out a prompt's images that ``arranged`` runs
 
     @property
     @abstractmethod
@@ -276,6 +277,22 @@ class PromptedModel(ABC):
     @abstractmethod
     def losses(self, outputs: Tensor, items: Any, targets: Any) -> Float[Tensor, " rows"]:
         """The model's own loss of every row, lower is better, with a gradient."""
+
+    @abstractmethod
+    def features(self, images: Images) -> Float[Tensor, "n width"]:
+        """What the encoder makes of images alone: its last layer's output, the mean over their tokens."""
+
+    @abstractmethod
+    def mean_outputs(self, outputs: Iterable[Tensor]) -> Tensor:
+        """Outputs of several runs on the same queries as one, of what they say of an answer the mean; a single run's
+        are returned as they are."""
+
+    def arranged(self, inputs: Inputs) -> Iterator[Tensor]:
+        """Outputs of one-shot runs, one for each of ``arrangements``: first the usual one, in whose order all are.
+
+        ValueError without supports.
+        """
+        yield self.run(self.prepare(inputs, "one_shot"))
 
     @property
     @abstractmethod

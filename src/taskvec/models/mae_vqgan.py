@@ -1,7 +1,7 @@
 """MAE-VQGAN (Bar et al., 2022): a masked autoencoder that predicts the VQGAN codes of a canvas's hidden patches."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -15,16 +15,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import heads
 from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
-from taskvec.models.canvas import CanvasGeometry, View
+from taskvec.models.canvas import ARRANGEMENTS, CanvasGeometry, View
 from taskvec.models.interface import (
     DECODINGS,
     VIEWS,
     Area,
     Decoding,
+    Images,
     Inputs,
     Locations,
     Pixels,
     PromptedModel,
+    Queries,
     RowCost,
     Tap,
     Truths,
@@ -177,6 +179,7 @@ class MaeVqgan(Pretrained, PromptedModel):
 
     model_type = "mae_vqgan"
     decodings = DECODINGS
+    arrangements = len(ARRANGEMENTS)
     config_class = MaeVqganConfig
     config: MaeVqganConfig
     _variant = Variant()
@@ -255,10 +258,12 @@ class MaeVqgan(Pretrained, PromptedModel):
         supports = self.geometry.region_tokens("support_input", "support_output")
         if len(inputs.support_input) < len(inputs.query_input) and torch.isin(tokens, supports).any():
             raise ValueError(f"the {chosen} shows an example, but only queries were drawn")
-        canvases = self.geometry.canvases(inputs).to(self.device)
-        chunks = canvases.split(max(1, CACHED_PIXELS // self.config.canvas_size**2))
+        return self._prepared(self.geometry.canvases(inputs), chosen)
+
+    def _prepared(self, canvases: UInt8[Tensor, "rows canvas canvas 3"], view: View) -> CanvasItems:
+        chunks = canvases.to(self.device).split(max(1, CACHED_PIXELS // self.config.canvas_size**2))
         with torch.no_grad():
-            return self._items(torch.cat([self.embed(chunk, chosen) for chunk in chunks]), chosen)
+            return self._items(torch.cat([self.embed(chunk, view) for chunk in chunks]), view)
 
     def _items(self, embedded: Tensor, view: View) -> CanvasItems:
         return CanvasItems(embedded, view, self.locations(view))
@@ -283,6 +288,33 @@ class MaeVqgan(Pretrained, PromptedModel):
     def run(self, items: CanvasItems) -> Float[Tensor, "rows predicted codes"]:
         with self._autocast():
             return self._decode_tokens(self.encoder(items.embedded), items.view)
+
+    @torch.no_grad()
+    def features(self, images: Images) -> Float[Tensor, "n width"]:
+        """Of images as query inputs without an example, CLS left out."""
+        with self._autocast():
+            return self.encoder(self.prepare(Queries(images), "query_only").embedded)[:, 1:].mean(1).float()
+
+    def mean_outputs(
+        self, outputs: Iterable[Float[Tensor, "rows predicted codes"]]
+    ) -> Float[Tensor, "rows predicted codes"]:
+        """Logarithms of the mean probability of each code, which are logits again."""
+        runs = iter(outputs)  # one at a time: logits of a batch are large
+        first = next(runs)
+        total, count = first.float().log_softmax(-1), 1
+        for logits in runs:
+            total, count = torch.logaddexp(total, logits.float().log_softmax(-1)), count + 1
+        return first if count == 1 else total - math.log(count)
+
+    def arranged(self, inputs: Inputs) -> Iterator[Float[Tensor, "rows predicted codes"]]:
+        """Sun et al. (2023). Where images do not fill their quadrants (111 of 112 pixels at the published model), the
+        patches of one image begin elsewhere in another corner, by the gap."""
+        if len(inputs.support_input) < len(inputs.query_input):
+            raise ValueError("an arranged prompt shows an example, but only queries were drawn")
+        for arrangement in ARRANGEMENTS:
+            canvases = self.geometry.canvases(inputs, arrangement)
+            items = self._prepared(canvases, self.geometry.one_shot_view(arrangement))
+            yield self.run(items)[:, self.geometry.patches_in(arrangement)]
 
     def answers(
         self, outputs: Float[Tensor, "rows predicted codes"], items: CanvasItems

@@ -15,7 +15,7 @@ for an output which is not known. A black output would be an example, of an imag
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
@@ -327,6 +327,20 @@ class SegGpt(PromptedModel):
             # of the support's half the decoder needs only the last row of patches, which its convolution reaches into
             lower = torch.cat([feature[:, self._side - 1 :] for feature in features], -1)
             return self.model.decoder(lower)[:, :, self.model.config.patch_size :]
+
+    @torch.no_grad()
+    def features(self, images: Images) -> Float[Tensor, "n channels"]:
+        """Of the last layer that the decoder reads, below a blank prompt."""
+        items = self.prepare(Queries(images), "query_only")
+        streams = [torch.cat([items.halves[region] for region in REGIONS[name]], 1) for name in STREAMS]
+        with torch.autocast(self.device.type, torch.bfloat16) if self._variant.bfloat16 else nullcontext():
+            last = self.model.model.encoder(torch.cat(streams)).intermediate_hidden_states[-1]
+            return last[:, self._side :].mean((1, 2)).float()
+
+    def mean_outputs(self, outputs: Iterable[Tensor]) -> Tensor:
+        """Mean pictures."""
+        first, *others = outputs
+        return torch.stack([first, *others]).mean(0) if others else first
 
     def answers(self, outputs: Tensor, items: SegGptItems) -> Pixels:
         """The nearest colours: a picture that equals the truth comes out as it."""

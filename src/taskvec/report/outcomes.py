@@ -17,6 +17,7 @@ from taskvec.tasks import Images, is_built_in
 # Columns of every table, in this order, with what the reader is told of them.
 METHODS = {
     "one_shot": "the model with one example in its prompt",
+    "several": "the mean of five runs, each with another example",
     "query_only": "the model with the query alone",
     "task_vectors": "the query alone, task vectors patched in",
     "random": "as many random sites patched, mean of several draws",

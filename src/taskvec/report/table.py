@@ -16,6 +16,7 @@ from taskvec.report.verdicts import RELATIONS, Relation, number
 
 METHOD_LABELS = {
     "one_shot": "one-shot",
+    "several": "5 examples",
     "query_only": "query only",
     "task_vectors": "task vectors",
     "random": "random sites",
@@ -23,7 +24,7 @@ METHOD_LABELS = {
     "ceiling": "ceiling",
 }
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
-TABLE_WIDTH = 104  # columns
+TABLE_WIDTH = 116  # columns
 
 
 def span(interval: Interval) -> str:

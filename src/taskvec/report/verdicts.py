@@ -30,6 +30,7 @@ NAMES = {
     "query_only": "the query alone",
     "random": "patching as many random sites",
     "copy_input": "copying the input",
+    "several": "the mean of five examples",
 }
 
 LOOK = "Look at the pictures in the report: does every output follow from its input, and in the same way?"
@@ -80,7 +81,7 @@ class Comparison:
 class Judgement:
     """What is to be said of a task: ``headline`` is one sentence, ``notes`` explain it, ``advice`` is what to try next.
 
-    ``comparisons`` are those of task vectors with each of BASELINES.
+    ``comparisons`` are those of task vectors with each of BASELINES and, if it was scored, ``several``.
     """
 
     kind: Kind
@@ -104,14 +105,15 @@ def compare(
 
 
 def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = None) -> Judgement:
-    """What follows for task vectors from the scores [queries] of ``task_vectors``, all of BASELINES and, if the
-    model has one, ``ceiling``.
+    """What follows for task vectors from the scores [queries] of ``task_vectors``, all of BASELINES and, where they are
+    there, ``several`` and ``ceiling``.
 
     ``groups`` tell which queries hang together. In this order: too few queries say nothing; vectors that are no better
     than the query alone, or than as many random sites, have learnt nothing; where copying the input does as well, that
     is said before how they stand to an example in the prompt.
     """
-    versus = {other: compare(metric, scores["task_vectors"], scores[other], groups) for other in BASELINES}
+    others = [other for other in (*BASELINES, "several") if other in BASELINES or other in scores]
+    versus = {other: compare(metric, scores["task_vectors"], scores[other], groups) for other in others}
     independent = versus["one_shot"].gain.groups
     if independent < FEWEST:
         judged = "query was" if independent == 1 else "queries were"
@@ -130,6 +132,8 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
     notes = []
     if case.relation["copy_input"] in AT_MOST_AS_GOOD and kind != "copying":
         notes.append(f"{_sentence(case.does_as_well('copy_input'))}.")
+    if case.relation.get("several") == "worse" and case.relation["one_shot"] != "worse":
+        notes.append(f"{_sentence(case.does_as_well('several'))}.")
     if one_shot != "better":
         how = "does not help" if one_shot in AT_MOST_AS_GOOD else "is not shown to help"
         either = " either" if kind == "nothing learnt" else ""
