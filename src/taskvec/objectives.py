@@ -26,6 +26,9 @@ class Objective:
     MAE-VQGAN the mean cross-entropy in nats of the true codes, which needs no decoding. Task t's items take the t-th of
     ``means``. ``rows`` bounds how many patched runs share a forward pass, None by the memory that is free; results do
     not depend on it, beyond the order of floating-point sums.
+
+    The layers before the first patched one run once for an item, whatever the masks, and what does not end in the loss
+    is not computed.
     """
 
     model: PromptedModel
@@ -37,6 +40,7 @@ class Objective:
     rows: int | None = None
     tasks: Int[Tensor, " items"] = field(init=False, repr=False)  # the task of every item
     _items: Items = field(init=False, repr=False)
+    _depths: Int[Tensor, " sites"] = field(init=False, repr=False)  # of the first layer of every site
     _targets: Any = field(init=False, repr=False)  # of the model's own loss; else true images
     _ignored: Tensor | None = field(init=False, repr=False)  # of their pixels, None where all count
 
@@ -51,7 +55,9 @@ class Objective:
         device, every = self.model.device, joined(self.prompts)
         self.tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
         self.means = self.means.map(lambda mean: mean.to(device))
-        self._items = self.model.prepare(every, self.view)
+        self._depths = _depths(self.model, self.sites)
+        items = self.model.narrow(self.model.prepare(every, self.view), answers=self.kind == "pixel")
+        self._items = self.model.advance(items, int(self._depths.min()))
         self._ignored = None if every.query_ignored is None else torch.from_numpy(every.query_ignored).to(device)
         if self.kind == "token":
             self._targets = self.model.targets(every)
@@ -65,24 +71,46 @@ class Objective:
     @torch.no_grad()
     def __call__(self, masks: Bool[Tensor, "rows sites"], items: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """The loss of each row: item ``items[row]`` with the sites of ``masks[row]`` patched; float32 on the CPU."""
-        losses = torch.empty(len(masks))
-        together = self._together(gradient=False)
-        for start in range(0, len(masks), together):
-            rows = slice(start, start + together)
-            losses[rows] = self._losses(masks[rows], items[rows]).cpu()
-        return losses
+        return self._evaluate(masks, torch.arange(len(masks)), items)
 
     @torch.no_grad()
     def evaluate_product(
         self, masks: Bool[Tensor, "masks sites"], items: Int[Tensor, " items"]
     ) -> Float[Tensor, "masks items"]:
-        """The loss of every mask on every item, as for their pairs, mask after mask; no more than one pass's masks are
-        there for each item. float32 on the CPU.
+        """The loss of every mask on every item, as for their pairs; no more than one pass's masks are there for each
+        item. float32 on the CPU.
         """
-        losses = torch.empty(len(masks) * len(items))
-        for pairs in torch.arange(len(losses)).split(self._together(gradient=False)):
-            losses[pairs] = self._losses(masks[pairs // len(items)], items[pairs % len(items)]).cpu()
-        return losses.view(len(masks), len(items))
+        chosen = torch.arange(len(masks)).repeat_interleave(len(items))
+        return self._evaluate(masks, chosen, items.repeat(len(masks))).view(len(masks), len(items))
+
+    def _evaluate(
+        self, masks: Bool[Tensor, "masks sites"], chosen: Int[Tensor, " pairs"], items: Int[Tensor, " pairs"]
+    ) -> Float[Tensor, " pairs"]:
+        """The loss of mask ``chosen[pair]`` on item ``items[pair]``.
+
+        As many items as share a pass go together from one patched layer to the next; the pairs whose masks begin there
+        run from it, those of one item next to each other, since masks of one item often give the same answer.
+        """
+        together = self._together(gradient=False)
+        depths = self._first_depths(masks)[chosen]
+        losses = torch.empty(len(chosen))
+        for some in items.unique().split(together):
+            prepared = self._items[some]
+            for depth in depths[torch.isin(items, some)].unique().tolist():
+                prepared = self.model.advance(prepared, depth)
+                pairs = (torch.isin(items, some) & (depths == depth)).nonzero()[:, 0]
+                pairs = pairs[items[pairs].argsort(stable=True)]
+                for rows in pairs.split(together):
+                    own = prepared[torch.searchsorted(some, items[rows])]
+                    losses[rows] = self._losses(masks[chosen[rows]], items[rows], own).cpu()
+        return losses
+
+    def _first_depths(self, masks: Bool[Tensor, "masks sites"]) -> Int[Tensor, " masks"]:
+        """How many layers run before the first one that each mask patches, or any, where it patches none."""
+        first = self._depths.max().repeat(len(masks))
+        for depth in self._depths.unique().flip(0):
+            first[masks[:, self._depths == depth].any(1)] = depth
+        return first
 
     def differentiate(
         self, shares: Float[Tensor, " sites"], items: Int[Tensor, " rows"]
@@ -98,7 +126,7 @@ class Objective:
         together = self._together(gradient=True)
         for start in range(0, len(items), together):
             rows = slice(start, start + together)
-            own = self._losses(shares.expand(len(items[rows]), -1), items[rows])
+            own = self._losses(shares.expand(len(items[rows]), -1), items[rows], self._items[items[rows]])
             gradient += torch.autograd.grad(own.sum(), shares)[0] / len(items)  # of nothing else: no model's weights
             losses[rows] = own.detach().cpu()
         return losses, gradient.cpu()
@@ -127,11 +155,11 @@ class Objective:
         cost = self.model.cost(self.view, answers=self.kind == "pixel", gradient=gradient)
         return rows_of_a_pass(self.model.device, cost)
 
-    def _losses(self, masks: Tensor, items: Tensor) -> Float[Tensor, " rows"]:
+    def _losses(self, masks: Tensor, items: Tensor, prepared: Items) -> Float[Tensor, " rows"]:
         tasks = self.tasks[items]
         own = tasks if len(self.prompts) > 1 else None
         patch = Patch(self.sites, masks, self.means, own) if masks.is_floating_point() or masks.any() else None
-        prepared, targets = self._items[items], self._targets[items]
+        targets = self._targets[items]
         outputs = run(self.model, prepared, patch)
         if self.kind == "token":
             return self.model.losses(outputs, prepared, targets)
@@ -144,3 +172,13 @@ class Objective:
                 ignored = None if self._ignored is None else self._ignored[items][own]
                 losses[own] = metric.loss(metric.score(images[own], targets[own], ignored)).float()
         return losses
+
+
+def _depths(model: PromptedModel, sites: Sites) -> Int[Tensor, " sites"]:
+    """How many layers run before the first one that each site covers."""
+    depths = torch.full((len(sites),), torch.iinfo(torch.int64).max)
+    for stack, index in sites.index.items():
+        for layer, covered in enumerate(index):
+            own = covered[covered >= 0]
+            depths[own] = depths[own].clamp(max=model.depth(stack, layer))
+    return depths

@@ -207,6 +207,20 @@ class PromptedModel(ABC):
     def run(self, items: Any) -> Tensor:
         """Outputs of a forward pass of prepared runs, whose head outputs ``taskvec.heads`` may replace."""
 
+    def depth(self, stack: str, layer: int) -> int:
+        """How many layers run before this one, as ``advance`` counts them; 0 of a model that cannot."""
+        return 0
+
+    def advance(self, items: Any, depth: int) -> Any:
+        """The items with the first ``depth`` layers run, once for all patches of later ones: ``run`` goes on from there.
+        What was advanced does not go back. By default the items as they are.
+        """
+        return items
+
+    def narrow(self, items: Any, *, answers: bool) -> Any:
+        """Items whose runs end in no more than ``answers`` need of them, or ``losses``; by default as they are."""
+        return items
+
     @abstractmethod
     def answers(self, outputs: Tensor, items: Any) -> Pixels:
         """The query outputs as images."""
