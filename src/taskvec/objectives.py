@@ -16,6 +16,7 @@ from taskvec.sites import Sites
 
 ObjectiveKind = Literal["pixel", "token"]
 OBJECTIVES: tuple[ObjectiveKind, ...] = ("pixel", "token")
+REMEMBERED = 2**15  # losses of answers, each some hundred bytes
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Objective:
     not depend on it, beyond the order of floating-point sums.
 
     The layers before the first patched one run once for an item, whatever the masks, and what does not end in the loss
-    is not computed.
+    is not computed. An answer that an item had before is not made again: its loss is remembered.
     """
 
     model: PromptedModel
@@ -43,6 +44,7 @@ class Objective:
     _depths: Int[Tensor, " sites"] = field(init=False, repr=False)  # of the first layer of every site
     _targets: Any = field(init=False, repr=False)  # of the model's own loss; else true images
     _ignored: Tensor | None = field(init=False, repr=False)  # of their pixels, None where all count
+    _known: dict[tuple[int, bytes], Tensor] = field(init=False, repr=False, default_factory=dict)  # item, answer: loss
 
     def __post_init__(self) -> None:
         if self.kind not in OBJECTIVES:
@@ -159,11 +161,24 @@ class Objective:
         tasks = self.tasks[items]
         own = tasks if len(self.prompts) > 1 else None
         patch = Patch(self.sites, masks, self.means, own) if masks.is_floating_point() or masks.any() else None
-        targets = self._targets[items]
         outputs = run(self.model, prepared, patch)
         if self.kind == "token":
-            return self.model.losses(outputs, prepared, targets)
-        images = self.model.answers(outputs, prepared)
+            return self.model.losses(outputs, prepared, self._targets[items])
+        drafts = self.model.drafts(outputs)
+        if drafts is None:
+            return self._pixel_losses(outputs, prepared, items)
+        keys = list(zip(items.tolist(), (draft.tobytes() for draft in drafts.cpu().numpy()), strict=True))
+        if len(self._known) + len(keys) > REMEMBERED:
+            self._known.clear()
+        new = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if new:
+            rows = torch.tensor(list(new.values()))
+            losses = self._pixel_losses(outputs[rows], prepared[rows], items[rows])
+            self._known.update(zip(new, losses, strict=True))
+        return torch.stack([self._known[key] for key in keys])
+
+    def _pixel_losses(self, outputs: Tensor, prepared: Items, items: Tensor) -> Float[Tensor, " rows"]:
+        images, targets, tasks = self.model.answers(outputs, prepared), self._targets[items], self.tasks[items]
         losses = torch.empty(len(items), device=images.device)
         for index, prompts in enumerate(self.prompts):
             own = tasks == index

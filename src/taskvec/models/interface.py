@@ -225,6 +225,10 @@ class PromptedModel(ABC):
     def answers(self, outputs: Tensor, items: Any) -> Pixels:
         """The query outputs as images."""
 
+    def drafts(self, outputs: Tensor) -> Int[Tensor, "rows numbers"] | None:
+        """What ``answers`` are made of where that is few numbers: of one item, equal ones have equal answers."""
+        return None
+
     @abstractmethod
     def targets(self, prompts: Truths) -> Targets:
         """What ``losses`` compares with."""

@@ -353,6 +353,10 @@ class MaeVqgan(Pretrained, PromptedModel):
         with self._autocast():
             return self.decode(outputs.argmax(-1), items.view)
 
+    def drafts(self, outputs: Float[Tensor, "rows predicted codes"]) -> Int[Tensor, "rows predicted"]:
+        """The likeliest codes."""
+        return outputs.argmax(-1)
+
     def targets(self, prompts: Truths) -> CodeTargets:
         canvases = self.geometry.canvases(prompts).to(self.device)
         chunks = canvases.split(max(1, CACHED_PIXELS // self.config.canvas_size**2))
