@@ -60,6 +60,7 @@ def evaluate_command(
     ] = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Score one way of doing a task on data kept aside: mean, 95 % interval, spreads, speed.
 
@@ -78,7 +79,7 @@ def evaluate_command(
     folds = _folds(fold)
     patched = [evaluation.patched_by(name.replace("{fold}", str(folds[0]))) for name in (method, against or "")]
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
-    network = load_model(model, options.device_named(device))
+    network = load_model(model, options.working_on(device, threads))
     evaluations: dict[str, evaluation.Evaluation] = {}
     others: list[evaluation.Evaluation] = []
     with Progress(*COLUMNS, console=console, transient=True) as progress:
