@@ -11,7 +11,8 @@ from taskvec.threads import chosen_by, cores
 
 
 def machine() -> dict[str, object]:
-    """Processor, cores this process may use, threads of torch and who chose them, memory in GiB, and the GPU's name if there is one."""
+    """Processor, cores this process may use, threads of torch and who chose them, memory in GiB, and the GPU's name if
+    there is one."""
     facts: dict[str, object] = {"processor": _processor(), "cores": cores()}
     facts |= {"threads": torch.get_num_threads(), "threads_chosen_by": chosen_by()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

@@ -212,7 +212,8 @@ class PromptedModel(ABC):
         return 0
 
     def advance(self, items: Any, depth: int) -> Any:
-        """The items with the first ``depth`` layers run, once for all patches of later ones: ``run`` goes on from there.
+        """The items with the first ``depth`` layers run, once for all patches of later ones; ``run`` goes on from it.
+
         What was advanced does not go back. By default the items as they are.
         """
         return items
