@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/shared_layers.py --models tiny small --out shared_layers.json
 
 `plain` runs every layer in every run, predicts every patch of the view and decodes every answer; `shared` is what
-searches do. Both have the same losses but for rounding, and take turns in every repeat; ratios are medians over repeats.
+searches do. Both have the same losses but for rounding, and take turns in every repeat; ratios are medians.
 `cma` patches every site alone and scores by pixels; `reinforce` is a step of random masks and `relaxed` one of
 gradients, both by tokens and among the sites of the decoder alone. With `--peaks`, on Linux, MiB by which the process's
 peak grows in a step among all tokens. `full` is the published architecture with random weights.
