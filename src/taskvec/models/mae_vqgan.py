@@ -353,7 +353,7 @@ class MaeVqgan(Pretrained, PromptedModel):
         with self._autocast():
             return self.decode(outputs.argmax(-1), items.view)
 
-    def drafts(self, outputs: Float[Tensor, "rows predicted codes"]) -> Int[Tensor, "rows predicted"]:
+    def drafts(self, outputs: Float[Tensor, "rows predicted codes"]) -> Int[Tensor, "rows predicted"] | None:
         """The likeliest codes."""
         return outputs.argmax(-1)
 
