@@ -24,6 +24,7 @@ bench: $(VENV)/installed
 	mkdir -p $(RESULTS)
 	$(RUN)/python benchmarks/evaluation_speed.py --models tiny small --out $(RESULTS)/evaluation_speed.json
 	$(RUN)/python benchmarks/roofline.py --models tiny small --out $(RESULTS)/roofline.json
+	$(RUN)/python benchmarks/shared_layers.py --models tiny small --out $(RESULTS)/shared_layers.json
 	$(RUN)/python benchmarks/scaling.py --models tiny small --out $(RESULTS)/scaling.json
 	$(RUN)/python benchmarks/statistics_speed.py --models tiny small --out $(RESULTS)/statistics_speed.json
 	$(RUN)/python benchmarks/throughput.py --models tiny small --out $(RESULTS)/throughput.json
@@ -33,6 +34,8 @@ bench: $(VENV)/installed
 bench-full: bench
 	$(RUN)/python benchmarks/evaluation_speed.py --models full --rows 16 --repeats 3 --out $(RESULTS)/evaluation_speed_full.json
 	$(RUN)/python benchmarks/roofline.py --models full --rows 16 --repeats 3 --out $(RESULTS)/roofline_full.json
+	$(RUN)/python benchmarks/shared_layers.py --models full --ways reinforce relaxed --items 16 --masks 4 --repeats 1 --peaks \
+		--out $(RESULTS)/shared_layers_full.json
 	$(RUN)/python benchmarks/scaling.py --models full --masks 32 --repeats 3 --out $(RESULTS)/scaling_full.json
 	$(RUN)/python benchmarks/statistics_speed.py --models full --out $(RESULTS)/statistics_speed_full.json
 	$(RUN)/python benchmarks/throughput.py --models full --images 4 --out $(RESULTS)/throughput_full.json

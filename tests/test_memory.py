@@ -2,13 +2,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from taskvec import memory
-from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
+from taskvec.search import RelaxedSettings
 
 # Peaks of one process, whose passes grow: rows in between two of them cost the difference.
 PEAKS = r"""
@@ -64,6 +66,15 @@ def test_rows_are_as_many_as_fit(tiny: MaeVqgan, monkeypatch: pytest.MonkeyPatch
     assert most == memory.PROCESSOR_TOKENS // (17 + 33)
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
     assert memory.rows_of_a_pass(torch.device("cpu"), cost) == most
+    large = replace(cost, bytes=memory.PROCESSOR_BYTES // 3)
+    assert memory.rows_of_a_pass(torch.device("cpu"), large) == 3
+
+
+def test_a_gradient_of_the_published_model_takes_a_quarter_of_what_all_items_of_a_step_would() -> None:
+    with torch.device("meta"):
+        published = MaeVqgan(MaeVqganConfig())
+    cost = published.cost("query_only", answers=False, gradient=True)
+    assert memory.rows_of_a_pass(torch.device("cpu"), cost) <= RelaxedSettings().items / 4
 
 
 def test_a_gradient_needs_more_and_so_do_more_tokens(tiny: MaeVqgan) -> None:

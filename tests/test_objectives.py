@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from taskvec.heads import Means, Patch
-from taskvec.models.interface import Variant
-from taskvec.models.mae_vqgan import MaeVqgan, negative_log_likelihood
+from taskvec.heads import Means, Patch, intercept
+from taskvec.models.interface import Area, Items, Variant
+from taskvec.models.mae_vqgan import CanvasItems, MaeVqgan, negative_log_likelihood
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts
 from taskvec.sites import Granularity
@@ -80,16 +80,107 @@ def test_a_product_is_its_pairs_without_their_masks(
     """To the last bit, and with the masks of one pass at a time."""
     objective = Objective(small_model, small_model.sites("head"), small_means, small_prompts, kind, rows=5)
     masks, items = _masks(len(objective.sites), 4), torch.tensor([0, 7, 3])
+    masks[:, 0] = True  # of the first layer, so that all run together
     pairs = objective(masks.repeat_interleave(3, 0), items.repeat(4)).view(4, 3)
     computed, seen = Objective._losses, []
 
-    def watched(objective: Objective, masks: Tensor, items: Tensor, levels: Sequence[float] = ()) -> Tensor:
+    def watched(
+        objective: Objective, masks: Tensor, items: Tensor, prepared: Items, levels: Sequence[float] = ()
+    ) -> Tensor:
         seen.append(len(masks))
-        return computed(objective, masks, items, levels)
+        return computed(objective, masks, items, prepared, levels)
 
     monkeypatch.setattr(Objective, "_losses", watched)
     assert torch.equal(objective.evaluate_product(masks, items), pairs)
     assert seen == [5, 5, 2]
+
+
+class Plain(MaeVqgan):
+    """Every layer in every run, with all that it predicts and every answer made."""
+
+    def depth(self, stack: str, layer: int) -> int:
+        return 0
+
+    def advance(self, items: CanvasItems, depth: int) -> CanvasItems:
+        return items
+
+    def narrow(self, items: CanvasItems, *, answers: bool) -> CanvasItems:
+        return items
+
+    def drafts(self, outputs: Tensor) -> None:
+        return None
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+@pytest.mark.parametrize("area", ["canvas", "quadrant"])
+@pytest.mark.parametrize("stacks", [None, ("decoder",), ("decoder", "encoder")])
+def test_what_a_mask_does_not_change_is_left_out_and_the_losses_stay(
+    kind: ObjectiveKind,
+    area: Area,
+    stacks: tuple[str, ...] | None,
+    small_model: MaeVqgan,
+    small_means: Means,
+    small_prompts: list[Prompts],
+) -> None:
+    """Of masks of every depth, of none at all, and of one that comes twice."""
+    plain = deepcopy(small_model)
+    plain.__class__ = Plain
+    sites, items = small_model.sites("quadrant", stacks), torch.tensor([3, 0, 7, 11])
+    masks = torch.cat([torch.eye(len(sites)).bool(), _masks(len(sites), 3), torch.zeros(1, len(sites)).bool()])
+    masks = torch.cat([masks, masks[5:7]])
+    expected, shared = (
+        Objective(model.variant(Variant(area=area)), sites, small_means, small_prompts, kind, rows=6)
+        for model in (plain, small_model)
+    )
+    product = shared.evaluate_product(masks, items)
+    torch.testing.assert_close(product, expected.evaluate_product(masks, items), rtol=1e-5, atol=1e-5)
+    pairs = torch.randperm(product.numel(), generator=torch.Generator().manual_seed(0))[:30]
+    own = shared(masks[pairs // 4], items[pairs % 4])
+    torch.testing.assert_close(own, product.flatten()[pairs], rtol=1e-5, atol=1e-5)
+    if kind == "token":
+        shares = torch.rand(len(sites), generator=torch.Generator().manual_seed(1))
+        for ours, theirs in zip(
+            shared.differentiate(shares, items), expected.differentiate(shares, items), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_before_the_first_patched_one_run_once_an_item(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    rows = {stack: [0] * len(taps) for stack, taps in small_model.taps().items()}
+
+    def count(stack: str, layer: int, z: Tensor) -> None:
+        rows[stack][layer] += len(z)
+
+    with intercept(small_model, count):
+        objective = Objective(small_model, small_model.sites("head", ("decoder",)), small_means, small_prompts, "token")
+        assert rows["encoder"] == [12] * len(rows["encoder"])
+        objective.evaluate_product(_masks(len(objective.sites), 5), torch.arange(12))
+        objective.differentiate(torch.full((len(objective.sites),), 0.5), torch.arange(12))
+        assert rows["encoder"] == [12] * len(rows["encoder"])
+    layers = len(rows["decoder"])
+    sites = small_model.sites("layer")
+    objective = Objective(small_model, sites, small_means, small_prompts, "token")
+    rows["decoder"] = [0] * layers
+    with intercept(small_model, count):
+        objective.evaluate_product(torch.eye(len(sites)).bool(), torch.arange(12))
+    before = len(rows["encoder"])  # the masks of the encoder's layers; then once to advance, and those of the decoder's
+    assert rows["decoder"] == [12 * (before + (layer < layers - 1) + layer + 1) for layer in range(layers)]
+
+
+def test_an_answer_is_decoded_once_an_item(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what is remembered is forgotten in between."""
+    objective = Objective(small_model, small_model.sites("head"), small_means, small_prompts, "pixel")
+    masks = _masks(len(objective.sites), 3)
+    losses = objective.mean_losses(masks)
+    with monkeypatch.context() as patched:
+        patched.setattr(MaeVqgan, "answers", lambda *_: pytest.fail("decoded again"))
+        assert torch.equal(objective.mean_losses(masks), losses)
+    monkeypatch.setattr("taskvec.objectives.REMEMBERED", 7)
+    torch.testing.assert_close(objective.mean_losses(masks), losses)
 
 
 def test_bfloat16_is_close(small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]) -> None:

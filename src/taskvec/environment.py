@@ -7,11 +7,14 @@ from pathlib import Path
 
 import torch
 
+from taskvec.threads import chosen_by, cores
+
 
 def machine() -> dict[str, object]:
-    """Processor, cores this process may use, memory in GiB, threads of torch, and the GPU's name if there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts: dict[str, object] = {"processor": _processor(), "cores": cores, "threads": torch.get_num_threads()}
+    """Processor, cores this process may use, threads of torch and who chose them, memory in GiB, and the GPU's name if
+    there is one."""
+    facts: dict[str, object] = {"processor": _processor(), "cores": cores()}
+    facts |= {"threads": torch.get_num_threads(), "threads_chosen_by": chosen_by()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     if torch.cuda.is_available():

@@ -227,8 +227,8 @@ class Patch:
             yield
         if pending:
             raise RuntimeError(
-                f"the patch did not reach {sorted(pending)}: the model was not run inside the block, or in another "
-                "thread, where a patch has no effect"
+                f"the patch did not reach {sorted(pending)}: the model was not run inside the block, or from a later "
+                "layer, or in another thread, where a patch has no effect"
             )
 
     def _replaced(

@@ -8,12 +8,16 @@ from taskvec.models.interface import RowCost
 
 SHARE = 0.5  # of the free memory that a pass may take: the rest is for others, and for what no model foresees
 PROCESSOR_TOKENS = 4096  # of all stacks in one pass: on a processor more are no faster
+PROCESSOR_BYTES = 2**29  # in one pass on a processor, where less is no slower: a gradient keeps that much of few rows
 GPU_TOKENS = 65536  # so that where memory is plenty rows do not hang on how much of it is free at the moment
 
 
 def rows_of_a_pass(device: torch.device, cost: RowCost) -> int:
     """How many rows of this cost share a pass on the device, at least one."""
-    rows = (PROCESSOR_TOKENS if device.type == "cpu" else GPU_TOKENS) // cost.tokens
+    if device.type == "cpu":
+        rows = min(PROCESSOR_TOKENS // cost.tokens, PROCESSOR_BYTES // cost.bytes)
+    else:
+        rows = GPU_TOKENS // cost.tokens
     free = free_bytes(device)
     if free is not None:
         rows = min(rows, int(SHARE * free) // cost.bytes)

@@ -17,6 +17,7 @@ from taskvec.sites import Sites
 
 ObjectiveKind = Literal["pixel", "token"]
 OBJECTIVES: tuple[ObjectiveKind, ...] = ("pixel", "token")
+REMEMBERED = 2**15  # losses of answers, each some hundred bytes
 
 
 @dataclass
@@ -27,6 +28,9 @@ class Objective:
     MAE-VQGAN the mean cross-entropy in nats of the true codes, which needs no decoding. Task t's items take the t-th of
     ``means``. ``rows`` bounds how many patched runs share a forward pass, None by the memory that is free; results do
     not depend on it, beyond the order of floating-point sums.
+
+    The layers before the first patched one run once for an item, whatever the masks, and what does not end in the loss
+    is not computed. An answer that an item had before is not made again: its loss is remembered.
 
     ``levels``, 0 to 255, are where answers that are masks may be cut: the mean loss of a set of sites over the items of
     a task whose metric is of masks is then that at the best level. Everything else is at the level of the model's
@@ -43,8 +47,11 @@ class Objective:
     levels: tuple[float, ...] = ()
     tasks: Int[Tensor, " items"] = field(init=False, repr=False)  # the task of every item
     _items: Items = field(init=False, repr=False)
+    _depths: Int[Tensor, " sites"] = field(init=False, repr=False)  # of the first layer of every site
     _targets: Any = field(init=False, repr=False)  # of the model's own loss; else true images
     _ignored: Tensor | None = field(init=False, repr=False)  # of their pixels, None where all count
+    # of an item, a number of levels and an answer
+    _known: dict[tuple[int, int, bytes], Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in OBJECTIVES:
@@ -57,7 +64,9 @@ class Objective:
         device, every = self.model.device, joined(self.prompts)
         self.tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
         self.means = self.means.map(lambda mean: mean.to(device))
-        self._items = self.model.prepare(every, self.view)
+        self._depths = _depths(self.model, self.sites)
+        items = self.model.narrow(self.model.prepare(every, self.view), answers=self.kind == "pixel")
+        self._items = self.model.advance(items, int(self._depths.min()))
         self._ignored = None if every.query_ignored is None else torch.from_numpy(every.query_ignored).to(device)
         if self.kind == "token":
             self._targets = self.model.targets(every)
@@ -68,32 +77,58 @@ class Objective:
     def items(self) -> int:
         return len(self._items)
 
-    @torch.no_grad()
     def __call__(self, masks: Bool[Tensor, "rows sites"], items: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """The loss of each row: item ``items[row]`` with the sites of ``masks[row]`` patched; float32 on the CPU."""
-        losses = torch.empty(len(masks))
-        together = self._together(gradient=False)
-        for start in range(0, len(masks), together):
-            rows = slice(start, start + together)
-            losses[rows] = self._losses(masks[rows], items[rows])[:, 0].cpu()
-        return losses
+        return self._evaluate(masks, torch.arange(len(masks)), items)[:, 0]
 
     def evaluate_product(
         self, masks: Bool[Tensor, "masks sites"], items: Int[Tensor, " items"]
     ) -> Float[Tensor, "masks items"]:
-        """The loss of every mask on every item, as for their pairs; float32 on the CPU."""
+        """The loss of every mask on every item, as for their pairs; no more than one pass's masks are there for each
+        item. float32 on the CPU.
+        """
         return self._product(masks, items)[..., 0]
 
-    @torch.no_grad()
     def _product(
         self, masks: Bool[Tensor, "masks sites"], items: Int[Tensor, " items"], levels: Sequence[float] = ()
     ) -> Float[Tensor, "masks items levels"]:
-        """The same at every one of these levels, or at that of the decoding; no more than one pass's masks are there
-        for each item."""
-        losses = torch.empty(len(masks) * len(items), max(1, len(levels)))
-        for pairs in torch.arange(len(losses)).split(self._together(gradient=False)):
-            losses[pairs] = self._losses(masks[pairs // len(items)], items[pairs % len(items)], levels).cpu()
-        return losses.view(len(masks), len(items), -1)
+        """The same at every one of these levels, or at that of the decoding."""
+        chosen = torch.arange(len(masks)).repeat_interleave(len(items))
+        return self._evaluate(masks, chosen, items.repeat(len(masks)), levels).view(len(masks), len(items), -1)
+
+    @torch.no_grad()
+    def _evaluate(
+        self,
+        masks: Bool[Tensor, "masks sites"],
+        chosen: Int[Tensor, " pairs"],
+        items: Int[Tensor, " pairs"],
+        levels: Sequence[float] = (),
+    ) -> Float[Tensor, "pairs levels"]:
+        """The loss of mask ``chosen[pair]`` on item ``items[pair]``, at every one of these levels or the decoding's.
+
+        As many items as share a pass go together from one patched layer to the next; the pairs whose masks begin there
+        run from it, those of one item next to each other, since masks of one item often give the same answer.
+        """
+        together = self._together(gradient=False)
+        depths = self._first_depths(masks)[chosen]
+        losses = torch.empty(len(chosen), max(1, len(levels)))
+        for some in items.unique().split(together):
+            prepared = self._items[some]
+            for depth in depths[torch.isin(items, some)].unique().tolist():
+                prepared = self.model.advance(prepared, depth)
+                pairs = (torch.isin(items, some) & (depths == depth)).nonzero()[:, 0]
+                pairs = pairs[items[pairs].argsort(stable=True)]
+                for rows in pairs.split(together):
+                    own = prepared[torch.searchsorted(some, items[rows])]
+                    losses[rows] = self._losses(masks[chosen[rows]], items[rows], own, levels).cpu()
+        return losses
+
+    def _first_depths(self, masks: Bool[Tensor, "masks sites"]) -> Int[Tensor, " masks"]:
+        """How many layers run before the first one that each mask patches, or any, where it patches none."""
+        first = self._depths.max().repeat(len(masks))
+        for depth in self._depths.unique().flip(0):
+            first[masks[:, self._depths == depth].any(1)] = depth
+        return first
 
     def differentiate(
         self, shares: Float[Tensor, " sites"], items: Int[Tensor, " rows"]
@@ -111,7 +146,7 @@ class Objective:
         together = self._together(gradient=True)
         for start in range(0, len(items), together):
             rows = slice(start, start + together)
-            own = self._losses(shares.expand(len(items[rows]), -1), items[rows])[:, 0]
+            own = self._losses(shares.expand(len(items[rows]), -1), items[rows], self._items[items[rows]])[:, 0]
             gradient += torch.autograd.grad(own.sum(), shares)[0] / len(items)  # of nothing else: no model's weights
             losses[rows] = own.detach().cpu()
         return losses, gradient.cpu()
@@ -129,7 +164,8 @@ class Objective:
         together = self._together(gradient=True)
         for start in range(0, len(items), together):
             rows = slice(start, start + together)
-            own = self._losses(torch.ones(len(items[rows]), len(self.sites)), items[rows], means=patched)[:, 0]
+            ones, prepared = torch.ones(len(items[rows]), len(self.sites)), self._items[items[rows]]
+            own = self._losses(ones, items[rows], prepared, means=patched)[:, 0]
             for stack, gradient in zip(leaves, torch.autograd.grad(own.sum(), list(leaves.values())), strict=True):
                 gradients[stack] += gradient.nan_to_num() / len(items)
             losses[rows] = own.detach().cpu()
@@ -160,32 +196,65 @@ class Objective:
         return rows_of_a_pass(self.model.device, cost)
 
     def _losses(
-        self, masks: Tensor, items: Tensor, levels: Sequence[float] = (), means: Means | None = None
+        self,
+        masks: Tensor,
+        items: Tensor,
+        prepared: Items,
+        levels: Sequence[float] = (),
+        means: Means | None = None,
     ) -> Float[Tensor, "rows levels"]:
         """Of each row at every one of these levels, or at that of the decoding, patched with these means or the
-        objective's. Masks that are numbers are shares."""
+        objective's. Masks that are numbers are shares, whose losses have a gradient."""
         tasks = self.tasks[items]
         own = tasks if len(self.prompts) > 1 else None
         shares = masks.is_floating_point()
         patch = Patch(self.sites, masks, means or self.means, own) if shares or masks.any() else None
-        prepared, targets = self._items[items], self._targets[items]
         outputs = run(self.model, prepared, patch)
         if self.kind == "token":
-            return self.model.losses(outputs, prepared, targets)[:, None]
-        answer = self.model.pictures if shares else self.model.answers
-        images = answer(outputs, prepared)
+            return self.model.losses(outputs, prepared, self._targets[items])[:, None]
+        if shares:
+            return self._pixel_losses(self.model.pictures(outputs, prepared), items)
+        drafts = self.model.drafts(outputs)
+        if drafts is None:
+            return self._pixel_losses(self.model.answers(outputs, prepared), items, levels)
+        answers = (draft.tobytes() for draft in drafts.cpu().numpy())
+        keys = [(item, len(levels), answer) for item, answer in zip(items.tolist(), answers, strict=True)]
+        if len(self._known) + len(keys) > REMEMBERED:
+            self._known.clear()
+        new = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if new:
+            rows = torch.tensor(list(new.values()))
+            losses = self._pixel_losses(self.model.answers(outputs[rows], prepared[rows]), items[rows], levels)
+            self._known.update(zip(new, losses, strict=True))
+        return torch.stack([self._known[key] for key in keys])
+
+    def _pixel_losses(
+        self, images: Tensor, items: Tensor, levels: Sequence[float] = ()
+    ) -> Float[Tensor, "rows levels"]:
+        """Of answers, bytes, or of pictures, numbers with a gradient."""
+        tasks, targets = self.tasks[items], self._targets[items]
         losses = torch.empty(len(items), max(1, len(levels)), device=images.device)
         for index, prompts in enumerate(self.prompts):
             own = tasks == index
             if own.any():
                 ignored = None if self._ignored is None else self._ignored[items][own]
-                losses[own] = self._pixel_losses(prompts.task.metric, images[own], targets[own], ignored, levels)
+                losses[own] = self._of_task(prompts.task.metric, images[own], targets[own], ignored, levels)
         return losses
 
-    def _pixel_losses(
+    def _of_task(
         self, metric: Metric, images: Tensor, targets: Tensor, ignored: Tensor | None, levels: Sequence[float]
     ) -> Float[Tensor, "rows levels"]:
         if images.is_floating_point() and metric.soft is not None:
             return metric.loss(metric.soft(images, targets, ignored, self.model.decoding.level or WHITE / 2))[:, None]
         at_levels = [cut(images, level) for level in levels] if metric.of_masks and levels else [images]
         return torch.stack([metric.loss(metric.score(each, targets, ignored)).float() for each in at_levels], 1)
+
+
+def _depths(model: PromptedModel, sites: Sites) -> Int[Tensor, " sites"]:
+    """How many layers run before the first one that each site covers."""
+    depths = torch.full((len(sites),), torch.iinfo(torch.int64).max)
+    for stack, index in sites.index.items():
+        for layer, covered in enumerate(index):
+            own = covered[covered >= 0]
+            depths[own] = depths[own].clamp(max=model.depth(stack, layer))
+    return depths

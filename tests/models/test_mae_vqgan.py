@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from taskvec import heads
 from taskvec.heads import Means, Patch
 from taskvec.models.canvas import ARRANGEMENTS, View
 from taskvec.models.checkpoints import from_official
-from taskvec.models.interface import VIEWS, Queries, Variant, ViewName
+from taskvec.models.interface import VIEWS, Area, Queries, Variant, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise, sinusoidal_positions
 from taskvec.models.vqgan import VqganConfig, to_unit
 from taskvec.prompts import Batch, Prompts
@@ -250,7 +251,67 @@ def test_features_are_of_images_alone(small_model: MaeVqgan, small_prompts: list
     features = small_model.features(images)
     assert features.shape == (len(images), small_model.config.encoder.width)
     canvases = small_model.geometry.canvases(Queries(images))
-    encoded = small_model.encoder(small_model.embed(canvases, "query_only"))
+    encoded = small_model.embed(canvases, "query_only")
+    for layer in small_model.encoder.layers():
+        encoded = layer(encoded)
+    encoded = small_model.encoder.norm(encoded)
     torch.testing.assert_close(features, encoded[:, 1:].mean(1))
     torch.testing.assert_close(small_model.features(images[2:3])[0], features[2], rtol=1e-4, atol=1e-5)
     assert small_model.variant(Variant(bfloat16=True)).features(images).dtype == torch.float32
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_runs_go_on_from_any_layer_to_the_same_outputs(
+    view: ViewName, bfloat16: bool, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    """To the last bit, whether the layers before it ran in one go or one by one."""
+    model = small_model.variant(Variant(bfloat16=bfloat16))
+    items = model.prepare(small_prompts[0], view)
+    outputs, stepwise = model.run(items), items
+    depths = [model.depth(stack, layer) for stack, own in model.stacks.items() for layer in range(own.layers)]
+    assert depths == list(range(4))
+    for depth in depths:
+        stepwise = model.advance(stepwise, depth)
+        assert len(stepwise) == 6
+        for advanced in (stepwise, model.advance(items, depth)):
+            assert torch.equal(model.run(advanced), outputs)
+        alone = model.run(model.advance(items[4:5], depth))
+        torch.testing.assert_close(
+            model.run(stepwise[torch.tensor([4])]), alone, rtol=0, atol=0.1 if bfloat16 else 1e-5
+        )
+    with pytest.raises(ValueError, match="the items start from layer 3 of both stacks, which is beyond 1"):
+        model.advance(stepwise, 1)
+
+
+def test_a_patch_of_a_layer_that_ran_before_is_refused(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    """One of the layer that runs go on from is not."""
+    sites = small_model.sites("layer")
+    items = small_model.advance(small_model.prepare(small_prompts[0], "query_only"), 1)
+    first, second = (Patch(sites, sites.mask([n])[None], small_means.map(lambda mean: mean[:1])) for n in (0, 1))
+    with pytest.raises(
+        RuntimeError, match=r"did not reach \[\('encoder', 0\)\]: the model was not run .* a later layer"
+    ):
+        heads.run(small_model, items, first)
+    whole = small_model.prepare(small_prompts[0], "query_only")
+    assert torch.equal(heads.run(small_model, items, second), heads.run(small_model, whole, second))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("area", ["canvas", "quadrant"])
+def test_narrow_runs_end_in_what_is_needed(
+    view: ViewName, area: Area, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    model, prompts = small_model.variant(Variant(area=area)), small_prompts[0]
+    items = model.prepare(prompts, view)
+    outputs, targets = model.run(items), model.targets(prompts)
+    narrow = model.narrow(items, answers=False)
+    logits = model.run(narrow)
+    assert torch.equal(narrow.view.predicted, model.geometry.region_tokens("query_output"))
+    torch.testing.assert_close(logits, model.query_output_logits(outputs, view), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.losses(logits, narrow, targets), model.losses(outputs, items, targets))
+    shown = model.narrow(items, answers=True)
+    assert (shown is items) == (area == "canvas")
+    assert torch.equal(model.answers(model.run(shown), shown), model.answers(outputs, items))

@@ -54,6 +54,7 @@ def experiment_command(
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """The paper's tables and figures on a model and data; with all, the report on every claim.
 
@@ -64,7 +65,7 @@ def experiment_command(
     files = ("run.json", "log.jsonl", "report.html", "claims.json")
     options.check_destinations(out, files, ("cells", "tables", "figures"))
     images = _xrays(xrays, names)
-    network = load_model(model, options.device_named(device))
+    network = load_model(model, options.working_on(device, threads))
     started = time.monotonic()
     data = data_options.data or "scenes"
     groups = _groups(data, seeds, seed, quick=quick, **data_options.given())

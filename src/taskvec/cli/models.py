@@ -32,6 +32,7 @@ def train_command(
     json_file: options.Json = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Overrides the recipe's seed.")] = None,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Train a model from a recipe; Ctrl-C keeps a checkpoint, and the same command goes on from it.
 
@@ -40,10 +41,11 @@ def train_command(
     chosen = read_recipe(recipe)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
-    directory = train(chosen, out, console, options.device_named(device), photographs)
+    directory = train(chosen, out, console, options.working_on(device, threads), photographs)
     if not is_first():
         return
-    write_json(json_file, {"model": str(directory), "recipe": asdict(chosen), "versions": environment.versions()})
+    facts = {"machine": environment.machine(), "versions": environment.versions()}
+    write_json(json_file, {"model": str(directory), "recipe": asdict(chosen), **facts})
     console.print(f"the model is in {directory}")
 
 

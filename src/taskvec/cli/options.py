@@ -10,6 +10,7 @@ import typer
 from taskvec.files import check_destination, check_destination_directory
 from taskvec.models import SHIPPED, shipped_model
 from taskvec.tasks import TASKS
+from taskvec.threads import settle
 from taskvec.vectors import read_config
 
 
@@ -53,6 +54,13 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def working_on(name: str, threads: int | None) -> torch.device:
+    """The device, with as many threads as long work is to take: those that were given, or the fastest."""
+    device = device_named(name)
+    settle(device, threads)
+    return device
+
+
 def model_of(vectors: Iterable[Path], given: str | None) -> str:
     """The name of the model that was given, else the shipped one that task vectors belong to, else tiny."""
     if given is not None:
@@ -86,6 +94,16 @@ Task = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=1024,
+        help="Of the processor; those of OMP_NUM_THREADS, or the fastest by a short measurement, if not given.",
+        show_default=False,
+    ),
+]
 Bfloat16 = Annotated[
     bool,
     typer.Option("--bfloat16", help="Search in this precision: faster on processors and GPUs that have it; recorded."),

@@ -78,6 +78,7 @@ def evaluate_command(
     ] = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Score one way of doing a task on data kept aside: mean, 95 % interval, spreads, speed.
 
@@ -96,7 +97,7 @@ def evaluate_command(
     folds = _folds(fold)
     patched = [evaluation.patched_by(name.replace("{fold}", str(folds[0]))) for name in (method, against or "")]
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
-    network = load_model(model, options.device_named(device))
+    network = load_model(model, options.working_on(device, threads))
     choices = Choices(_decoding(decoding, vectors=[located(each[1]) for each in patched if each]))
     decodings: dict[str, dict[str, Any]] = {}
     evaluations: dict[str, evaluation.Evaluation] = {}

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from taskvec import environment
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.signals import INTERRUPTED
@@ -48,10 +49,11 @@ def collect_command(
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Mean and variance of every head output over one-shot prompts of each task."""
     options.refuse_to_overwrite(out, overwrite)
-    network = load_model(model, options.device_named(device))
+    network = load_model(model, options.working_on(device, threads))
     examples = data_options.load("train")
     if task:
         tasks = [choose_task(examples, [name], data_options.metric) for name in task]
@@ -68,6 +70,7 @@ def collect_command(
         "model_fingerprint": result.model_fingerprint,
         "data": examples.describe(),
         "seed": seed,
+        "machine": environment.machine(),
     }
     write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
 
@@ -132,6 +135,7 @@ def search_command(
     json_file: options.Json = None,
     seed: options.SearchSeed = None,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Find the task vectors of a task, or of several at the same sites: by default the paper's search, of some minutes.
 
@@ -152,7 +156,7 @@ def search_command(
     settings = settings_of(preset, method, settings_file, assignments or (), steps, given)
     if statistics is not None and prompts is not None:
         raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
-    network = load_model(model, options.device_named(device))
+    network = load_model(model, options.working_on(device, threads))
     examples = data_options.load("train")
     tasks = [choose_task(examples, name and [name], data_options.metric) for name in task or [None]]
     examples = [examples] * len(tasks)

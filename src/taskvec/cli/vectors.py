@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from taskvec import application
+from taskvec import application, environment
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
@@ -74,6 +74,7 @@ def find_command(
     json_file: options.Json = None,
     seed: options.SearchSeed = None,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """The whole job for one task: statistics, a search, scores on examples kept aside, a verdict, pictures.
 
@@ -86,7 +87,7 @@ def find_command(
         options.refuse_to_overwrite(out / name, overwrite)
     options.check_destinations(out, (*VECTORS, *JUDGEMENT))
     started = time.monotonic()
-    network = load_model(model, options.device_named(device))
+    network = load_model(model, options.working_on(device, threads))
     examples = data_options.load("train")
     chosen = choose_task(examples, task, data_options.metric)
     sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.image_size, settings.seed))
@@ -141,6 +142,7 @@ def apply_command(
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Do a task on images through its task vectors. Interrupted, the same command goes on where it stopped.
 
@@ -148,7 +150,7 @@ def apply_command(
     What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
     """
     place = located(vectors)
-    found = TaskVectors.load(place, load_model(options.model_of([place], model), options.device_named(device)))
+    found = TaskVectors.load(place, load_model(options.model_of([place], model), options.working_on(device, threads)))
     planned = application.plan(images, out, recursive=recursive)
     if strict and planned.skipped:
         raise ValueError(f"--strict: {next(iter(planned.skipped.values()))} ({len(planned.skipped)} such files in all)")
@@ -165,7 +167,7 @@ def apply_command(
     written = [str(job.result) for job in jobs if job.image not in failures]
     failed, skipped = ({str(path): why for path, why in some.items()} for some in (failures, planned.skipped))
     told = {"task": found.task, "files": written, "failed": failed, "skipped": skipped, "levels": reading.remark}
-    write_json(json_file, told)
+    write_json(json_file, {**told, "machine": environment.machine()})
     if skipped:
         console.print(f"skipped, as they are no images: {len(skipped)}: {_first(list(skipped.values()))}")
     if failures:
@@ -193,6 +195,7 @@ def demo_command(
     json_file: options.Json = None,
     seed: options.SearchSeed = None,
     device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Every task that the data serve: statistics, search (preset best), evaluation, report. A minute or two with tiny.
 
@@ -206,7 +209,7 @@ def demo_command(
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
     settings = _settings(DEFAULT_PRESET, settings_file, assignments, steps, seed, bfloat16=bfloat16)
-    network = load_model(model, options.device_named(device))
+    network = load_model(model, options.working_on(device, threads))
     usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
     name = data_options.data or usual
     chosen = replace(data_options, data=name)

@@ -41,13 +41,14 @@ class View:
     """Which canvas tokens a model sees: a row of indices for the encoder, one for the decoder, as data.
 
     Both begin with 0, the token CLS, and ascend; a model without an encoder has no tokens there. ``predicted`` are the
-    patches (canvas tokens without CLS) whose codes the decoder gives. ``name`` is what errors call the view. Raises
-    ValueError for other tokens.
+    patches (canvas tokens without CLS) whose codes the decoder gives: all that it has, or ``only`` these, ascending.
+    ``name`` is what errors call the view. Raises ValueError for other tokens.
     """
 
     encoder_tokens: Int[Tensor, " encoder_tokens"]
     decoder_tokens: Int[Tensor, " decoder_tokens"]
     name: str = "given"
+    only: Int[Tensor, " predicted"] | None = None
 
     def __post_init__(self) -> None:
         for stack in ("encoder", "decoder"):
@@ -68,7 +69,7 @@ class View:
 
     @property
     def predicted(self) -> Int[Tensor, " predicted"]:
-        return self.decoder_tokens[1:]
+        return self.decoder_tokens[1:] if self.only is None else self.only
 
     def tokens(self, stack: str) -> Int[Tensor, " tokens"]:
         return {"encoder": self.encoder_tokens, "decoder": self.decoder_tokens}[stack]

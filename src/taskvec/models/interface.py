@@ -254,6 +254,21 @@ class PromptedModel(ABC):
     def run(self, items: Any) -> Tensor:
         """Outputs of a forward pass of prepared runs, whose head outputs ``taskvec.heads`` may replace."""
 
+    def depth(self, stack: str, layer: int) -> int:
+        """How many layers run before this one, as ``advance`` counts them; 0 of a model that cannot."""
+        return 0
+
+    def advance(self, items: Any, depth: int) -> Any:
+        """The items with the first ``depth`` layers run, once for all patches of later ones; ``run`` goes on from it.
+
+        What was advanced does not go back. By default the items as they are.
+        """
+        return items
+
+    def narrow(self, items: Any, *, answers: bool) -> Any:
+        """Items whose runs end in no more than ``answers`` need of them, or ``losses``; by default as they are."""
+        return items
+
     @abstractmethod
     def answers(self, outputs: Tensor, items: Any) -> Pixels:
         """The query outputs as images, by the decoding of this variant."""
@@ -269,6 +284,10 @@ class PromptedModel(ABC):
         Raises ValueError for a decoding that has none, such as the choice of a code.
         """
         raise ValueError(f"the decoding {self.decoding} has no gradient: expected `expected`, or the objective token")
+
+    def drafts(self, outputs: Tensor) -> Int[Tensor, "rows numbers"] | None:
+        """What ``answers`` are made of where that is few numbers: of one item, equal ones have equal answers."""
+        return None
 
     @abstractmethod
     def targets(self, prompts: Truths) -> Targets:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import heads
 from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
+from taskvec.memory import rows_of_a_pass
 from taskvec.models.canvas import ARRANGEMENTS, CanvasGeometry, View
 from taskvec.models.interface import (
     DECODINGS,
@@ -97,12 +98,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        """Head outputs side by side, not yet projected."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.fused:
             z = F.scaled_dot_product_attention(q, k, v)  # [batch, heads, tokens, head_dim]
         else:
             z = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
-        return self.proj(z.transpose(1, 2).flatten(2))
+        return z.transpose(1, 2).flatten(2)
 
 
 class Mlp(nn.Module):
@@ -124,9 +126,21 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, 1e-6)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        x = x + self.attn(self.norm1(x))
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens width"],
+        z: Float[Tensor, "batch tokens width"] | None = None,
+        tokens: Int[Tensor, " wanted"] | None = None,
+    ) -> Float[Tensor, "batch wanted width"]:
+        """``z`` are the head outputs where they are known already, ``tokens`` those whose output is wanted, or all."""
+        x = x + self.attn.proj(self.head_outputs(x) if z is None else z)
+        if tokens is not None:
+            x = x[:, tokens]
         return x + self.mlp(self.norm2(x))
+
+    def head_outputs(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        """z of every head, side by side: what a patch replaces."""
+        return self.attn(self.norm1(x))
 
 
 class Stack(nn.Module):
@@ -138,26 +152,33 @@ class Stack(nn.Module):
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
         self.norm = nn.LayerNorm(config.width, 1e-6)
 
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        return self.norm(self.blocks(x))
+    def layers(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
 
     def taps(self) -> list[Tap]:
-        return [Tap(block.attn.proj) for block in self.blocks if isinstance(block, Block)]
+        return [Tap(block.attn.proj) for block in self.layers()]
 
 
 @dataclass(frozen=True)
 class CanvasItems:
-    """Runs that are prepared: what the encoder starts from, of the tokens of a view."""
+    """Runs that are prepared: the input of the layer that they start from, of the tokens of a view.
 
-    embedded: Float[Tensor, "rows encoder_tokens width"]
+    ``depth`` counts the layers before that one, those of the decoder after those of the encoder. ``head_outputs`` are
+    the layer's, side by side, where they are known already: no patch changes what they are before it replaces them.
+    """
+
+    embedded: Float[Tensor, "rows tokens width"]
     view: View
     places: Mapping[str, Locations]
+    depth: int = 0
+    head_outputs: Float[Tensor, "rows tokens width"] | None = None
 
     def __len__(self) -> int:
         return len(self.embedded)
 
     def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> "CanvasItems":
-        return CanvasItems(self.embedded[rows], self.view, self.places)
+        z = None if self.head_outputs is None else self.head_outputs[rows]
+        return replace(self, embedded=self.embedded[rows], head_outputs=z)
 
 
 @dataclass(frozen=True)
@@ -286,14 +307,61 @@ class MaeVqgan(Pretrained, PromptedModel):
         return torch.cat([first, embedded + positions[1:]], 1)
 
     def run(self, items: CanvasItems) -> Float[Tensor, "rows predicted codes"]:
+        view, layers, x = items.view, self._layers(), items.embedded
+        wanted = None if view.only is None else torch.searchsorted(view.decoder_tokens, view.only)
         with self._autocast():
-            return self._decode_tokens(self.encoder(items.embedded), items.view)
+            for depth in range(items.depth, len(layers)):
+                if depth == self.config.encoder.layers > items.depth:
+                    x = self._decoder_input(x, view)
+                z = items.head_outputs if depth == items.depth else None
+                x = layers[depth](x, z, wanted if depth == len(layers) - 1 else None)
+            decoded = self.decoder.norm(x)
+            return self.decoder_pred(decoded[:, 1:] if wanted is None else decoded)
+
+    def depth(self, stack: str, layer: int) -> int:
+        return layer + {"encoder": 0, "decoder": self.config.encoder.layers}[stack]
+
+    @torch.no_grad()
+    def advance(self, items: CanvasItems, depth: int) -> CanvasItems:
+        if depth < items.depth:
+            raise ValueError(f"the items start from layer {items.depth} of both stacks, which is beyond {depth}")
+        if depth == items.depth and items.head_outputs is not None:
+            return items
+        rows = rows_of_a_pass(self.device, self.cost(items.view, answers=False, gradient=False))
+        advanced = [self._advance(items[some], depth) for some in torch.arange(len(items)).split(rows)]
+        x, z = (torch.cat(parts) for parts in zip(*advanced, strict=True))
+        return replace(items, embedded=x, depth=depth, head_outputs=z)
+
+    def _advance(self, items: CanvasItems, depth: int) -> tuple[Tensor, Tensor]:
+        """Input and head outputs of a layer."""
+        layers, x = self._layers(), items.embedded
+        with self._autocast():
+            for before in range(items.depth, depth):
+                x = layers[before](x, items.head_outputs if before == items.depth else None)
+                if before == self.config.encoder.layers - 1:
+                    x = self._decoder_input(x, items.view)
+            return x, layers[depth].head_outputs(x)
+
+    def narrow(self, items: CanvasItems, *, answers: bool) -> CanvasItems:
+        """The query output's patches alone are predicted, but where a canvas is decoded whole."""
+        if answers and self.area == "canvas":
+            return items
+        predicted = items.view.predicted
+        wanted = torch.isin(predicted, self.geometry.region_tokens("query_output"))
+        return replace(items, view=replace(items.view, only=predicted[wanted]))
+
+    def _layers(self) -> list[Block]:
+        """Of both stacks, in the order in which they run."""
+        return self.encoder.layers() + self.decoder.layers()
 
     @torch.no_grad()
     def features(self, images: Images) -> Float[Tensor, "n width"]:
         """Of images as query inputs without an example, CLS left out."""
+        x = self.prepare(Queries(images), "query_only").embedded
         with self._autocast():
-            return self.encoder(self.prepare(Queries(images), "query_only").embedded)[:, 1:].mean(1).float()
+            for layer in self.encoder.layers():
+                x = layer(x)
+            return self.encoder.norm(x)[:, 1:].mean(1).float()
 
     def mean_outputs(
         self, outputs: Iterable[Float[Tensor, "rows predicted codes"]]
@@ -349,6 +417,10 @@ class MaeVqgan(Pretrained, PromptedModel):
             means = some.softmax(-1) @ self.vqgan.quantize.embedding.weight
             yield self.vqgan.decode_latents(means.permute(0, 3, 1, 2)).float()
 
+    def drafts(self, outputs: Float[Tensor, "rows predicted codes"]) -> Int[Tensor, "rows predicted"] | None:
+        """The likeliest codes."""
+        return outputs.argmax(-1)
+
     def targets(self, prompts: Truths) -> CodeTargets:
         canvases = self.geometry.canvases(prompts).to(self.device)
         chunks = canvases.split(max(1, CACHED_PIXELS // self.config.canvas_size**2))
@@ -377,12 +449,11 @@ class MaeVqgan(Pretrained, PromptedModel):
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self._variant.bfloat16 else nullcontext()
 
-    def _decode_tokens(self, encoded: Tensor, view: View) -> Float[Tensor, "batch predicted codes"]:
-        embedded = self.decoder_embed(encoded)
+    def _decoder_input(self, encoded: Tensor, view: View) -> Float[Tensor, "batch decoder_tokens width"]:
+        embedded = self.decoder_embed(self.encoder.norm(encoded))
         canvas = self.mask_token.to(embedded.dtype).repeat(len(encoded), self.geometry.tokens, 1)
         canvas[:, view.encoder_tokens] = embedded
-        decoded = self.decoder(canvas[:, view.decoder_tokens] + self.decoder.pos_embed[view.decoder_tokens])
-        return self.decoder_pred(decoded[:, 1:])
+        return canvas[:, view.decoder_tokens] + self.decoder.pos_embed[view.decoder_tokens]
 
     def variant(self, variant: Variant) -> "MaeVqgan":
         """Weights are shared but for matrix products in bfloat16, which have a copy so that no call converts them.
