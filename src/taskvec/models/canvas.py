@@ -149,7 +149,9 @@ class CanvasGeometry:
 
     def one_shot_view(self, arrangement: Arrangement = USUAL) -> View:
         """The view ``one_shot`` of a canvas whose images are arranged so."""
-        seen = [corner for corner, region in zip(QUADRANTS, arrangement, strict=True) if region != "query_output"]
+        seen: list[Region] = [
+            corner for corner, region in zip(QUADRANTS, arrangement, strict=True) if region != "query_output"
+        ]
         return View(self.region_tokens("cls", *seen), torch.arange(self.tokens), "one_shot")
 
     def patches_in(self, arrangement: Arrangement) -> Int[Tensor, " patches"]:
