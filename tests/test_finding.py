@@ -26,6 +26,7 @@ from taskvec.finding import (
     parts_of,
     statistics_prompts,
 )
+from taskvec.models.interface import Items
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
 from taskvec.prompts import draw_prompts
@@ -323,8 +324,8 @@ def test_losses_that_are_not_finite_are_refused_by_name_or_left_out(
     data = Scenes("train", count=600)
     computed = Objective._losses
 
-    def spoilt(objective: Objective, masks: Tensor, items: Tensor) -> Tensor:
-        return computed(objective, masks, items).masked_fill((items % 2 == 1) & masks[:, 0], torch.nan)
+    def spoilt(objective: Objective, masks: Tensor, items: Tensor, prepared: Items) -> Tensor:
+        return computed(objective, masks, items, prepared).masked_fill((items % 2 == 1) & masks[:, 0], torch.nan)
 
     monkeypatch.setattr(Objective, "_losses", spoilt)
     message = r"of 16 losses of step 1 are not finite \(\d NaN, 0 infinite\), on low_light of train/0/576_disk, "

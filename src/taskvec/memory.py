@@ -8,7 +8,7 @@ from taskvec.models.interface import RowCost
 
 SHARE = 0.5  # of the free memory that a pass may take: the rest is for others, and for what no model foresees
 PROCESSOR_TOKENS = 4096  # of all stacks in one pass: on a processor more are no faster
-PROCESSOR_BYTES = 2**29  # in one pass on a processor, where less is no slower: a gradient keeps that much of few rows
+PROCESSOR_BYTES = 300_000_000  # in one pass on a processor, where less is no slower: a gradient keeps that of few rows
 GPU_TOKENS = 65536  # so that where memory is plenty rows do not hang on how much of it is free at the moment
 
 
