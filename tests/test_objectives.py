@@ -133,10 +133,11 @@ def test_what_a_mask_does_not_change_is_left_out_and_the_losses_stay(
         for model in (plain, small_model)
     )
     product = shared.evaluate_product(masks, items)
-    torch.testing.assert_close(product, expected.evaluate_product(masks, items), rtol=1e-5, atol=1e-5)
+    within = 2e-4 if kind == "pixel" else 1e-5  # a colour that is between two bytes may become either
+    torch.testing.assert_close(product, expected.evaluate_product(masks, items), rtol=1e-5, atol=within)
     pairs = torch.randperm(product.numel(), generator=torch.Generator().manual_seed(0))[:30]
     own = shared(masks[pairs // 4], items[pairs % 4])
-    torch.testing.assert_close(own, product.flatten()[pairs], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(own, product.flatten()[pairs], rtol=1e-5, atol=within)
     if kind == "token":
         shares = torch.rand(len(sites), generator=torch.Generator().manual_seed(1))
         for ours, theirs in zip(
