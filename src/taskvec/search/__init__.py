@@ -4,6 +4,7 @@ A search is settings with a method ``search(problem) -> SearchResult``. A new on
 place in ``KINDS``; Python, the command and the experiments take it from there.
 """
 
+from taskvec.search.attribution import AttributionSettings, attributed_effects
 from taskvec.search.baselines import random_sites, top_sites
 from taskvec.search.checkpoint import Checkpoint
 from taskvec.search.cma import CmaSettings, causal_effects
@@ -18,6 +19,7 @@ from taskvec.search.settings import OnStep, SearchResult, SearchSettings
 KINDS: tuple[type[SearchSettings], ...] = (
     ReinforceSettings,
     RelaxedSettings,
+    AttributionSettings,
     CmaSettings,
     GreedySettings,
 )
@@ -27,6 +29,7 @@ __all__ = [
     "FINALS",
     "NON_FINITE",
     "SEARCHES",
+    "AttributionSettings",
     "Checkpoint",
     "CmaSettings",
     "Differentiate",
@@ -44,6 +47,7 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "Validate",
+    "attributed_effects",
     "causal_effects",
     "random_sites",
     "top_sites",
