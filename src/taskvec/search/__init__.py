@@ -11,6 +11,7 @@ from taskvec.search.cma import CmaSettings, causal_effects
 from taskvec.search.finite import NON_FINITE, FiniteLosses, NonFinite
 from taskvec.search.greedy import GreedySettings
 from taskvec.search.problem import Differentiate, Evaluate, EvaluateProduct, Problem, Validate
+from taskvec.search.pruning import prune, with_curve
 from taskvec.search.reinforce import ReinforceSettings
 from taskvec.search.relaxed import Gate, RelaxedSettings
 from taskvec.search.selection import FINALS, Final
@@ -49,6 +50,8 @@ __all__ = [
     "Validate",
     "attributed_effects",
     "causal_effects",
+    "prune",
     "random_sites",
     "top_sites",
+    "with_curve",
 ]

@@ -59,6 +59,7 @@ class AttributionSettings(SearchSettings):
         There is a record of every point. An interrupted search has nothing to end with: KeyboardInterrupt passes.
         Raises ValueError where no prefix has a finite loss.
         """
+        self.required(problem.differentiate, "differentiate")
         finite = FiniteLosses(non_finite, problem.names)
         judge = Judge(self.required(problem.validate, "validate"), finite, halving=True, screen=problem.screen)
         history: list[dict[str, Any]] = []
@@ -89,7 +90,8 @@ def attributed_effects(
     not finite go to ``finite``; items that are left out do not count. Raises ValueError where a gradient is not finite.
     """
     finite = finite or FiniteLosses(names=problem.names)
-    differentiate = AttributionSettings().required(problem.differentiate, "differentiate")
+    if (differentiate := problem.differentiate) is None:
+        raise ValueError("attribution needs a gradient, which this problem lacks")
     groups = items_by_task(problem)
     effects, evaluations = torch.zeros(len(groups), problem.sites), 0
     for point in range(points):

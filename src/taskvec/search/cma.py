@@ -38,7 +38,8 @@ class CmaSettings(SearchSettings):
         checkpoint: Checkpoint | None = None,
         non_finite: NonFinite = "refuse",
     ) -> SearchResult:
-        """The ``share`` of sites, at least one and at most ``problem.at_most``, with the highest ``causal_effects``; its loss is the mean over items.
+        """The ``share`` of sites, at least one and no more than ``problem.at_most``, with the highest
+        ``causal_effects``; its loss is the mean over items.
 
         An interrupted search has nothing to end with: KeyboardInterrupt passes. A site with a loss that is not finite
         is not chosen. Raises ValueError where that leaves too few, or where the loss of the set is not finite.

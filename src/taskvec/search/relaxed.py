@@ -72,9 +72,7 @@ class RelaxedSettings(StepSettings):
         def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
             drawn = [group[torch.randperm(len(group), generator=generator)[:each]] for group in groups]
             shares = open_gates(logits, self.gate, generator)
-            results = [
-                finite_gradient(differentiate, shares.detach(), own, finite, f"step {number}") for own in drawn
-            ]
+            results = [finite_gradient(differentiate, shares.detach(), own, finite, f"step {number}") for own in drawn]
             losses = torch.cat([own for own, _, _ in results])
             gradients = torch.stack([gradient for _, gradient, _ in results])
             if problem.tasks is not None:

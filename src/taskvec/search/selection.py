@@ -142,8 +142,7 @@ def _candidates(
 def most_probable(
     masks: Bool[Tensor, "candidates sites"], scores: Float[Tensor, " sites"], at_most: int
 ) -> Bool[Tensor, "candidates sites"]:
-    """The masks with no more than ``at_most`` of their sites, those with the highest scores; the earlier of equal ones.
-    """
+    """The masks, with ``at_most`` of their sites: those with the highest scores, the earlier of equal ones."""
     order = scores.argsort(descending=True, stable=True)
     ranked = masks[:, order]
     return (ranked & (ranked.cumsum(1) <= at_most))[:, order.argsort()]

@@ -57,7 +57,9 @@ class StepSettings(SearchSettings):
         if self.start not in STARTS:
             raise ValueError(f"there is no start {self.start!r}: expected one of {', '.join(STARTS)}")
         if self.patience < 0:
-            raise ValueError(f"the patience is {self.patience} steps: expected at least 1, or 0 for no end before the last")
+            raise ValueError(
+                f"the patience is {self.patience} steps: expected at least 1, or 0 for no end before the last"
+            )
         if self.steps < 1 or self.checkpoint_every < 1 or self.candidates < 0:
             raise ValueError(
                 "a search needs at least 1 step, checkpoints at least 1 step apart, and no fewer than 0 "
@@ -101,31 +103,32 @@ class StepSettings(SearchSettings):
         step = self.learning_step(problem, finite)
         generator = torch.Generator().manual_seed(problem.seed)
         logits = torch.full((problem.sites,), self.initial_logit, requires_grad=True)
-        still, evaluations, interrupted = 0, 0, False
+        still, interrupted = 0, False
         optimizer = torch.optim.Adam([logits], self.learning_rate)
-        screen = problem.screen if self.screening else None
         selection = Selection(
-            validate, self.final, self.candidates, self.halving, generator, finite, screen, problem.at_most
+            validate,
+            self.final,
+            self.candidates,
+            self.halving,
+            generator,
+            finite,
+            problem.screen if self.screening else None,
+            problem.at_most,
         )
         history: list[dict[str, Any]] = []
         kept: State | None = None
-        of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
-        of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
-        of |= {"non_finite": finite.policy, "seed": problem.seed, "at_most": problem.at_most}
+        of = self._identity(problem, non_finite)
         if checkpoint and (state := checkpoint.recall(of)):
             try:
                 progress, selection.best = _restore(state, logits, optimizer, generator)
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise damaged(checkpoint.path, str(error)) from error
-            history, evaluations, finite.count = progress.history, progress.evaluations, progress.non_finite
-            still = progress.still
-        elif self.start == "attribution":
-            effects, evaluations = attributed_effects(problem, finite=finite)
-            logits.data += logits_of_effects(effects)
+            history, evaluations, still = progress.history, progress.evaluations, progress.still
+            finite.count = progress.non_finite
+        else:
+            evaluations = self._start(logits, problem, finite)
         try:
-            for number in range(len(history) + 1, self.steps + 1):
-                if self.patience and still >= self.patience:  # of a search that was over
-                    break
+            while (number := len(history) + 1) <= self.steps and not 0 < self.patience <= still:
                 before, probable = finite.count, logits.detach() > 0
                 losses, surrogate, cost = step(logits, generator, number)
                 optimizer.zero_grad()
@@ -135,8 +138,7 @@ class StepSettings(SearchSettings):
                 evaluations += cost
                 expected = float(bernoulli(logits.detach()).sum())
                 record: dict[str, Any] = {"step": number, "loss": float(losses.mean()), "sites": expected}
-                moved = not torch.equal(logits.detach() > 0, probable)
-                still = 0 if moved or not probable.any() else still + 1
+                still = still + 1 if probable.any() and torch.equal(logits > 0, probable) else 0
                 last = number == self.steps or 0 < self.patience <= still
                 if at_checkpoint := number % self.checkpoint_every == 0 or last:
                     record |= selection.checkpoint(logits.detach(), number)
@@ -157,6 +159,20 @@ class StepSettings(SearchSettings):
             interrupted = True
         best, scores = selection.settle(), logits.detach()
         return SearchResult(best.mask, best.loss, best.step, scores, history, evaluations, interrupted, finite.count)
+
+    def _start(self, logits: Tensor, problem: Problem, finite: FiniteLosses) -> int:
+        """Move the logits to where the search starts; returns how many evaluations that took."""
+        if self.start == "even":
+            return 0
+        effects, evaluations = attributed_effects(problem, finite=finite)
+        logits.data += logits_of_effects(effects)
+        return evaluations
+
+    def _identity(self, problem: Problem, non_finite: NonFinite) -> dict[str, Any]:
+        """All that a search depends on, as far as it knows."""
+        of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
+        of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
+        return of | {"non_finite": non_finite, "seed": problem.seed, "at_most": problem.at_most}
 
 
 def logits_of_effects(effects: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
