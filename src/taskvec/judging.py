@@ -128,6 +128,8 @@ def _judge(
         },
         history=list(vectors.search.history),
         seconds=seconds,
+        curve=vectors.search.curve,
+        harmful=vectors.search.harmful,
     )
 
 

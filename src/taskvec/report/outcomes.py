@@ -33,7 +33,9 @@ class TaskOutcome:
     ``scores`` are of every pair, [pairs] each, of random sites the mean over draws; ``supports`` and ``queries`` name
     the pairs' examples, ``groups`` tell which pairs hang together by their queries. ``examples`` has uint8
     [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step, loss, sites, at
-    checkpoints validation_loss and chosen_sites). ``seconds`` is the time of statistics and search.
+    checkpoints validation_loss and chosen_sites). ``seconds`` is the time of statistics and search. ``curve`` has the
+    validation loss of the best 1, 2, 4, ... sites by the search's ranking, and ``harmful`` the sites without which the
+    set that the search came to does better, the worst first; both where they were asked for.
     """
 
     task: str
@@ -47,6 +49,16 @@ class TaskOutcome:
     examples: dict[str, Images]
     history: list[dict[str, Any]]
     seconds: float
+    curve: tuple[tuple[int, float], ...] = ()
+    harmful: tuple[Site, ...] = ()
+
+    @property
+    def fewest(self) -> int | None:
+        """The fewest sites of the curve that are as good as its best, by the metric's margin; None without a curve."""
+        if not self.curve:
+            return None
+        least = min(loss for _, loss in self.curve)
+        return next(count for count, loss in self.curve if loss <= least + self.metric.allowed(abs(least)))
 
     @property
     def methods(self) -> list[str]:
