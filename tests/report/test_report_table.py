@@ -90,7 +90,11 @@ def test_the_json_has_the_numbers_and_what_follows(outcome: Outcome):
     assert (results["pairs"], results["queries"], results["seconds"]) == (123, 123, 200.4)
     for task in outcome.tasks:
         written = results["tasks"][task.task]
-        assert written.keys() == {"metric", *METHODS, "judgement", "task_vectors_against", "sites", "of"}
+        assert written.keys() == {"metric", *METHODS, "judgement", "task_vectors_against", "sites", "of"} | {
+            "curve",
+            "enough_sites",
+            "harmful_sites",
+        }
         assert {method: written[method] for method in METHODS} == {
             method: asdict(each) for method, each in task.intervals.items()
         }

@@ -90,7 +90,7 @@ def search_command(
     preset: Annotated[
         str | None,
         typer.Option(
-            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper, or best if --method is by gradient."
+            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper, or best of a method by gradient."
         ),
     ] = None,
     prompts: Annotated[

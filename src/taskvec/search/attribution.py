@@ -56,8 +56,9 @@ class AttributionSettings(SearchSettings):
     ) -> SearchResult:
         """The best prefix of the sites ranked by effect, of at most ``problem.at_most``.
 
-        There is a record of every point. An interrupted search has nothing to end with: KeyboardInterrupt passes.
-        Raises ValueError where no prefix has a finite loss.
+        There is a record of every point, the last of which has the validation loss and the number of sites. An
+        interrupted search has nothing to end with: KeyboardInterrupt passes. Raises ValueError where no prefix has a
+        finite loss.
         """
         self.required(problem.differentiate, "differentiate")
         finite = FiniteLosses(non_finite, problem.names)
@@ -66,13 +67,17 @@ class AttributionSettings(SearchSettings):
 
         def record(step: dict[str, Any]) -> None:
             history.append(step)
-            on_step(step)
+            if step["step"] < self.points:  # the last has more to say
+                on_step(step)
 
         effects, evaluations = attributed_effects(problem, self.points, record, finite)
         best = judge.best(prefixes(effects, sizes(problem.most, FINE)))
         if best is None:
             raise ValueError("the validation loss of no set of sites is finite")
         loss, mask = best
+        before = sum(each.get("non_finite", 0) for each in history[:-1])
+        history[-1] |= {"validation_loss": loss, "chosen_sites": int(mask.sum())} | finite.since(before)
+        on_step(history[-1])
         return SearchResult(mask, loss, len(history), effects, history, evaluations, False, finite.count)
 
 

@@ -103,7 +103,7 @@ class StepSettings(SearchSettings):
         step = self.learning_step(problem, finite)
         generator = torch.Generator().manual_seed(problem.seed)
         logits = torch.full((problem.sites,), self.initial_logit, requires_grad=True)
-        still, interrupted = 0, False
+        still, before, interrupted = 0, 0, False
         optimizer = torch.optim.Adam([logits], self.learning_rate)
         selection = Selection(
             validate,
@@ -124,12 +124,12 @@ class StepSettings(SearchSettings):
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise damaged(checkpoint.path, str(error)) from error
             history, evaluations, still = progress.history, progress.evaluations, progress.still
-            finite.count = progress.non_finite
+            finite.count = before = progress.non_finite
         else:
             evaluations = self._start(logits, problem, finite)
         try:
             while (number := len(history) + 1) <= self.steps and not 0 < self.patience <= still:
-                before, probable = finite.count, logits.detach() > 0
+                probable = logits.detach() > 0
                 losses, surrogate, cost = step(logits, generator, number)
                 optimizer.zero_grad()
                 surrogate.backward()
@@ -142,15 +142,15 @@ class StepSettings(SearchSettings):
                 last = number == self.steps or 0 < self.patience <= still
                 if at_checkpoint := number % self.checkpoint_every == 0 or last:
                     record |= selection.checkpoint(logits.detach(), number)
-                record |= finite.since(before)
-                history.append(record)
+                history.append(record | finite.since(before))
+                before = finite.count
                 if checkpoint:
                     # a copy between steps: Ctrl-C may come in the middle of the next one
                     progress = Progress(evaluations, history.copy(), _best_facts(selection.best), finite.count, still)
                     kept = _state(logits, optimizer, generator, selection.best, progress)
                     if at_checkpoint:
                         checkpoint.keep(of, kept)
-                on_step(record)
+                on_step(history[-1])
         except KeyboardInterrupt:
             if checkpoint and kept:
                 checkpoint.keep(of, kept)
