@@ -160,7 +160,7 @@ def effects(model: PromptedModel, tasks: list[str], seeds: list[int]) -> None:
     """A table of how attribution and causal mediation analysis rank sites, a row a task and seed."""
     print("| task | seed | points | rank, CMA by tokens | rank, CMA by pixels | " + " | ".join(map(str, COUNTS)) + " |")
     print("|---" * (5 + len(COUNTS)) + "|")
-    data = load_data("scenes", "validation")
+    data = load_data("scenes", "train")
     for task in tasks:
         for seed in seeds:
             settings = replace(BEST, seed=seed, search=AttributionSettings())
