@@ -25,8 +25,8 @@ class Quadratic:
         self.curvature, self.scale = curvature, torch.ones(items, dtype=torch.float64)
         self.gradients = 0
 
-    def __call__(self, shares: Tensor, items: Tensor) -> Tensor:
-        shares = shares.double()
+    def __call__(self, masks: Tensor, items: Tensor) -> Tensor:
+        shares = masks.double()
         own = 10 - (shares * self.gains[items]).sum(1) + self.curvature * shares.sum(1).square()
         return (own * self.scale[items]).float()
 
