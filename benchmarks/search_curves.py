@@ -13,6 +13,9 @@ Says how each search ends, beside the score that `paper` has at as many evaluati
 seconds each first has the mean score that `paper` ends with, which `paper` itself may have before its end. Writes
 OUT.jsonl, a line for each checkpoint, all searches with one seed before the next seed, goes on where it was
 interrupted, and draws OUT.png.
+
+With --effects instead, how attribution ranks sites beside causal mediation analysis: rank correlations, and the
+validation losses of as many of the best sites by either.
 """
 
 import argparse
@@ -24,7 +27,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from taskvec import collect, evaluation, load_data, load_model
 from taskvec.finding import pose_search, statistics_prompts
@@ -33,15 +38,24 @@ from taskvec.models.interface import PromptedModel
 from taskvec.objectives import ObjectiveKind
 from taskvec.presets import PRESETS
 from taskvec.prompts import draw_prompts
-from taskvec.search import ReinforceSettings, RelaxedSettings
-from taskvec.search.relaxed import COST_OF_A_GRADIENT
+from taskvec.search import (
+    AttributionSettings,
+    CmaSettings,
+    ReinforceSettings,
+    RelaxedSettings,
+    SearchSettings,
+    attributed_effects,
+    causal_effects,
+)
+from taskvec.search.attribution import prefixes
+from taskvec.search.gradient import COST_OF_A_GRADIENT
 from taskvec.tasks import TASKS, Task
 
 BEST = PRESETS["best"]
 TEST_QUERIES = 500
 COSTS = ("evaluations", "seconds")
 # name: items searched on, objective, settings. `paper` is Section 8.1; `per item` compares masks on the same item.
-SEARCHES: dict[str, tuple[int, ObjectiveKind, ReinforceSettings | RelaxedSettings]] = {
+SEARCHES: dict[str, tuple[int, ObjectiveKind, SearchSettings]] = {
     "paper": (10, "pixel", ReinforceSettings()),
     "paper, per item": (10, "pixel", ReinforceSettings(steps=100, baseline="per_item")),
     "paper, shared masks": (10, "pixel", ReinforceSettings(steps=100, shared_masks=True)),
@@ -57,12 +71,29 @@ SEARCHES: dict[str, tuple[int, ObjectiveKind, ReinforceSettings | RelaxedSetting
     "relaxed, halving": (40, "token", RelaxedSettings(checkpoint_every=10, halving=True)),
     "relaxed, straight through": (40, "token", RelaxedSettings(checkpoint_every=10, gate="straight_through")),
     "relaxed, hard concrete": (40, "token", RelaxedSettings(checkpoint_every=10, gate="hard_concrete")),
+    "relaxed, start": (40, "token", RelaxedSettings(steps=20, checkpoint_every=10, halving=True, start="attribution")),
+    "attribution": (40, "token", AttributionSettings()),
+    "attribution, 80 items": (80, "token", AttributionSettings()),
 }
+POINTS, COUNTS = (1, 4), (4, 8, 16, 32, 64)  # of integrated gradients; numbers of sites that are compared
 BAR = "paper"  # the search that the others are measured against
 COLOURS = dict(
     zip(
         SEARCHES,
-        ("#222222", "#999999", "#56b4e9", "#0072b2", "#009e73", "#8c510a", "#d55e00", "#e69f00", "#cc79a7"),
+        (
+            "#222222",
+            "#999999",
+            "#56b4e9",
+            "#0072b2",
+            "#009e73",
+            "#8c510a",
+            "#d55e00",
+            "#e69f00",
+            "#cc79a7",
+            "#7a0177",
+            "#006837",
+            "#41ab5d",
+        ),
         strict=True,
     )
 )
@@ -78,12 +109,13 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
     means, sites = statistics.means([task.name]), posed.objective.sites
     judge = settings.required(posed.problem.validate, "validate")
     queries = draw_prompts(load_data("scenes", "test"), task, TEST_QUERIES, size, 0)
-    if isinstance(settings, RelaxedSettings):
-        each = COST_OF_A_GRADIENT * settings.items
-    else:
-        each = items * settings.masks_per_item
+    first, each = _costs(items, settings)
     counted, best, records = [0], [(float("inf"), None)], []
     started, away = time.process_time(), [0.0]
+
+    def screen(masks: Any, share: float = 1.0) -> Any:
+        counted[0] += len(masks) * max(1, round(share * BEST.validation))
+        return posed.problem.screen(masks, share) if posed.problem.screen else judge(masks, share)
 
     def validate(masks: Any, share: float = 1.0) -> Any:
         counted[0] += len(masks) * max(1, round(share * BEST.validation))
@@ -104,14 +136,51 @@ def run(model: PromptedModel, task: Task, name: str, seed: int, *, bfloat16: boo
         fact = {"model": model.fingerprint(), "task": task.name, "search": name, "seed": seed}
         fact |= {"settings": settings_of(name, bfloat16=bfloat16)}
         fact |= {"step": record["step"], "score": float(scores.mean())}
-        fact |= {"evaluations": record["step"] * each + counted[0], "seconds": now - started - away[0]}
+        fact |= {"evaluations": first + record["step"] * each + counted[0], "seconds": now - started - away[0]}
         records.append(fact | {"validation_loss": best[0][0]})
         away[0] += time.process_time() - now
 
-    found = settings.search(replace(posed.problem, validate=validate, seed=seed), on_step)
+    found = settings.search(replace(posed.problem, validate=validate, screen=screen, seed=seed), on_step)
     if found.interrupted:
         raise KeyboardInterrupt
     return records
+
+
+def _costs(items: int, settings: SearchSettings) -> tuple[int, int]:
+    """Evaluations before the first step, and of every step."""
+    match settings:
+        case RelaxedSettings():
+            return COST_OF_A_GRADIENT * items * (settings.start == "attribution"), COST_OF_A_GRADIENT * settings.items
+        case ReinforceSettings():
+            return 0, items * settings.masks_per_item
+    return 0, COST_OF_A_GRADIENT * items
+
+
+def effects(model: PromptedModel, tasks: list[str], seeds: list[int]) -> None:
+    """A table of how attribution and causal mediation analysis rank sites, a row a task and seed."""
+    print("| task | seed | points | rank, CMA by tokens | rank, CMA by pixels | " + " | ".join(map(str, COUNTS)) + " |")
+    print("|---" * (5 + len(COUNTS)) + "|")
+    data = load_data("scenes", "train")
+    for task in tasks:
+        for seed in seeds:
+            settings = replace(BEST, seed=seed, search=AttributionSettings())
+            statistics = collect(model, [statistics_prompts(model, data, TASKS[task], settings)])
+            problem = pose_search(model, data, [TASKS[task]], settings, statistics).problem
+            judge = settings.search.required(problem.validate, "validate")
+            pixels = replace(settings, objective="pixel", items=10, search=CmaSettings())
+            by_pixels = causal_effects(pose_search(model, data, [TASKS[task]], pixels, statistics).problem)
+            by_tokens = causal_effects(problem)
+            ranked = {f"{n}": attributed_effects(problem, n)[0] for n in POINTS}
+            for name, own in {**ranked, "CMA, tokens": by_tokens, "CMA, pixels": by_pixels}.items():
+                ranks = " | ".join(f"{_spearman(own, other):.3f}" for other in (by_tokens, by_pixels))
+                losses = " | ".join(f"{loss:.4f}" for loss in judge(prefixes(own, COUNTS)).tolist())
+                print(f"| {task} | {seed} | {name} | {ranks} | {losses} |", flush=True)
+
+
+def _spearman(first: Tensor, second: Tensor) -> float:
+    """The rank correlation of numbers without ties."""
+    ranks = [values.argsort().argsort().double() for values in (first, second)]
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
 
 def settings_of(name: str, *, bfloat16: bool) -> str:
@@ -214,8 +283,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--bfloat16", action="store_true", help="compute searches in this precision")
     parser.add_argument("--out", type=Path, default=Path("search-curves"))
+    parser.add_argument("--effects", action="store_true", help="only how attribution ranks sites, beside CMA")
     options = parser.parse_args()
     model = load_model(options.model)
+    if options.effects:
+        effects(model, options.tasks, options.seeds)
+        return
     log = options.out.with_suffix(".jsonl")
     lines = log.read_text().splitlines(keepends=True) if log.exists() else []
     records = [json.loads(line) for line in lines if line.endswith("}\n")]  # a killed run may leave half a line

@@ -24,6 +24,7 @@ from taskvec.finding import (
     find_all,
     find_sites,
     parts_of,
+    pose_search,
     statistics_prompts,
 )
 from taskvec.models.interface import Items
@@ -31,9 +32,20 @@ from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
 from taskvec.prompts import draw_prompts
 from taskvec.provenance import Drawn
-from taskvec.search import Checkpoint, CmaSettings, GreedySettings, ReinforceSettings, RelaxedSettings
+from taskvec.search import (
+    AttributionSettings,
+    Checkpoint,
+    CmaSettings,
+    GreedySettings,
+    ReinforceSettings,
+    RelaxedSettings,
+    SearchSettings,
+    attributed_effects,
+)
+from taskvec.sites import Granularity
 from taskvec.statistics import collect
 from taskvec.tasks import IDENTITY, LOW_LIGHT, SEGMENTATION, Task, image, mask
+from taskvec.vectors import TaskVectors
 
 QUICK = FindSettings(
     prompts=16,
@@ -342,3 +354,66 @@ def test_losses_that_are_not_finite_are_refused_by_name_or_left_out(
     assert small_model.sites().names[0] not in both[0].sites
     with pytest.raises(ValueError, match="non_finite is 'ignore': expected one of refuse, leave_out"):
         FindSettings(non_finite="ignore")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        RelaxedSettings(steps=4, items=3, checkpoint_every=2, start="attribution", halving=True, screening=True),
+        ReinforceSettings(steps=4, masks_per_item=4, checkpoint_every=2, start="attribution"),
+        AttributionSettings(),
+    ],
+    ids=lambda search: search.name,
+)
+@pytest.mark.parametrize("granularity", ["token", "quadrant", "head", "layer"])
+def test_searches_by_attribution_at_every_granularity(
+    small_model: MaeVqgan, search: SearchSettings, granularity: Granularity
+) -> None:
+    data = Scenes("train", count=600)
+    settings = replace(QUICK, validation=4, granularity=granularity, search=search, at_most=2)
+    for found in (
+        find(small_model, data, LOW_LIGHT, settings, progress=False),
+        *find_all(small_model, data, [SEGMENTATION, LOW_LIGHT], settings, progress=False),
+    ):
+        assert 1 <= len(found.sites) <= 2
+        assert found.search.settings["at_most"] == 2
+        assert found.search.evaluations >= 3 * 4  # the gradient of every item
+
+
+def test_the_first_gradient_is_the_directional_derivative_of_the_losses(small_model: MaeVqgan) -> None:
+    """Along the line to the patch of all sites, which is what the effects add up to."""
+    data, settings = Scenes("train", count=600), replace(QUICK, search=AttributionSettings())
+    statistics = collect(small_model, [statistics_prompts(small_model, data, LOW_LIGHT, settings)])
+    posed = pose_search(small_model, data, [LOW_LIGHT], settings, statistics)
+    effects, _ = attributed_effects(posed.problem)
+    step = 1e-2
+    ahead, _ = posed.objective.differentiate(torch.full((posed.problem.sites,), step), posed.problem.every_item)
+    here, _ = posed.objective.differentiate(torch.zeros(posed.problem.sites), posed.problem.every_item)
+    assert float(effects.sum()) == pytest.approx(float((here - ahead).mean()) / step, rel=0.1)
+
+
+def test_what_comes_after_a_search_is_recorded(small_model: MaeVqgan, tmp_path: Path) -> None:
+    data, settings = Scenes("train", count=600), replace(QUICK, search=AttributionSettings())
+    plain = find(small_model, data, LOW_LIGHT, settings, progress=False)
+    assert (plain.search.curve, plain.search.harmful) == ((), ())
+    found = find(small_model, data, LOW_LIGHT, replace(settings, curve=True, prune=True), progress=False)
+    counts = [count for count, _ in found.search.curve]
+    assert counts[:3] == [1, 2, 4]
+    assert counts[-1] == found.config.of
+    assert set(found.sites) <= set(plain.sites)
+    assert set(plain.sites) - set(found.sites) <= set(found.search.harmful) <= set(plain.sites)
+    assert found.search.loss is not None
+    assert plain.search.loss is not None
+    assert found.search.loss <= plain.search.loss + 1e-6
+    found.save_pretrained(tmp_path / "vectors")
+    assert TaskVectors.load(tmp_path / "vectors", small_model).search == found.search
+
+
+def test_a_baseline_is_pruned_on_validation_items(small_model: MaeVqgan) -> None:
+    data = Scenes("train", count=600)
+    settings = replace(QUICK, objective="pixel", search=CmaSettings(), prune=True, curve=True)
+    found = find(small_model, data, LOW_LIGHT, settings, progress=False).search
+    assert found.validation[0].prompts == 8
+    assert found.curve
+    with pytest.raises(ValueError, match="at_most is 0: at least 1 site is chosen"):
+        FindSettings(at_most=0)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,6 +82,7 @@ def test_a_card_says_what_is_recorded_and_claims_no_score(random_vectors: TaskVe
             search,
             ("| Prompts behind the means | 7, data set scenes, split train |", "relaxed, for the sites of 1 task"),
         ),
+        (replace(search, settings={"at_most": 5}), ("| Budget | at most 5 sites |",)),
         (Combination("a | b", (Term(1, "a", "mse", "", search),)), ("| Combined | a \\| b, of 1 terms |",)),
         (None, ("| Search | not recorded |",)),
     ):

@@ -59,7 +59,9 @@ def test_the_search_by_gradient_brings_its_objective() -> None:
     settings = with_method(PRESETS["paper"], "relaxed")
     best = PRESETS["best"]
     assert settings == replace(PRESETS["paper"], objective="token", items=40, search=best.search)
-    with pytest.raises(ValueError, match="there is no search 'luck': expected one of reinforce, relaxed, cma, greedy"):
+    with pytest.raises(
+        ValueError, match="there is no search 'luck': expected one of reinforce, relaxed, attribution, cma, greedy"
+    ):
         with_method(best, "luck")
 
 

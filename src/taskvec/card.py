@@ -50,6 +50,7 @@ config.json has the record of the search. Images are in it as digests of their c
 def _found(config: VectorsConfig) -> dict[str, str]:
     match config.found:
         case Search() as search:
+            budget = search.settings.get("at_most")
             chosen = sum(drawn.prompts for drawn in search.validation)
             rows = {
                 "Prompts behind the means": _behind(search.statistics),
@@ -57,6 +58,7 @@ def _found(config: VectorsConfig) -> dict[str, str]:
                 f"{sum(drawn.prompts for drawn in search.search)} queries, {search.evaluations} evaluations"
                 + (", interrupted" if search.interrupted else ""),
             }
+            rows |= {} if budget is None else {"Budget": f"at most {budget} sites"}
             return rows | ({"Choice of the sites": f"on {chosen} other queries"} if chosen else {})
         case Combination() as combination:
             return {"Combined": f"{_line(combination.expression)}, of {len(combination.terms)} terms"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -30,6 +30,8 @@ from taskvec.search import (
     SearchResult,
     SearchSettings,
     Validate,
+    prune,
+    with_curve,
 )
 from taskvec.sites import Granularity, Sites
 from taskvec.statistics import Statistics, collect
@@ -61,6 +63,9 @@ class FindSettings:
     holes. ``area`` is what is decoded together in the search, by default what the model's tokenizer is made for, as
     always where vectors are applied. ``non_finite`` says what becomes of losses that are NaN or infinite, as in
     ``taskvec.search.FiniteLosses``.
+
+    ``at_most`` is how many sites may be chosen, None for any number. ``prune`` drops sites that harm, as
+    ``taskvec.search.prune`` does; ``curve`` judges the best 1, 2, 4, ... sites, too, by the search's own ranking.
     """
 
     prompts: int = 200
@@ -81,12 +86,17 @@ class FindSettings:
     same_hole: bool = False
     judged_by: tuple[str, ...] = ()
     non_finite: NonFinite = "refuse"
+    at_most: int | None = None
+    prune: bool = False
+    curve: bool = False
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
         if min(self.prompts, self.items, self.validation) < 1:
             raise ValueError("prompts, items and validation must each be at least 1")
+        if self.at_most is not None and self.at_most < 1:
+            raise ValueError(f"at_most is {self.at_most}: at least 1 site is chosen")
         FiniteLosses(self.non_finite)  # ValueError for another policy
         if "differentiate" in self.search.needs and self.objective != "token" and not self.choices.adapted:
             raise ValueError(
@@ -228,21 +238,25 @@ def pose_search(
     needs, names = settings.search.needs, [task.name for task in tasks]
     own = [part[1] for part in parts]
     objective = _objective(model, own, tasks, settings, statistics, settings.items, settings.objective)
-    validation = None
-    if "validate" in needs or settings.choices.adapted:
+    validation = screen = None
+    if "validate" in needs or settings.choices.adapted or settings.prune or settings.curve:
         own = [part[2] for part in parts]
         validation = _objective(model, own, tasks, settings, statistics, settings.validation, "pixel")
+        if settings.objective == "token":
+            screen = _when_asked(partial(_screen, validation, names, settings))
     problem = Problem(
         sites=len(objective.sites),
         items=objective.items,
         evaluate=objective,
         evaluate_product=objective.evaluate_product,
         tasks=objective.tasks if len(tasks) > 1 else None,
-        differentiate=objective.differentiate if "differentiate" in needs else None,
-        validate=_validate(validation, names, settings) if validation and "validate" in needs else None,
+        differentiate=objective.differentiate if settings.objective == "token" or settings.choices.adapted else None,
+        validate=None if validation is None else _validate(validation, names, settings),
         layers=partial(_layers, objective.sites, statistics),
         seed=settings.seed,
         names=[f"{prompts.task.name} of {name}" for prompts in objective.prompts for name in prompts.query_names],
+        screen=screen,
+        at_most=settings.at_most,
     )
     return PosedSearch(problem, objective, validation)
 
@@ -287,6 +301,9 @@ def find_sites(
         identity = _identity(statistics, means, of_each, tasks, settings)
         checkpoint = replace(checkpoint, of={**checkpoint.of, **identity})
     result = settings.search.search(posed.problem, on_step, checkpoint, settings.non_finite)
+    if not result.interrupted:
+        result = prune(posed.problem, result, settings.non_finite) if settings.prune else result
+        result = with_curve(posed.problem, result, settings.non_finite) if settings.curve else result
     decodings = tuple(_decoding(model, posed, result, settings, task) for task in range(len(tasks)))
     record = Search(
         method=settings.search.name,
@@ -300,6 +317,8 @@ def find_sites(
         evaluations=result.evaluations,
         interrupted=result.interrupted,
         non_finite=result.non_finite,
+        harmful=tuple(posed.objective.sites.names[site] for site in result.harmful),
+        curve=result.curve,
         history=tuple(result.history),
         versions=environment.versions(),
     )
@@ -455,6 +474,17 @@ def _validate(objective: Objective, tasks: Sequence[str], settings: FindSettings
     return validate
 
 
+def _screen(validation: Objective, tasks: Sequence[str], settings: FindSettings) -> Validate:
+    """The validation loss by the model's own loss, which decodes nothing."""
+    return _validate(replace(validation, kind="token"), tasks, settings)
+
+
+def _when_asked(make: Callable[[], Validate]) -> Validate:
+    """What ``make`` makes, which is done when it is first needed."""
+    made = cache(make)
+    return lambda masks, share=1.0: made()(masks, share)
+
+
 def _identity(
     statistics: Statistics, means: Means, data: Sequence[DataSet], tasks: Sequence[Task], settings: FindSettings
 ) -> dict[str, Any]:
@@ -463,7 +493,8 @@ def _identity(
         "model": statistics.model_fingerprint,
         "data": list({id(one): one.describe() for one in data}.values()),
         "tasks": [[task.name, sides(task), task.metric.name] for task in tasks],
-        "finding": {**asdict(settings), "search": None},  # whose settings it knows itself
+        # without what comes after the search, and the search's own settings, which it knows itself
+        "finding": {**asdict(settings), "search": None, "prune": None, "curve": None},
         "means": digests.of_tensors(means),
     }
 

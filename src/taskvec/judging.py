@@ -153,6 +153,8 @@ class _Judge:
             seconds=seconds,
             decodings=decodings,
             likeliest=likeliest,
+            curve=vectors.search.curve,
+            harmful=vectors.search.harmful,
         )
 
     def _decoding(self, way: WayOn) -> Decoding:

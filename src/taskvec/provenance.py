@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, JsonValue, TypeAdapter
 from taskvec.digests import plain
 from taskvec.metrics import METRICS, MetricName
 from taskvec.prompts import Prompts
+from taskvec.sites import Site
 
 PROMPTED = ("draw_seed", "sampling", "same_hole", "sides", "classes_of_one")  # of an origin, beside the data's own
 MAKERS = ("root", "query", "support", "directories")  # what formats 1 and 2 had of the maker's, and no other has
@@ -70,7 +71,9 @@ class Search:
     ``search`` and ``validation`` have the queries of each task that sites were searched and chosen on, in the order of
     ``tasks``; some searches need none of the latter. ``statistics`` are behind the means, None until they are of one
     task. ``loss`` is that on validation items, else on those of the search. ``history`` are the records of its steps,
-    ``non_finite`` how many losses were NaN or infinite and left out. ``refinement`` is None of values that are means.
+    ``non_finite`` how many losses were NaN or infinite and left out. Where asked for, ``harmful`` are the sites of the
+    set that the search came to whose removal lowered the loss, the worst first, and ``curve`` losses by numbers of
+    sites. ``refinement`` is None of values that are means.
     """
 
     method: str
@@ -87,6 +90,8 @@ class Search:
     versions: dict[str, str]
     non_finite: int = 0
     refinement: Refinement | None = None
+    harmful: tuple[Site, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()
 
     def drawn(self) -> "Iterator[Drawn | Former]":
         yield from (*self.search, *self.validation)

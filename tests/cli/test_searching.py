@@ -150,6 +150,18 @@ def test_the_papers_baselines(statistics: str, tmp_path: Path, method: str, opti
         assert len(vectors.sites) == round(0.1 * vectors.config.of)
 
 
+@pytest.mark.parametrize("method", ["attribution", "relaxed", "cma"])
+def test_at_most_as_many_sites_as_are_asked_for(statistics: str, tmp_path: Path, method: str, tiny: MaeVqgan) -> None:
+    quick = ["--steps", "2", "--set", "search.candidates=1"] if method == "relaxed" else []
+    search = ["search", "--method", method, *quick, "--task", "low_light", "--statistics", statistics]
+    options = ["--items", "2", "--validation", "4", "--objective", "token", "--at-most", "3"]
+    assert main([*search, *options, "--set", "curve=true", "--out", str(tmp_path / method)]) == 0
+    vectors = TaskVectors.load(tmp_path / method, tiny)
+    assert 1 <= len(vectors.sites) <= 3
+    assert vectors.search.settings["at_most"] == 3
+    assert [count for count, _ in vectors.search.curve] == [1, 2, 3]
+
+
 def test_a_preset_is_where_settings_start(statistics: str, tmp_path: Path) -> None:
     search = [
         "search",

@@ -164,6 +164,17 @@ def test_the_search_curve_marks_checkpoints_and_the_best_of_them(task: TaskOutco
     assert points[2] == [[[1, 6], [2, 5], [3, 4], [4, 3]], [[2, 4], [4, 3]]]
 
 
+def test_the_curve_of_sites_is_in_the_metrics_own_units(task: TaskOutcome, monkeypatch: pytest.MonkeyPatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr(figures, "_svg", drawn.append)
+    figures.sites_curve(replace(task, curve=((1, -0.2), (2, -0.5), (4, -0.4))))
+    (axes,) = drawn[0].axes
+    curve, chosen = (np.asarray(line.get_xydata()).tolist() for line in axes.lines)
+    assert curve == [[1, 0.2], [2, 0.5], [4, 0.4]]
+    assert [x for x, _ in chosen] == [3, 3]
+    assert axes.get_ylabel() == "validation IoU"
+
+
 @pytest.mark.parametrize(("index", "arrow"), [(0, "better →"), (1, "← better")])
 def test_the_score_chart_says_which_way_is_better(outcome: Outcome, index: int, arrow: str):
     svg = figures.score_chart(outcome.tasks[index])

@@ -7,6 +7,7 @@ import pytest
 from taskvec.report import page
 from taskvec.report.outcomes import METHODS, Outcome
 from taskvec.report.page import write_report
+from taskvec.sites import Site
 
 
 @pytest.fixture
@@ -82,6 +83,16 @@ def test_task_vectors_without_a_history_have_no_curve(outcome: Outcome, tmp_path
     outcome = replace(outcome, tasks=[replace(task, history=[]) for task in outcome.tasks])
     write_report(outcome, tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count('src="data:image/svg+xml;base64,') == 2 * 2
+
+
+def test_numbers_of_sites_and_sites_that_harm_are_shown_where_they_were_asked_for(outcome: Outcome, tmp_path: Path):
+    first, second = outcome.tasks
+    first = replace(first, curve=((1, -0.2), (2, -0.5), (4, -0.51)), harmful=(first.sites[1], Site("x", 7, 0, None, 3)))
+    write_report(replace(outcome, tasks=[first, second]), tmp_path / "report.html")
+    text = " ".join((tmp_path / "report.html").read_text().split())
+    assert text.count("How many sites it takes") == text.count("Sites that harm") == 1
+    assert "The best 2 do as well as any number shown" in text
+    assert "encoder layer 2 head 0, query input (kept); x layer 7 head 0, token 3." in text
 
 
 def test_the_idea_is_shown_with_segmentation_or_else_the_first_task(outcome: Outcome, monkeypatch: pytest.MonkeyPatch):

@@ -90,7 +90,11 @@ def test_the_json_has_the_numbers_and_what_follows(outcome: Outcome):
     assert (results["pairs"], results["queries"], results["seconds"]) == (123, 123, 200.4)
     for task in outcome.tasks:
         written = results["tasks"][task.task]
-        assert written.keys() == {"metric", *METHODS, "judgement", "task_vectors_against", "sites", "of"}
+        assert written.keys() == {"metric", *METHODS, "judgement", "task_vectors_against", "sites", "of"} | {
+            "curve",
+            "enough_sites",
+            "harmful_sites",
+        }
         assert {method: written[method] for method in METHODS} == {
             method: asdict(each) for method, each in task.intervals.items()
         }
@@ -101,6 +105,20 @@ def test_the_json_has_the_numbers_and_what_follows(outcome: Outcome):
     assert (better["relation"], better["verdict"], better["reverse"]) == ("better", "better", "worse")
     assert (worse["relation"], worse["verdict"], worse["reverse"]) == ("worse", "worse", "better")
     assert (better["allowed"], worse["allowed"]) == (0.02, pytest.approx(0.05 * 0.311))
+
+
+def test_how_many_sites_are_enough(outcome: Outcome):
+    """By the metric's margin: 0.02 of IoU, 5 % of an error."""
+    iou, mse = outcome.tasks
+    assert iou.fewest is None
+    assert replace(iou, curve=((1, -0.5), (2, -0.579), (4, -0.581), (8, -0.6))).fewest == 4
+    assert replace(mse, curve=((1, 0.3), (2, 0.106), (4, 0.104), (8, 0.1))).fewest == 4
+    task = replace(iou, curve=((1, -0.5), (2, -0.6)), harmful=iou.sites[:1])
+    assert "enough: 2" in printed(replace(outcome, tasks=[task]))
+    assert "enough" not in printed(outcome)
+    written = results_json(replace(outcome, tasks=[task]))["tasks"][task.task]
+    assert written["curve"] == [{"sites": 1, "validation_loss": -0.5}, {"sites": 2, "validation_loss": -0.6}]
+    assert written["harmful_sites"] == [asdict(iou.sites[0])]
 
 
 def test_every_pair_is_a_record(outcome: Outcome):

@@ -14,6 +14,7 @@ from torch import Tensor
 from problems import problem
 from taskvec.search import (
     NON_FINITE,
+    AttributionSettings,
     CmaSettings,
     FiniteLosses,
     GreedySettings,
@@ -79,6 +80,7 @@ class Spoilt:
 SETTINGS = [
     ReinforceSettings(steps=60, masks_per_item=8, checkpoint_every=10, candidates=8),
     RelaxedSettings(steps=40, items=4, checkpoint_every=10),
+    AttributionSettings(),
     CmaSettings(4 / 12),
     GreedySettings(layers=len(LAYERS), trials=20),
 ]

@@ -149,3 +149,8 @@ Set = Annotated[
         'judged_by=["segmentation"]; repeat for more.',
     ),
 ]
+AtMost = Annotated[
+    int | None,
+    typer.Option("--at-most", min=1, metavar="K", help="The best set of no more sites; any number if not given."),
+]
+Curve = Annotated[bool, typer.Option("--curve", help="Also the validation score by the number of sites.")]

@@ -93,7 +93,7 @@ def search_command(
     preset: Annotated[
         str | None,
         typer.Option(
-            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper, or best with --method relaxed."
+            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper, or best of a method by gradient."
         ),
     ] = None,
     prompts: Annotated[
@@ -103,7 +103,7 @@ def search_command(
         str | None,
         typer.Option(
             help=f"One of {', '.join(SEARCHES)}; the preset's if not given. Any other brings its own objective and "
-            "number of items: relaxed, which is by gradient, those of best, the others the paper's."
+            "number of items: relaxed and attribution, which are by gradient, those of best, the others the paper's."
         ),
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Queries to search on, of all tasks together.")] = None,
@@ -114,13 +114,14 @@ def search_command(
     steps: Annotated[int | None, typer.Option(min=1, help="600 in the paper, or 40 of relaxed.")] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token of relaxed, which needs it."),
+        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token where a gradient needs it."),
     ] = None,
     granularity: Annotated[str | None, typer.Option(help=f"One of {', '.join(GRANULARITIES)}; quadrant.")] = None,
     stack: Annotated[
         list[str] | None,
         typer.Option(help="A stack of the model, which `taskvec info` lists, such as encoder; all by default."),
     ] = None,
+    at_most: options.AtMost = None,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
@@ -152,6 +153,7 @@ def search_command(
         "seed": seed,
         "bfloat16": bfloat16 or None,
         "non_finite": non_finite,
+        "at_most": at_most,
     }
     settings = settings_of(preset, method, settings_file, assignments or (), steps, given)
     if statistics is not None and prompts is not None:
@@ -187,7 +189,8 @@ def search_command(
     if result.non_finite:
         console.print(f"{result.non_finite} losses were NaN or infinite and are left out")
     cut = ", interrupted" if result.interrupted else ""
-    loss = f"{'validation loss' if 'validate' in settings.search.needs else 'loss'} {result.loss:.4f}"
+    validated = "validate" in settings.search.needs or settings.prune
+    loss = f"{'validation loss' if validated else 'loss'} {result.loss:.4f}"
     console.print(f"{len(vectors[0].sites)} of {len(finding.sites)} sites{cut}, {loss} at step {result.step}: {out}")
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)

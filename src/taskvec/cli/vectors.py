@@ -67,6 +67,8 @@ def find_command(
         str, typer.Option(help=f"How they are found: {', '.join(PRESETS)}. taskvec.find takes the same by default.")
     ] = DEFAULT_PRESET,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the search; the preset's if not given.")] = None,
+    at_most: options.AtMost = None,
+    curve: options.Curve = False,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
@@ -82,7 +84,7 @@ def find_command(
     any. A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search see
     `taskvec search`.
     """
-    settings = _settings(preset, settings_file, assignments, steps, seed, bfloat16=bfloat16)
+    settings = _settings(preset, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
     options.check_destinations(out, (*VECTORS, *JUDGEMENT))
@@ -189,6 +191,8 @@ def demo_command(
     data_options: DataOptions = NONE_GIVEN,
     queries: Annotated[int, typer.Option(min=2, help="Test queries of every task, or all that there are.")] = QUERIES,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of every search; 40 if not given.")] = None,
+    at_most: options.AtMost = None,
+    curve: options.Curve = False,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
@@ -208,7 +212,9 @@ def demo_command(
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
-    settings = _settings(DEFAULT_PRESET, settings_file, assignments, steps, seed, bfloat16=bfloat16)
+    settings = _settings(
+        DEFAULT_PRESET, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16
+    )
     network = load_model(model, options.working_on(device, threads))
     usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
     name = data_options.data or usual
@@ -256,11 +262,13 @@ def _settings(
     assignments: Sequence[str] | None,
     steps: int | None,
     seed: int | None,
+    at_most: int | None,
     *,
+    curve: bool,
     bfloat16: bool,
 ) -> FindSettings:
     """A preset's with the settings that were given."""
-    given = {"seed": seed, "bfloat16": bfloat16 or None}
+    given = {"seed": seed, "bfloat16": bfloat16 or None, "at_most": at_most, "curve": curve or None}
     return settings_of(preset, None, file, assignments or (), steps, given)
 
 

@@ -169,6 +169,35 @@ def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:
     return f"loss ({'minus ' if metric.better == 'higher' else ''}{metric.label})"
 
 
+def sites_curve(outcome: TaskOutcome) -> str:
+    """An SVG of the validation score by the number of sites, those with the highest scores of the search, beside the
+    number of sites that task vectors have.
+    """
+    figure = Figure((3.4, 2.3), layout="constrained")
+    axes = figure.subplots()
+    counts = [count for count, _ in outcome.curve]
+    scores = [outcome.metric.loss(loss) for _, loss in outcome.curve]
+    axes.plot(counts, scores, color=BLUE, marker="o", markersize=5, clip_on=False)
+    axes.axvline(len(outcome.sites), color=VERMILLION, linestyle=":", linewidth=1.5)
+    axes.annotate(
+        f"task vectors: {len(outcome.sites):,}",
+        (len(outcome.sites), 1),
+        (0, 2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=VERMILLION,
+        ha="center",
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    axes.set_xlabel("sites, the best first")
+    axes.set_ylabel(f"validation {outcome.metric.label}")
+    tidy(axes)
+    return _svg(figure)
+
+
 def site_map(outcome: TaskOutcome, stacks: Mapping[str, SearchedStack]) -> str:
     """An SVG of where the chosen sites are: by stack and region, layers down and heads across.
 

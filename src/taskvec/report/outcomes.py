@@ -37,7 +37,9 @@ class TaskOutcome:
     [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step, loss, sites, at
     checkpoints validation_loss and chosen_sites). ``seconds`` is the time of statistics and search. ``decodings`` has
     how the model's answers were decoded by each method that is judged so, ``likeliest`` what these score where the
-    likeliest codes are decoded, as in the paper; empty where that is the decoding.
+    likeliest codes are decoded, as in the paper; empty where that is the decoding. ``curve`` has the
+    validation loss of the best 1, 2, 4, ... sites by the search's ranking, and ``harmful`` the sites without which the
+    set that the search came to does better, the worst first; both where they were asked for.
     """
 
     task: str
@@ -53,6 +55,16 @@ class TaskOutcome:
     seconds: float
     decodings: dict[str, Decoding]
     likeliest: dict[str, Float[np.ndarray, " pairs"]]
+    curve: tuple[tuple[int, float], ...] = ()
+    harmful: tuple[Site, ...] = ()
+
+    @property
+    def fewest(self) -> int | None:
+        """The fewest sites of the curve that are as good as its best, by the metric's margin; None without a curve."""
+        if not self.curve:
+            return None
+        least = min(loss for _, loss in self.curve)
+        return next(count for count, loss in self.curve if loss <= least + self.metric.allowed(abs(least)))
 
     @property
     def methods(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from taskvec.files import replacing
 from taskvec.report import figures
 from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
-from taskvec.report.rendering import data_uri, duration, environment, facts
+from taskvec.report.rendering import data_uri, duration, environment, facts, place
 from taskvec.report.table import METHOD_LABELS, RELATION_LABELS, number, span, winners
 from taskvec.tasks import title_of
 
@@ -26,7 +26,7 @@ def write_report(outcome: Outcome, path: Path, pairs: bytes | None = None, remar
 def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str] = ()) -> str:
     templates = environment()
     templates.filters.update(
-        number=number, span=span, signed="{:+.3f}".format, duration=duration, thousands="{:,}".format
+        number=number, span=span, signed="{:+.3f}".format, duration=duration, thousands="{:,}".format, place=place
     )
     # masks are understood at a glance
     illustrated = next((task for task in outcome.tasks if task.metric.of_masks), outcome.tasks[0])
@@ -62,5 +62,6 @@ def _section(outcome: Outcome, task: TaskOutcome) -> dict[str, Any]:
         "score_chart": data_uri(figures.score_chart(task)),
         "examples": data_uri(figures.example_grid(task)),
         "search": data_uri(curve) if curve else None,
+        "curve": data_uri(figures.sites_curve(task)) if task.curve else None,
         "sites": data_uri(figures.site_map(task, outcome.stacks)),
     }

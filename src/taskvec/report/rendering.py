@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from taskvec.sites import Site
+
 
 def environment() -> Environment:
     """The templates of this package: everything that is put into them is escaped, a name without a value an error."""
@@ -17,6 +19,13 @@ def data_uri(picture: bytes | str) -> str:
     """A PNG (bytes) or an SVG (text) as an address that holds it; an SVG's names thus stay its own."""
     kind, data = ("png", picture) if isinstance(picture, bytes) else ("svg+xml", picture.encode())
     return f"data:image/{kind};base64,{b64encode(data).decode()}"
+
+
+def place(site: Site) -> str:
+    """A site in words: encoder layer 3 head 2, query input, token 17; layers, heads and tokens count from 0."""
+    head = "" if site.head is None else f" head {site.head}"
+    region = "" if site.region is None else f", {site.region.replace('_', ' ')}"
+    return f"{site.stack} layer {site.layer}{head}{region}" + ("" if site.token is None else f", token {site.token}")
 
 
 def facts(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -58,7 +58,8 @@ def results_table(outcome: Outcome) -> Table:
     for task in outcome.tasks:
         scores = [_cell(task, method) for method in task.methods]
         name = Text.assemble(f"{escaped(task.task)}\n", (f"{task.metric.label} {ARROWS[task.metric.better]}", "dim"))
-        table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}", "dim")))
+        enough = "" if task.fewest is None else f"\nenough: {task.fewest:,}"
+        table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}{enough}", "dim")))
     return table
 
 
@@ -128,6 +129,9 @@ def _task_json(task: TaskOutcome) -> dict[str, Any]:
         "task_vectors_against": compared,
         "sites": len(task.sites),
         "of": task.of,
+        "curve": [{"sites": count, "validation_loss": loss} for count, loss in task.curve],
+        "enough_sites": task.fewest,
+        "harmful_sites": [asdict(site) for site in task.harmful],
     }
 
 

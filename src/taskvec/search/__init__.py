@@ -4,12 +4,14 @@ A search is settings with a method ``search(problem) -> SearchResult``. A new on
 place in ``KINDS``; Python, the command and the experiments take it from there.
 """
 
+from taskvec.search.attribution import AttributionSettings, attributed_effects
 from taskvec.search.baselines import random_sites, top_sites
 from taskvec.search.checkpoint import Checkpoint
 from taskvec.search.cma import CmaSettings, causal_effects
 from taskvec.search.finite import NON_FINITE, FiniteLosses, NonFinite
 from taskvec.search.greedy import GreedySettings
 from taskvec.search.problem import Differentiate, Evaluate, EvaluateProduct, Problem, Validate
+from taskvec.search.pruning import prune, with_curve
 from taskvec.search.reinforce import ReinforceSettings
 from taskvec.search.relaxed import Gate, RelaxedSettings
 from taskvec.search.selection import FINALS, Final
@@ -18,6 +20,7 @@ from taskvec.search.settings import OnStep, SearchResult, SearchSettings
 KINDS: tuple[type[SearchSettings], ...] = (
     ReinforceSettings,
     RelaxedSettings,
+    AttributionSettings,
     CmaSettings,
     GreedySettings,
 )
@@ -27,6 +30,7 @@ __all__ = [
     "FINALS",
     "NON_FINITE",
     "SEARCHES",
+    "AttributionSettings",
     "Checkpoint",
     "CmaSettings",
     "Differentiate",
@@ -44,7 +48,10 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "Validate",
+    "attributed_effects",
     "causal_effects",
+    "prune",
     "random_sites",
     "top_sites",
+    "with_curve",
 ]

@@ -38,7 +38,8 @@ class CmaSettings(SearchSettings):
         checkpoint: Checkpoint | None = None,
         non_finite: NonFinite = "refuse",
     ) -> SearchResult:
-        """The ``share`` of sites, at least one, with the highest ``causal_effects``; its loss is the mean over items.
+        """The ``share`` of sites, at least one and no more than ``problem.at_most``, with the highest
+        ``causal_effects``; its loss is the mean over items.
 
         An interrupted search has nothing to end with: KeyboardInterrupt passes. A site with a loss that is not finite
         is not chosen. Raises ValueError where that leaves too few, or where the loss of the set is not finite.
@@ -51,7 +52,7 @@ class CmaSettings(SearchSettings):
             on_step(step)
 
         effects = causal_effects(problem, record, finite)
-        mask = top_sites(effects, max(1, round(self.share * problem.sites)))
+        mask = top_sites(effects, min(max(1, round(self.share * problem.sites)), problem.most))
         (losses,) = problem.evaluate_product(mask[None], problem.every_item)
         kept = finite.of(losses, "losses of the chosen sites", problem.every_item)
         if not kept.any():
@@ -90,6 +91,11 @@ def causal_effects(
     if tasks is None:
         return effects[:, counted].mean(1)
     by_task = torch.stack([effects[:, counted & (tasks == task)].mean(1) for task in tasks[counted].unique()])
-    known = by_task[:, by_task.isfinite().all(0)]
+    return mean_over_tasks(by_task)
+
+
+def mean_over_tasks(effects: Float[Tensor, "tasks sites"]) -> Float[Tensor, " sites"]:
+    """Each task's effects divided by their standard deviation over sites (ddof 1), the mean over tasks; NaN stays."""
+    known = effects[:, effects.isfinite().all(0)]
     spread = known.std(1, correction=1, keepdim=True)
-    return (by_task / torch.where(spread > 0, spread, 1.0)).mean(0)
+    return (effects / torch.where(spread > 0, spread, 1.0)).mean(0)

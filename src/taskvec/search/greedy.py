@@ -16,6 +16,7 @@ from torch import Tensor
 from taskvec.search.checkpoint import Checkpoint
 from taskvec.search.finite import FiniteLosses, NonFinite
 from taskvec.search.problem import Problem, one_site_masks
+from taskvec.search.selection import most_probable
 from taskvec.search.settings import Need, OnStep, SearchResult, SearchSettings
 
 Layers = Sequence[Int[Tensor, " members"]]
@@ -124,6 +125,11 @@ class GreedySettings(SearchSettings):
         drawn = torch.rand(self.trials, len(searched), generator=torch.Generator().manual_seed(judge.problem.seed))
         trials = torch.zeros(self.trials, judge.problem.sites, dtype=torch.bool)
         trials[:, searched] = drawn < self.share
+        if judge.problem.at_most is not None:  # of a larger set, the sites with the lowest draws
+            chances = torch.zeros(judge.problem.sites)
+            for trial, draws in zip(trials, drawn, strict=True):
+                chances[searched] = -draws
+                trial[:] = most_probable(trial[None], chances, judge.problem.at_most)[0]
         losses = judge(trials)
         if trials.any() and losses.isinf().all():
             raise ValueError(f"none of {len(trials)} random sets of sites has a finite loss on every item")
@@ -140,12 +146,12 @@ class _Judge:
     evaluations: int = 0
 
     def __call__(self, masks: Bool[Tensor, "n sites"]) -> Float[Tensor, " n"]:
-        """Infinite for sets that are never the best: the empty one, and those with a loss that is not finite."""
+        """Infinite for sets that are never the best: empty or larger than wanted, or with a loss that is not finite."""
         items, tasks = self.problem.every_item, self.problem.tasks
         losses = self.problem.evaluate_product(masks, items)
         rows = items.repeat(len(masks))
         finite = self.finite.of(losses.flatten(), f"losses of {len(masks)} sets of sites", rows).view_as(losses)
-        allowed = masks.any(1) & finite.all(1)
+        allowed = masks.any(1) & finite.all(1) & (masks.sum(1) <= self.problem.most)
         self.evaluations += losses.numel()
         if tasks is None:
             mean = losses.mean(1)

@@ -43,7 +43,8 @@ class Problem:
     the task of every item where several are searched for together. ``layers`` gives the sites of each layer, that of
     the highest taskness first (equation 6); it is called by a search that needs them alone. ``names`` are those of the
     items, for errors; ``seed`` is that of all that a search draws. A search says in ``needs`` which of the parts that
-    may be None it does not go without.
+    may be None it does not go without. ``screen`` is a cheaper ``validate`` that orders masks similarly, for the first
+    rounds among many. No set of more than ``at_most`` sites is wanted. Raises ValueError where that is none.
     """
 
     sites: int
@@ -56,6 +57,17 @@ class Problem:
     layers: Callable[[], Sequence[Int[Tensor, " members"]]] | None = None
     names: Sequence[str] = ()
     seed: int = 0
+    screen: Validate | None = None
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.at_most is not None and self.at_most < 1:
+            raise ValueError(f"at_most is {self.at_most}: a set of sites has at least 1")
+
+    @property
+    def most(self) -> int:
+        """How many sites a set has at most."""
+        return self.sites if self.at_most is None else min(self.at_most, self.sites)
 
     @property
     def every_item(self) -> Int[Tensor, " items"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from taskvec.search.finite import FiniteLosses
 from taskvec.search.problem import Problem
 from taskvec.search.selection import Final, bernoulli
-from taskvec.search.steps import Step, StepSettings
+from taskvec.search.steps import Start, Step, StepSettings
 
 Baseline = Literal["batch", "per_item"]
 BASELINES: tuple[Baseline, ...] = ("batch", "per_item")
@@ -39,6 +39,9 @@ class ReinforceSettings(StepSettings):
     final: Final = "best"
     candidates: int = 1
     halving: bool = False
+    screening: bool = False
+    start: Start = "even"
+    patience: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from taskvec.search.finite import FiniteLosses
+from taskvec.search.gradient import COST_OF_A_GRADIENT, finite_gradient, items_by_task
 from taskvec.search.problem import Problem
 from taskvec.search.selection import Final
 from taskvec.search.settings import Need
-from taskvec.search.steps import Step, StepSettings
-
-COST_OF_A_GRADIENT = 3  # evaluations: one forward, and a backward of about two
+from taskvec.search.steps import Start, Step, StepSettings
 
 Gate = Literal["share", "straight_through", "hard_concrete"]
 GATES: tuple[Gate, ...] = ("share", "straight_through", "hard_concrete")
@@ -52,6 +51,9 @@ class RelaxedSettings(StepSettings):
     final: Final = "best"
     candidates: int = 15
     halving: bool = False
+    screening: bool = False
+    start: Start = "even"
+    patience: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,29 +66,18 @@ class RelaxedSettings(StepSettings):
         return replace(self, steps=12, items=8, checkpoint_every=12, candidates=7)
 
     def learning_step(self, problem: Problem, finite: FiniteLosses) -> Step:
-        differentiate, tasks = self.required(problem.differentiate, "differentiate"), problem.tasks
-        groups = [problem.every_item] if tasks is None else [(tasks == t).nonzero()[:, 0] for t in tasks.unique()]
+        differentiate, groups = self.required(problem.differentiate, "differentiate"), items_by_task(problem)
         each = max(1, self.items // len(groups))
 
         def step(logits: Tensor, generator: torch.Generator, number: int) -> tuple[Tensor, Tensor, int]:
             drawn = [group[torch.randperm(len(group), generator=generator)[:each]] for group in groups]
             shares = open_gates(logits, self.gate, generator)
-            results, rows = [], 0
-            for own in drawn:
-                result = differentiate(shares.detach(), own)
-                kept = finite.of(result[0], f"losses of step {number}", own)
-                rows += len(own)
-                if not kept.any():
-                    raise ValueError(f"none of {len(own)} losses of step {number} of one task is finite")
-                if not kept.all():
-                    result = differentiate(shares.detach(), own[kept])  # the mean's gradient, without those items
-                    rows += int(kept.sum())
-                results.append(result)
-            losses = torch.cat([own for own, _ in results])
-            gradients = torch.stack([gradient for _, gradient in results])
-            if tasks is not None:
-                gradients = gradients / _positive(torch.stack([own.mean() for own, _ in results]))[:, None]
-            return losses, shares @ gradients.mean(0), COST_OF_A_GRADIENT * rows
+            results = [finite_gradient(differentiate, shares.detach(), own, finite, f"step {number}") for own in drawn]
+            losses = torch.cat([own for own, _, _ in results])
+            gradients = torch.stack([gradient for _, gradient, _ in results])
+            if problem.tasks is not None:
+                gradients = gradients / _positive(torch.stack([own.mean() for own, _, _ in results]))[:, None]
+            return losses, shares @ gradients.mean(0), COST_OF_A_GRADIENT * sum(runs for _, _, runs in results)
 
         return step
 

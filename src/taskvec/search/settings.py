@@ -30,10 +30,13 @@ class SearchResult:
 
     ``loss`` is the set's mean loss on validation items, or on the search's own items where it needs none. ``step`` is
     where the set was found. ``scores`` are what the search knows of each site, higher is better: Bernoulli logits of
-    REINFORCE and the relaxed search, causal effects of CMA, None of the greedy search. ``evaluations`` are those of the
-    search itself, without the validation items'; one with a gradient counts as three. ``interrupted`` is True where
-    Ctrl-C ended the search before its last step. ``non_finite`` losses were NaN or infinite and left out, as the
-    records of the history say; 0 for a search that refuses them.
+    REINFORCE and the relaxed search, effects of attribution and CMA, None of the greedy search. ``evaluations`` are
+    those of the search itself, without the validation items'; one with a gradient counts as three. ``interrupted`` is
+    True where Ctrl-C ended the search before its last step. ``non_finite`` losses were NaN or infinite and left out, as
+    the records of the history say; 0 for a search that refuses them.
+
+    ``harmful`` and ``curve`` are what ``prune`` and ``with_curve`` add: sites without which the set that was found has
+    a lower validation loss, the worst first, and validation losses by numbers of sites.
     """
 
     mask: Bool[Tensor, " sites"]
@@ -44,6 +47,8 @@ class SearchResult:
     evaluations: int
     interrupted: bool
     non_finite: int = 0
+    harmful: tuple[int, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,23 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from taskvec.search.attribution import attributed_effects
 from taskvec.search.checkpoint import Checkpoint, State, damaged
 from taskvec.search.finite import FiniteLosses, NonFinite
 from taskvec.search.problem import Problem
 from taskvec.search.selection import FINALS, Best, Final, Selection, bernoulli
 from taskvec.search.settings import Need, OnStep, SearchResult, SearchSettings
+
+Start = Literal["even", "attribution"]
+STARTS: tuple[Start, ...] = ("even", "attribution")
+BOUND = 2.0  # of a start's distance from the initial logit
 
 # (logits, generator, its number) -> finite losses of a step, a scalar whose gradient Adam follows, evaluations it took
 Step = Callable[[Tensor, torch.Generator, int], tuple[Float[Tensor, " n"], Float[Tensor, ""], int]]
@@ -27,7 +32,10 @@ class StepSettings(SearchSettings):
     """``steps`` of Adam from ``initial_logit`` at every site, and the selection of a set at checkpoints.
 
     ``final`` and ``halving`` are as in ``Selection``; ``candidates`` is how many masks a checkpoint samples beside the
-    most probable one where ``final`` is ``best``.
+    most probable one where ``final`` is ``best``. With ``screening`` the problem's cheaper losses halve them first.
+    ``start`` ``attribution`` adds each site's effect to first order to its logit, as ``logits_of_effects`` scales it;
+    it takes a gradient. ``patience`` ends a search, with a checkpoint, once the most probable set has been the same,
+    and not empty, for as many steps; 0 never does.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"validate"})
@@ -39,10 +47,19 @@ class StepSettings(SearchSettings):
     final: Final
     candidates: int
     halving: bool
+    screening: bool
+    start: Start
+    patience: int
 
     def __post_init__(self) -> None:
         if self.final not in FINALS:
             raise ValueError(f"there is no final set {self.final!r}: expected one of {', '.join(FINALS)}")
+        if self.start not in STARTS:
+            raise ValueError(f"there is no start {self.start!r}: expected one of {', '.join(STARTS)}")
+        if self.patience < 0:
+            raise ValueError(
+                f"the patience is {self.patience} steps: expected at least 1, or 0 for no end before the last"
+            )
         if self.steps < 1 or self.checkpoint_every < 1 or self.candidates < 0:
             raise ValueError(
                 "a search needs at least 1 step, checkpoints at least 1 step apart, and no fewer than 0 "
@@ -86,23 +103,33 @@ class StepSettings(SearchSettings):
         step = self.learning_step(problem, finite)
         generator = torch.Generator().manual_seed(problem.seed)
         logits = torch.full((problem.sites,), self.initial_logit, requires_grad=True)
+        still, before, interrupted = 0, 0, False
         optimizer = torch.optim.Adam([logits], self.learning_rate)
-        selection = Selection(validate, self.final, self.candidates, self.halving, generator, finite)
+        selection = Selection(
+            validate,
+            self.final,
+            self.candidates,
+            self.halving,
+            generator,
+            finite,
+            problem.screen if self.screening else None,
+            problem.at_most,
+        )
         history: list[dict[str, Any]] = []
-        evaluations, interrupted = 0, False
         kept: State | None = None
-        of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
-        of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
-        of |= {"non_finite": finite.policy, "seed": problem.seed}
+        of = self._identity(problem, non_finite)
         if checkpoint and (state := checkpoint.recall(of)):
             try:
                 progress, selection.best = _restore(state, logits, optimizer, generator)
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise damaged(checkpoint.path, str(error)) from error
-            history, evaluations, finite.count = progress.history, progress.evaluations, progress.non_finite
+            history, evaluations, still = progress.history, progress.evaluations, progress.still
+            finite.count = before = progress.non_finite
+        else:
+            evaluations = self._start(logits, problem, finite)
         try:
-            for number in range(len(history) + 1, self.steps + 1):
-                before = finite.count
+            while (number := len(history) + 1) <= self.steps and not 0 < self.patience <= still:
+                probable = logits.detach() > 0
                 losses, surrogate, cost = step(logits, generator, number)
                 optimizer.zero_grad()
                 surrogate.backward()
@@ -111,17 +138,19 @@ class StepSettings(SearchSettings):
                 evaluations += cost
                 expected = float(bernoulli(logits.detach()).sum())
                 record: dict[str, Any] = {"step": number, "loss": float(losses.mean()), "sites": expected}
-                if at_checkpoint := number % self.checkpoint_every == 0 or number == self.steps:
+                still = still + 1 if probable.any() and torch.equal(logits > 0, probable) else 0
+                last = number == self.steps or 0 < self.patience <= still
+                if at_checkpoint := number % self.checkpoint_every == 0 or last:
                     record |= selection.checkpoint(logits.detach(), number)
-                record |= finite.since(before)
-                history.append(record)
+                history.append(record | finite.since(before))
+                before = finite.count
                 if checkpoint:
                     # a copy between steps: Ctrl-C may come in the middle of the next one
-                    progress = Progress(evaluations, history.copy(), _best_facts(selection.best), finite.count)
+                    progress = Progress(evaluations, history.copy(), _best_facts(selection.best), finite.count, still)
                     kept = _state(logits, optimizer, generator, selection.best, progress)
                     if at_checkpoint:
                         checkpoint.keep(of, kept)
-                on_step(record)
+                on_step(history[-1])
         except KeyboardInterrupt:
             if checkpoint and kept:
                 checkpoint.keep(of, kept)
@@ -130,6 +159,26 @@ class StepSettings(SearchSettings):
             interrupted = True
         best, scores = selection.settle(), logits.detach()
         return SearchResult(best.mask, best.loss, best.step, scores, history, evaluations, interrupted, finite.count)
+
+    def _start(self, logits: Tensor, problem: Problem, finite: FiniteLosses) -> int:
+        """Move the logits to where the search starts; returns how many evaluations that took."""
+        if self.start == "even":
+            return 0
+        effects, evaluations = attributed_effects(problem, finite=finite)
+        logits.data += logits_of_effects(effects)
+        return evaluations
+
+    def _identity(self, problem: Problem, non_finite: NonFinite) -> dict[str, Any]:
+        """All that a search depends on, as far as it knows."""
+        of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
+        of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
+        return of | {"non_finite": non_finite, "seed": problem.seed, "at_most": problem.at_most}
+
+
+def logits_of_effects(effects: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
+    """Effects in units of their root mean square, no further than BOUND from 0: what a start adds to the logits."""
+    scale = effects.square().mean().sqrt()
+    return (effects / scale).clamp(-BOUND, BOUND) if scale > 0 else effects
 
 
 def _require_finite(gradient: Tensor | None, step: int) -> None:
@@ -153,6 +202,7 @@ class Progress:
     history: list[dict[str, Any]]
     best: BestFacts | None
     non_finite: int
+    still: int  # steps for which the most probable set has been the same
 
 
 def _best_facts(best: Best | None) -> BestFacts | None:
