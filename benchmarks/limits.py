@@ -37,7 +37,7 @@ def row(model: PromptedModel, data: DataSet, task: Task, pairs: int, seed: int) 
         (query_only, prompts),
         (evaluation.run(model.variant(Variant(area="canvas")), "one_shot"), prompts),
         (evaluation.copy_input(model), prompts),
-        (evaluation.ceiling(model), prompts),
+        (evaluation.reconstruction(model), prompts),
     ]
     means = [evaluation.scores(model, method, each).mean() for method, each in columns]
     return [f"{task.name.replace('_', ' ')}, {task.metric.label}", *(f"{mean:.3f}" for mean in means)]

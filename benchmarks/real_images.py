@@ -29,7 +29,7 @@ from taskvec.prompts import draw_prompts, pairs_of
 from taskvec.tasks import INPAINTING, LOW_LIGHT, TASKS, Task, task_named
 from taskvec.vectors import TaskVectors
 
-METHODS = ("one_shot", "query_only", "task_vectors", "scene_vectors", "copy_input", "ceiling")
+METHODS = ("one_shot", "query_only", "task_vectors", "scene_vectors", "copy_input", "reconstruction")
 Cells = dict[str, dict[str, Any]]
 
 
@@ -58,7 +58,7 @@ class Bench:
         prompts = draw_prompts(test, task, count, self._model.image_size, self._seed)
         methods: dict[str, evaluation.Method] = {
             method: evaluation.method_named(self._model, method)
-            for method in ("one_shot", "query_only", "copy_input", "ceiling")
+            for method in ("one_shot", "query_only", "copy_input", "reconstruction")
         }
         started = time.perf_counter()
         vectors = find(self._model, train, task, self._settings)

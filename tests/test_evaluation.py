@@ -81,7 +81,7 @@ def test_the_ceiling_is_the_reconstruction_of_the_truth(tiny: MaeVqgan) -> None:
     prompts = draw_prompts(Scenes("test"), SEGMENTATION, 3, 32, seed=0)
     truth = torch.from_numpy(prompts.query_output)
     codes = tiny.vqgan.encode(truth.permute(0, 3, 1, 2).float() / 127.5 - 1).flatten(1)
-    answers = evaluation.answers(tiny, evaluation.ceiling(tiny), prompts)
+    answers = evaluation.answers(tiny, evaluation.reconstruction(tiny), prompts)
     assert torch.equal(answers, tiny.decode_quadrant(codes))
 
 

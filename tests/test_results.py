@@ -106,7 +106,7 @@ def test_values_that_print_alike_are_equally_good_and_references_are_no_candidat
     rows = [
         Row("a", (value(0.3001), None, None)),
         Row("b", (value(0.2999), "text", None)),
-        Row("ceiling", (value(0.9), None, None), reference=True),
+        Row("reconstruction", (value(0.9), None, None), reference=True),
     ]
     assert table(*rows).best() == {(0, 0), (1, 0)}
 

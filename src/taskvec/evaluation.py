@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from taskvec import heads, metrics, opponents
+from taskvec.answering import BATCH, Answering
 from taskvec.data.examples import DataSet
 from taskvec.heads import Patch
 from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
-from taskvec.models.interface import VIEWS, Pixels, PromptedModel, ViewName
+from taskvec.models.interface import VIEWS, Items, Pixels, PromptedModel, ViewName
 from taskvec.names import choose_from
 from taskvec.prompts import Prompts
 from taskvec.provenance import images_of
@@ -22,7 +24,6 @@ from taskvec.vectors import TaskVectors, VectorsConfig
 
 Method = Callable[[Prompts], Pixels]
 
-BATCH = 64
 # before a directory, name the methods of the task vectors in it, by the view in which they are patched
 VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
 
@@ -119,14 +120,14 @@ def _detail(evaluations: Sequence[Evaluation]) -> Interval | None:
     return bounded(nested_interval(errors, groups), detail) if errors and detail is not None else None
 
 
-def run(model: PromptedModel, view: ViewName, patch: Patch | None = None) -> Method:
+def run(model: PromptedModel, view: ViewName, patch: Patch | None = None) -> Answering:
     """The model's own answer in a view, patched or not (a patch of one row, the same for every prompt)."""
 
-    def method(prompts: Prompts) -> Pixels:
-        items = model.prepare(prompts, view)
-        return model.answers(heads.run(model, items, patch), items)
+    def outputs(prompts: Prompts) -> tuple[Tensor, Items]:
+        items = model.narrow(model.prepare(prompts, view), answers=True)
+        return heads.run(model, items, patch), items
 
-    return method
+    return Answering(model, outputs)
 
 
 def copy_input(model: PromptedModel) -> Method:
@@ -134,17 +135,25 @@ def copy_input(model: PromptedModel) -> Method:
     return lambda prompts: torch.from_numpy(prompts.query_input)
 
 
-def ceiling(model: PromptedModel) -> Method:
-    """The best that the model's outputs can be, such as a tokenizer's reconstruction of the truth.
+def reconstruction(model: PromptedModel) -> Method:
+    """The truth through the model's tokenizer and back: what the right code of every patch says.
 
-    ValueError for a model whose outputs nothing limits.
+    No bound for answers that are means of codes. ValueError for a model without a tokenizer.
     """
-    if not model.has_ceiling:
-        raise ValueError(f"a model of the type {model.model_type} has no ceiling: its answers can be any picture")
-    return model.ceiling
+    if not model.has_tokenizer:
+        raise ValueError(f"a model of the type {model.model_type} has no tokenizer: its answers can be any picture")
+    return model.reconstruction
 
 
-REFERENCES = {"copy_input": copy_input, "ceiling": ceiling}  # which no model answers
+def mixture(model: PromptedModel) -> Method:
+    """The mean of codes in every patch that comes nearest to the truth, as far as a gradient finds it: about the best
+    that the decoding ``expected`` could say. ValueError as above."""
+    if not model.has_tokenizer:
+        raise ValueError(f"a model of the type {model.model_type} has no tokenizer: its answers can be any picture")
+    return model.mixture
+
+
+REFERENCES = {"copy_input": copy_input, "reconstruction": reconstruction, "mixture": mixture}  # which no model answers
 
 
 @torch.no_grad()
@@ -166,7 +175,11 @@ def evaluate(
     """Run a method on prompts and score its answers by the task's metric; ValueError for a score that is not finite."""
     started = time.perf_counter()
     images = answers(model, method, prompts, on_batch)
-    seconds = time.perf_counter() - started
+    return judged(prompts, images, time.perf_counter() - started)
+
+
+def judged(prompts: Prompts, images: Pixels, seconds: float) -> Evaluation:
+    """Answers that took these seconds with their scores; errors as above."""
     task, targets = prompts.task, torch.from_numpy(prompts.query_output)
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
     scores = task.metric.score(images, targets, ignored).double().numpy()
@@ -202,25 +215,20 @@ def patched_by(name: str) -> tuple[ViewName, str] | None:
     return None if prefix is None else (VECTORS[prefix], name.removeprefix(prefix))
 
 
-def chooses_decoding(name: str) -> bool:
-    """Whether the method of this name answers with a decoding that it has not brought along, as task vectors have."""
-    return patched_by(name) is None and name not in REFERENCES
-
-
-def method_named(model: PromptedModel, name: str, data: DataSet | None = None, *, redecoded: bool = False) -> Method:
-    """``one_shot``, ``query_only``, ``copy_input``, ``ceiling``, ``vectors:DIRECTORY`` or one of ``taskvec.opponents``,
-    some of which take other supports from ``data``, which the prompts were drawn from; ValueError for another.
+def method_named(model: PromptedModel, name: str, data: DataSet | None = None) -> Method:
+    """``one_shot``, ``query_only``, ``vectors:DIRECTORY``, one of REFERENCES or one of ``taskvec.opponents``, some of
+    which take other supports from ``data``, which the prompts were drawn from; ValueError for another.
 
     ``one_shot+vectors:DIRECTORY`` patches the same canvas tokens where the prompt has an example, too (Table 9). In
-    place of a directory, ``hub:OWNER/NAME`` is downloaded. Task vectors answer with their own decoding, or, if
-    ``redecoded``, with the model's.
+    place of a directory, ``hub:OWNER/NAME`` is downloaded. Task vectors answer with their own decoding, all
+    else with the model's; what a model answers is an ``Answering``, which can be decoded otherwise.
     """
     if name in VIEWS:
         return run(model, name)
     if patched := patched_by(name):
         view, directory = patched
         vectors = TaskVectors.load(located(directory), model)
-        return run(model if redecoded else vectors.answering, view, vectors.patch)
+        return run(vectors.answering, view, vectors.patch)
     if opponents.is_opponent(name):
         return opponents.opponent_named(model, name, data)
     if name not in REFERENCES:

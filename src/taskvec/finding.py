@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taskvec import digests, environment, evaluation
 from taskvec.analysis import layers_by_taskness, taskness
-from taskvec.calibration import LEVELS, TEMPERATURES, Choices, calibrate
+from taskvec.answering import LEVELS, TEMPERATURES, Choices, calibrate
 from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
 from taskvec.heads import Means, Patch
 from taskvec.metrics import METRICS
@@ -333,8 +333,8 @@ def _decoding(
         return settings.choices.first(model)
     objective = posed.validation
     patch = Patch(objective.sites, result.mask[None], objective.means.map(lambda mean: mean[[task]]))
-    own = partial(evaluation.run, view="query_only", patch=patch)
-    return calibrate(settings.searched(model), own, objective.prompts[task], settings.choices)
+    own = evaluation.run(settings.searched(model), "query_only", patch)
+    return calibrate(own, objective.prompts[task], settings.choices)
 
 
 def validation_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> Prompts:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from taskvec import environment, evaluation, opponents
-from taskvec.calibration import calibrate
+from taskvec.answering import Answering, calibrate
 from taskvec.data.examples import DataSet
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
-from taskvec.models.interface import Decoding, PromptedModel, Variant
+from taskvec.models.interface import Decoding, PromptedModel
 from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.report.outcomes import Outcome, SearchedStack, TaskOutcome
@@ -26,7 +26,6 @@ RANDOM_DRAWS = 5
 EXAMPLES_SHOWN = 6
 
 Progress = Callable[[str, dict[str, Any]], None]
-WayOn = Callable[[PromptedModel, DataSet], evaluation.Method]  # the method of a variant of the model, on these data
 
 
 def find_and_judge(
@@ -92,10 +91,6 @@ def _searched(model: PromptedModel, stack: str) -> SearchedStack:
     return SearchedStack(layout.layers, layout.heads, dict(regions))
 
 
-def _patching(patch: Patch) -> WayOn:
-    return lambda variant, data: evaluation.run(variant, "query_only", patch)
-
-
 @dataclass(frozen=True)
 class _Judge:
     """Scores of task vectors and of all other ways of doing their task on the same prompts.
@@ -114,24 +109,27 @@ class _Judge:
     def judge(self, vectors: TaskVectors, seconds: float) -> TaskOutcome:
         model, prompts = self.model, self.judged[0]
         task = prompts.task
-        ways: dict[str, WayOn] = {
-            "one_shot": lambda variant, data: evaluation.run(variant, "one_shot"),
-            "several": opponents.several,
-            "query_only": lambda variant, data: evaluation.run(variant, "query_only"),
-            "task_vectors": _patching(vectors.patch),
+        methods = {
+            "one_shot": evaluation.run(model, "one_shot"),
+            "several": opponents.several(model, self.judged[1]),
+            "query_only": evaluation.run(model, "query_only"),
+            "task_vectors": evaluation.run(model, "query_only", vectors.patch),
         }
-        random = [_patching(patch) for patch in self._random(len(vectors.sites))]
-        decodings = {name: self._decoding(way) for name, way in ways.items() if name != "task_vectors"}
-        decodings["task_vectors"] = vectors.config.decoding
-        evaluated = {name: self._evaluate(ways[name], decodings[name]) for name in ways}
+        decodings = {
+            "one_shot": self._decoding(methods["one_shot"]),
+            "several": self._decoding(opponents.several(model, self.calibration[1])),
+            "query_only": self._decoding(methods["query_only"]),
+            "task_vectors": vectors.config.decoding,
+        }
+        both = {name: self._evaluate(method, decodings[name]) for name, method in methods.items()}
+        evaluated = {name: each[0] for name, each in both.items()}
         scores = {name: each.scores for name, each in evaluated.items()}
-        scores["random"] = np.mean([self._evaluate(way, self._decoding(way)).scores for way in random], 0)
+        random = [evaluation.run(model, "query_only", patch) for patch in self._random(len(vectors.sites))]
+        own = self._decoding(random[0])
+        scores["random"] = np.mean([evaluation.scores(model, each.decoded(own), prompts) for each in random], 0)
         scores["copy_input"] = evaluation.scores(model, evaluation.copy_input(model), prompts)
-        if model.has_ceiling:
-            scores["ceiling"] = evaluation.scores(model, evaluation.ceiling(model), prompts)
-        likeliest = {}
-        if "likeliest" in model.decodings and self.settings.choices.adapted:
-            likeliest = {name: self._evaluate(way, Decoding("likeliest")).scores for name, way in ways.items()}
+        if model.has_tokenizer:
+            scores["reconstruction"] = evaluation.scores(model, evaluation.reconstruction(model), prompts)
         shown = slice(EXAMPLES_SHOWN)
         return TaskOutcome(
             task=task.name,
@@ -152,19 +150,23 @@ class _Judge:
             history=list(vectors.search.history),
             seconds=seconds,
             decodings=decodings,
-            likeliest=likeliest,
+            likeliest={name: each[1].scores for name, each in both.items() if len(each) > 1},
             curve=vectors.search.curve,
             harmful=vectors.search.harmful,
         )
 
-    def _decoding(self, way: WayOn) -> Decoding:
-        prompts, data = self.calibration
-        return calibrate(self.model, lambda variant: way(variant, data), prompts, self.settings.choices)
+    def _decoding(self, method: Answering) -> Decoding:
+        return calibrate(method, self.calibration[0], self.settings.choices)
 
-    def _evaluate(self, way: WayOn, decoding: Decoding) -> evaluation.Evaluation:
-        prompts, data = self.judged
-        method = way(self.model.variant(Variant(decoding=decoding)), data)
-        return evaluation.evaluate(self.model, method, prompts)
+    def _evaluate(self, method: Answering, decoding: Decoding) -> list[evaluation.Evaluation]:
+        """With this decoding and, where that is another, with the likeliest codes, of the same runs."""
+        prompts, every = self.judged[0], [decoding]
+        if "likeliest" in self.model.decodings and self.settings.choices.adapted:
+            every.append(Decoding("likeliest"))
+        started = time.perf_counter()
+        images = method.answers(prompts, every)
+        seconds = time.perf_counter() - started
+        return [evaluation.judged(prompts, images[each], seconds) for each in every]
 
     def _random(self, count: int) -> Iterator[Patch]:
         """Patches of as many sites at random as were found."""

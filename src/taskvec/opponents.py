@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from taskvec.answering import Answering
 from taskvec.data.examples import DataSet
-from taskvec.models.interface import Images, Pixels, PromptedModel
+from taskvec.models.interface import Images, Items, PromptedModel
 from taskvec.prompts import Prompts, choices_of, source_of, with_supports
 from taskvec.tasks import Task
 
@@ -31,7 +32,7 @@ def is_opponent(name: str) -> bool:
     return name.partition(":")[0] in ("nearest", "several") or name == "arrangements"
 
 
-def opponent_named(model: PromptedModel, name: str, data: DataSet | None = None) -> Callable[[Prompts], Pixels]:
+def opponent_named(model: PromptedModel, name: str, data: DataSet | None = None) -> Answering:
     """``nearest``, ``nearest:K`` and ``several:K`` of supports out of ``data``, or ``arrangements``.
 
     ``several`` alone is of 5 supports. Raises ValueError for another name, without the data where they are needed, and
@@ -51,7 +52,7 @@ def opponent_named(model: PromptedModel, name: str, data: DataSet | None = None)
     return several(model, data, int(number or SEVERAL))
 
 
-def several(model: PromptedModel, data: DataSet, count: int = SEVERAL) -> Callable[[Prompts], Pixels]:
+def several(model: PromptedModel, data: DataSet, count: int = SEVERAL) -> Answering:
     """One answer from the mean of runs with ``count`` supports each: the prompt's own, and others at random.
 
     What is drawn depends on query and support alone. Where there are fewer examples, they come again.
@@ -73,7 +74,7 @@ def several(model: PromptedModel, data: DataSet, count: int = SEVERAL) -> Callab
     return _averaged(model, shown)
 
 
-def nearest(model: PromptedModel, data: DataSet, count: int = 1) -> Callable[[Prompts], Pixels]:
+def nearest(model: PromptedModel, data: DataSet, count: int = 1) -> Answering:
     """One answer from the mean of runs with each of the ``count`` examples that are nearest to the query.
 
     Near are inputs whose features have the largest cosine, of the first ``NEAREST_OF`` of a class at most.
@@ -83,7 +84,7 @@ def nearest(model: PromptedModel, data: DataSet, count: int = 1) -> Callable[[Pr
     return _averaged(model, lambda prompts: [pool.shown(prompts, own) for own in near.supports(prompts, count).T])
 
 
-def every_arrangement(model: PromptedModel) -> Callable[[Prompts], Pixels]:
+def every_arrangement(model: PromptedModel) -> Answering:
     """One answer from the mean of runs with the prompt's images in every arrangement that the model has.
 
     ValueError for a model with a single one.
@@ -91,19 +92,18 @@ def every_arrangement(model: PromptedModel) -> Callable[[Prompts], Pixels]:
     if model.arrangements == 1:
         raise ValueError(f"a model of the type {model.model_type} has a single arrangement of a prompt's images")
 
-    def method(prompts: Prompts) -> Pixels:
-        outputs = model.mean_outputs(model.arranged(prompts))
-        return model.answers(outputs, model.prepare(prompts, "one_shot"))
+    def outputs(prompts: Prompts) -> tuple[Tensor, Items]:
+        return model.mean_outputs(model.arranged(prompts)), model.prepare(prompts, "one_shot")
 
-    return method
+    return Answering(model, outputs)
 
 
-def _averaged(model: PromptedModel, shown: Callable[[Prompts], Sequence[Prompts]]) -> Callable[[Prompts], Pixels]:
-    def method(prompts: Prompts) -> Pixels:
-        items = [model.prepare(each, "one_shot") for each in shown(prompts)]
-        return model.answers(model.mean_outputs(model.run(each) for each in items), items[0])
+def _averaged(model: PromptedModel, shown: Callable[[Prompts], Sequence[Prompts]]) -> Answering:
+    def outputs(prompts: Prompts) -> tuple[Tensor, Items]:
+        items = [model.narrow(model.prepare(each, "one_shot"), answers=True) for each in shown(prompts)]
+        return model.mean_outputs(model.run(each) for each in items), items[0]
 
-    return method
+    return Answering(model, outputs)
 
 
 class Pool:

@@ -7,14 +7,13 @@ out are task vectors like any others.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from taskvec import digests, evaluation
-from taskvec.calibration import Choices, calibrate
+from taskvec.answering import Choices, calibrate
 from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.finding import parts_of
 from taskvec.heads import Means
@@ -147,8 +146,8 @@ class _Descent:
         )
         decoding = vectors.config.decoding
         if best_step and decoding.kind == "expected":
-            way = partial(evaluation.run, view="query_only", patch=kept.patch)
-            decoding = calibrate(vectors.model, way, self.validation, Choices())
+            method = evaluation.run(vectors.model, "query_only", kept.patch)
+            decoding = calibrate(method, self.validation, Choices())
         config = replace(kept.config, found=replace(found, refinement=refinement), decoding=decoding)
         return TaskVectors(vectors.model, config, kept.means)
 

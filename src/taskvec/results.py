@@ -110,7 +110,7 @@ class Row:
     """``label`` stands before the cells; a cell is a value, a text, or None where there is nothing.
 
     ``paper`` is what the paper prints in the same cells, empty where it has no such row. A ``reference``, such as the
-    tokenizer's ceiling, is no candidate for the best of a column.
+    tokenizer's reconstruction, is no candidate for the best of a column.
     """
 
     label: str

@@ -108,7 +108,7 @@ def test_evaluate_prints_and_writes_the_same(workspace: Path, tmp_path: Path, ca
 
 def test_a_way_is_compared_with_another_prompt_by_prompt(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     options = ["--task", "low_light", "--pairs", "24", "--json", str(tmp_path / "e.json")]
-    for method, against, verdict in (("copy_input", "ceiling", "worse"), ("ceiling", "copy_input", "better")):
+    for method, against, verdict in (("copy_input", "reconstruction", "worse"), ("reconstruction", "copy_input", "better")):
         assert main(["evaluate", "--method", method, "--against", against, *options]) == 0
         told = capsys.readouterr().out.splitlines()[-1]
         assert told.startswith(f"low_light {method} against {against}: gain ")
@@ -116,7 +116,7 @@ def test_a_way_is_compared_with_another_prompt_by_prompt(tmp_path: Path, capsys:
         compared = json.loads((tmp_path / "e.json").read_text())["against"]
         assert (compared["method"], compared["groups"]) == (against, 24)
         assert compared["low"] < compared["mean"] < compared["high"]
-    assert main(["evaluate", "--method", "ceiling", "--against", "luck", *options]) == 1
+    assert main(["evaluate", "--method", "reconstruction", "--against", "luck", *options]) == 1
     assert "there is no method 'luck'" in capsys.readouterr().err
 
 

@@ -182,7 +182,7 @@ def test_gains_are_in_ours_with_their_sign():
 
 
 def test_the_ceiling_explains_a_tie():
-    changes = {(method, "low_light"): 0.3 for method in ("vectors", "one_shot", "ceiling")}
+    changes = {(method, "low_light"): 0.3 for method in ("vectors", "one_shot", "reconstruction")}
     explanation = judged(papers_evidence(changes))["C1"].explanation
     assert "as good as one-shot prompt at low light" in explanation
     assert "no room at low light" in explanation
@@ -190,7 +190,7 @@ def test_the_ceiling_explains_a_tie():
 
 
 def test_a_prompt_that_is_nearly_perfect_is_named():
-    changes = {("query_only", "low_light"): 1.0, ("one_shot", "low_light"): 0.125, ("ceiling", "low_light"): 0.1}
+    changes = {("query_only", "low_light"): 1.0, ("one_shot", "low_light"): 0.125, ("reconstruction", "low_light"): 0.1}
     explanation = judged(papers_evidence(changes))["C1"].explanation
     assert "worse than one-shot prompt at low light" in explanation
     assert "little room at low light: in the mean, one-shot prompt goes 97% of the way" in explanation

@@ -294,7 +294,7 @@ def test_answers_are_the_published_ones_to_rounding(model: SegGpt, drawn: Drawn)
     assert torch.equal(model.answers(normalise(truth), items), truth)
     far = torch.tensor([-1e4, 1e4]).view(2, 1, 1, 1).expand(2, 3, SIDE, SIDE)
     assert model.answers(far, items).flatten(1).unique(dim=1).tolist() == [[0], [255]]
-    assert not model.has_ceiling
+    assert not model.has_tokenizer
 
 
 def test_ignored_pixels_do_not_count(model: SegGpt, drawn: Drawn) -> None:

@@ -38,7 +38,7 @@ def test_ten_pairs_become_vectors_that_do_the_task_to_images(place: Path, capsys
     assert main(["find", "--model", model, "--root", str(place / "pairs"), "--out", str(out), "--steps", "2"]) == 0
     results = json.loads((out / "results.json").read_text())
     scores = results["tasks"]["pairs"]
-    assert "ceiling" not in scores
+    assert "reconstruction" not in scores
     assert scores["copy_input"]["mean"] > 0
     assert scores["of"] == 48  # two regions of 24 heads
     assert (out / "report.html").stat().st_size > 10_000
@@ -69,7 +69,7 @@ def test_every_command_takes_it(place: Path, capsys: pytest.CaptureFixture[str])
     for method in ("one_shot", "query_only", "copy_input", f"vectors:{out}-half", f"one_shot+vectors:{out}"):
         assert main(["evaluate", *model, *folder, "--method", method]) == 0
     capsys.readouterr()
-    assert main(["evaluate", *model, *folder, "--method", "ceiling"]) == 1
+    assert main(["evaluate", *model, *folder, "--method", "reconstruction"]) == 1
     assert "a model of the type seggpt has no ceiling" in capsys.readouterr().err
     assert main(["info", out]) == 0
     assert "by_stack_and_region" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """The command that scores one way of doing a task."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ import typer
 from rich.progress import Progress
 
 from taskvec import environment, evaluation
-from taskvec.calibration import Choices, calibrate
+from taskvec.answering import Answering, Choices, calibrate
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, choose_task, console, say
@@ -19,7 +19,7 @@ from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
 from taskvec.hub import located
 from taskvec.models import load_model
-from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel, Variant
+from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel
 from taskvec.names import choose_from
 from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
@@ -38,7 +38,7 @@ def evaluate_command(
     method: Annotated[
         str,
         typer.Option(
-            help="one_shot, query_only, copy_input, ceiling, vectors:DIRECTORY or, with the example, "
+            help="one_shot, query_only, copy_input, reconstruction, mixture, vectors:DIRECTORY or, with the example, "
             "one_shot+vectors:DIRECTORY; {fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads. "
             "Stronger prompts than one_shot: nearest, nearest:K, several:K (the mean of K supports), arrangements."
         ),
@@ -159,23 +159,22 @@ class _Way:
     data: DataSet
     redecoded: bool
 
-    def __call__(self, model: PromptedModel) -> evaluation.Method:
-        return evaluation.method_named(model, self.name, self.data, redecoded=self.redecoded)
-
     def chosen(
         self, model: PromptedModel, choices: Choices, load: Callable[[], DataSet], task: Task, seed: int
     ) -> tuple[evaluation.Method, Decoding | None]:
         """The method with its decoding, None where there is none; ``load`` gives the data by which it is chosen."""
-        vectors = evaluation.patched_by(self.name)
-        if not evaluation.chooses_decoding(self.name) and not (vectors and self.redecoded):
-            return self(model), read_config(located(vectors[1])).decoding if vectors else None
+        method, vectors = evaluation.method_named(model, self.name, self.data), evaluation.patched_by(self.name)
+        if not isinstance(method, Answering):
+            return method, None
+        if vectors and not self.redecoded:
+            return method, read_config(located(vectors[1])).decoding
         decoding = choices.first(model)
         if choices.adapted:
             training = load()
-            count = min(CALIBRATION, pairs_of(training))
-            prompts = draw_prompts(training, task, count, model.image_size, seed)
-            decoding = calibrate(model, replace(self, data=training), prompts, choices)
-        return self(model.variant(Variant(decoding=decoding))), decoding
+            prompts = draw_prompts(training, task, min(CALIBRATION, pairs_of(training)), model.image_size, seed)
+            own = evaluation.method_named(model, self.name, training)
+            decoding = calibrate(own, prompts, choices) if isinstance(own, Answering) else decoding
+        return method.decoded(decoding), decoding
 
 
 def _decoding(given: str | None, vectors: Sequence[Path]) -> DecodingKind:

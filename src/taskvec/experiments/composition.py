@@ -1,5 +1,7 @@
 """Figure 7: in-painting + segmentation - identity, at the sites of the multi-task search, does both at once."""
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -31,10 +33,8 @@ def composed_scores(study: Study) -> dict[str, Scores]:
     for method, weights in SUMS.items():
         groups = {}
         for group in study.protocol.groups:
-            found = study.found("vectors_multi", "segmentation", group)
-            means = study.protocol.settings
-            key = {"method": method, "weights": weights, "sites": found.sites, "settings": means}
-            groups[group.name] = study.score_patch(_patch(study, weights, group), task, group, method, key)
+            patch, key = _patch(study, weights, group), _key(study, method, group)
+            groups[group.name] = study.score_patch(patch, task, group, method, key)
         scores[method] = Scores(task.metric, groups)
     return scores
 
@@ -53,12 +53,18 @@ def figure_7(study: Study) -> list[Table | Picture]:
     prompts = study.prompts(task_named(COMPOSED), group)[:count]
     answers: dict[str, np.ndarray] = {}
     for method, weights in SUMS.items():
-        run = evaluation.run(study.judged, "query_only", _patch(study, weights, group))
+        key = _key(study, method, group)
+        run = study.patched(_patch(study, weights, group), task_named(COMPOSED), group, method, key)
         answers[labels[method]] = evaluation.answers(study.model, run, prompts).numpy()
     one_shot = {METHOD_TITLES["one_shot"]: study.answers("one_shot", task_named(COMPOSED), count)}
     figure = answers_figure({"query": prompts.query_input, **one_shot, **answers, "truth": prompts.query_output})
     title = "In-painting + segmentation - identity"
     return [table, Picture("figure-7", title, "The first queries of the first group.", figure)]
+
+
+def _key(study: Study, method: str, group: Group) -> dict[str, Any]:
+    sites = study.found("vectors_multi", "segmentation", group).sites
+    return {"method": method, "weights": SUMS[method], "sites": sites, "settings": study.protocol.settings}
 
 
 def _patch(study: Study, weights: dict[str, float], group: Group) -> Patch:

@@ -37,7 +37,7 @@ METHOD_TITLES = {
     "combined": "in-painting + segmentation - identity",  # sums of means at multi-task sites
     "inpainting_multi": "in-painting's vectors alone",  # at COMPOSED, where vectors_multi are segmentation's
     "copy_input": "copy of the input",
-    "ceiling": "tokenizer's ceiling",
+    "reconstruction": "tokenizer's reconstruction",
 }
 OPPONENTS = ("nearest", "nearest:5", "several:5", "arrangements")  # not in the paper: stronger than a support at random
 COMPOSED = "inpainting+segmentation"  # the task of Figure 7: an image with a hole in, the object's mask out

@@ -14,7 +14,7 @@ from taskvec.intervals import Interval, verdict
 from taskvec.results import Judgement, Scores
 from taskvec.tasks import title_of
 
-NEARLY_ALL = 0.9  # of the way from the query alone to the tokenizer's ceiling
+NEARLY_ALL = 0.9  # of the way from the query alone to the tokenizer's reconstruction
 
 Answer = Literal["shown", "open", "refuted"]
 
@@ -140,16 +140,18 @@ def _place(gain: Interval, allowed: float) -> str:
 def _reasons(evidence: Evidence, failing: Sequence[Comparison]) -> list[str]:
     """What in data or model explains failures, where it was shown: no room to win, or no task done at all."""
     at = [(each, task) for each in failing for task in each.tasks("refuted")]
-    full = _as_good(evidence, [(each.other, "ceiling", task) for each, task in at if each.other != "ceiling"])
+    full = _as_good(
+        evidence, [(each.other, "reconstruction", task) for each, task in at if each.other != "reconstruction"]
+    )
     blind = _as_good(evidence, [("query_only", "one_shot", task) for _, task in at])
     idle = _as_good(evidence, [("query_only", each.method, task) for each, task in at if each.method != "one_shot"])
     told = [
-        f"There is no room at {label(task)}: {METHOD_TITLES[other]} is as good as the tokenizer's ceiling."
+        f"There is no room at {label(task)}: {METHOD_TITLES[other]} is as good as the tokenizer's reconstruction."
         for other, _, task in full
     ]
     told += [
         f"There is little room at {label(task)}: in the mean, {METHOD_TITLES[other]} goes {way:.0%} of the way from "
-        "the query alone to the tokenizer's ceiling."
+        "the query alone to the tokenizer's reconstruction."
         for other, task in dict.fromkeys((each.other, task) for each, task in at)
         if (way := _way(evidence, other, task)) is not None and NEARLY_ALL <= way < 1
     ]
@@ -174,12 +176,12 @@ def _as_good(evidence: Evidence, pairs: Sequence[tuple[str, str, str]]) -> list[
 
 
 def _way(evidence: Evidence, method: str, task: str) -> float | None:
-    """How far a method gets from the query alone towards the ceiling, 1 there; None where that is no way up."""
+    """How far a method gets from the query alone towards the tokenizer, 1 there; None where that is no way up."""
     scores = evidence.scores
-    if not {(name, task) for name in (method, "query_only", "ceiling")} <= scores.keys():
+    if not {(name, task) for name in (method, "query_only", "reconstruction")} <= scores.keys():
         return None
     start = scores["query_only", task]
-    room = scores["ceiling", task].gain_over(start).mean
+    room = scores["reconstruction", task].gain_over(start).mean
     return scores[method, task].gain_over(start).mean / room if room > 0 else None
 
 

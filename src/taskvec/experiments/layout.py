@@ -10,7 +10,7 @@ from taskvec.experiments.study import Study
 from taskvec.results import Column, Row, Table, Value
 from taskvec.tasks import Task
 
-REFERENCES = ("copy_input", "ceiling")  # no ways to do a task
+REFERENCES = ("copy_input", "reconstruction")  # no ways to do a task
 Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of its tables
 
 
@@ -29,16 +29,30 @@ def tasks_in_order(study: Study) -> list[str]:
 
 
 def method_table(
-    study: Study, name: str, title: str, note: str, methods: Sequence[str], paper: Paper | None = None
+    study: Study,
+    name: str,
+    title: str,
+    note: str,
+    methods: Sequence[str],
+    paper: Paper | None = None,
+    likeliest: Sequence[str] = (),
 ) -> Table:
-    """Methods by tasks: means over all groups, spread over groups."""
+    """Methods by tasks: means over all groups, spread over groups. Those of ``likeliest`` have a row more, of their
+    answers by the likeliest codes, where the study's decoding is another."""
     rows = []
-    for method in methods:
-        cells = tuple(study.scores(method, task).value() for task in tasks_in_order(study))
+    redecoded = [(study.likeliest, method) for method in likeliest if study.choices.adapted]
+    for of, method in [*((study, method) for method in methods), *redecoded]:
+        cells = tuple(of.scores(method, task).value() for task in tasks_in_order(study))
         printed = dict(zip(TASKS, (paper or {}).get(method, ()), strict=False))
         paper_cells = tuple(printed.get(task) for task in tasks_in_order(study)) if printed else ()
-        rows.append(Row(METHOD_TITLES[method], cells, paper_cells, reference=method in REFERENCES))
-    return Table(name, title, f"{note} {spread_note(study)}", task_columns(study), tuple(rows))
+        title_of_row = METHOD_TITLES[method] + (", likeliest codes" if of is not study else "")
+        rows.append(Row(title_of_row, cells, paper_cells, reference=method in REFERENCES))
+    decoded = f"Answers are decoded as {study.choices.kind}" + (
+        ", with the temperature and the level of masks that suit each method on prompts that judge nothing."
+        if study.choices.adapted
+        else "."
+    )
+    return Table(name, title, f"{note} {decoded} {spread_note(study)}", task_columns(study), tuple(rows))
 
 
 def group_table(

@@ -13,19 +13,21 @@ from torch import Tensor
 
 from taskvec import evaluation, results
 from taskvec.analysis import site_taskness, taskness
+from taskvec.answering import Answering, Choices, calibrate
+from taskvec.data.examples import DataSet
 from taskvec.experiments.cells import Store
-from taskvec.experiments.evidence import OPPONENTS
 from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
 from taskvec.experiments.protocol import Group, Protocol
-from taskvec.finding import FindSettings, find_sites, statistics_prompts
+from taskvec.finding import FindSettings, find_sites, statistics_prompts, validation_prompts
 from taskvec.heads import Means, Patch
-from taskvec.models.interface import PromptedModel, Variant
+from taskvec.models.interface import Decoding, DecodingKind, PromptedModel, Variant, ViewName
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.search.baselines import random_sites, top_sites
 from taskvec.sites import Sites
 from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Images, Task
 
+WayOn = Callable[[DataSet], evaluation.Method]  # of doing a task, on prompts that were drawn from these data
 RANDOM_DRAWS = 5
 SEEDS = 2**63  # that a generator takes
 
@@ -46,6 +48,7 @@ class Study:
     model: PromptedModel
     protocol: Protocol
     store: Store
+    decoding: DecodingKind | None = None  # that methods are judged with, None for that of the protocol's settings
     _prompts: dict[tuple[str, ...], Prompts] = field(default_factory=dict, init=False, repr=False)
     _statistics: dict[Path, Statistics] = field(default_factory=dict, init=False, repr=False)
 
@@ -55,8 +58,19 @@ class Study:
 
     @cached_property
     def judged(self) -> PromptedModel:
-        """The model as every method is judged with it."""
+        """The model as every method is judged with it, but for the decoding."""
         return self.model.variant(Variant(area=self.protocol.settings.area))
+
+    @cached_property
+    def choices(self) -> Choices:
+        """The decodings that every method chooses among, on prompts that judge nothing."""
+        chosen = self.protocol.settings.choices
+        return chosen if self.decoding is None else replace(chosen, kind=self.decoding)
+
+    @cached_property
+    def likeliest(self) -> "Study":
+        """The same methods at the same sites, judged by the likeliest codes as the paper does."""
+        return replace(self, decoding="likeliest")
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -78,8 +92,8 @@ class Study:
         """A method's first answers in the first group."""
         chosen = self.task(task) if isinstance(task, str) else task
         group = self.protocol.groups[0]
-        run = self.method(method, chosen, group)
-        return evaluation.answers(self.model, run, self.prompts(chosen, group)[:count]).numpy()
+        prompts = self.prompts(chosen, group)[:count]
+        return evaluation.answers(self.model, self.method(method, chosen, group), prompts).numpy()
 
     def mask(self, method: str, task: str, group: Group, draw: int = 0) -> tuple[Sites, Bool[Tensor, " sites"]]:
         """The sites that a method patches for a task, of random ones those of one draw."""
@@ -146,53 +160,93 @@ class Study:
         self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]
     ) -> results.GroupScores:
         """The scores of query-only runs under a patch that ``key`` tells apart from others."""
-        run = evaluation.run(self.judged, "query_only", patch)
-        return self._score(lambda: run, task, group, what, key)
+        return self._score(lambda: self._patched(patch), task, group, group, what, key)
+
+    def patched(self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]) -> evaluation.Method:
+        """How such runs answer."""
+        return self._decoded(self._patched(patch), task, group, what, key)(group.test)
+
+    def method(self, method: str, task: Task, group: Group, judged: Group | None = None) -> evaluation.Method:
+        """How a method answers, of random sites those of the first draw; ``judged`` as in ``group_scores``."""
+        key = {**self._key(method, group), "draw": 0}
+        return self._decoded(self.way(method, task, group), task, group, method, key)((judged or group).test)
 
     # How they come about
+
+    def _key(self, method: str, group: Group) -> dict[str, Any]:
+        """What tells a method's cells apart from others'."""
+        if method not in PATCHINGS:
+            return {"method": method}
+        settings = find_settings(PATCHINGS[method], self.protocol, self.model, group.seed)
+        return {"method": method, "patching": PATCHINGS[method], "settings": settings}
 
     def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.GroupScores:
         """The same in one group; ``judged`` holds other data to judge by, for sites and means of this group.
 
         Of random sites, a prompt's score is its mean over several draws.
         """
-        key: dict[str, Any] = {"method": method}
-        if method in PATCHINGS:
-            settings = find_settings(PATCHINGS[method], self.protocol, self.model, group.seed)
-            key |= {"patching": PATCHINGS[method], "settings": settings}
+        key = self._key(method, group)
         draws = range(RANDOM_DRAWS) if method in PATCHINGS and PATCHINGS[method].kind == "random" else [0]
         every = []
         for draw in draws:
             own = {**key, "draw": draw}
-            run = partial(self.method, method, task, group, draw)
-            every.append(self._score(run, task, judged or group, method, own))
+            way = partial(self.way, method, task, group, draw)
+            every.append(self._score(way, task, group, judged or group, method, own))
         return replace(every[0], scores=np.mean([each.scores for each in every], 0))
 
     def _score(
-        self, run: Callable[[], evaluation.Method], task: Task, group: Group, what: str, key: dict[str, Any]
+        self,
+        way: Callable[[], WayOn],
+        task: Task,
+        group: Group,
+        judged: Group,
+        what: str,
+        key: dict[str, Any],
     ) -> results.GroupScores:
-        prompts = self.prompts(task, group)
+        """The scores on what ``judged`` holds, with the decoding that is best on prompts of ``group`` that judge
+        nothing; references have none."""
+        prompts = self.prompts(task, judged)
 
         def compute() -> list[float]:
-            return evaluation.scores(self.model, run(), prompts).tolist()
+            run = self._decoded(way(), task, group, what, key)
+            return evaluation.scores(self.model, run(judged.test), prompts).tolist()
 
         settings = self.protocol.settings
-        judged = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
-        cell = {"cell": "scores", **key, **judged, **self._origin(group)}
-        values = self.store.get(f"{what} at {task.name}, {group.name}", cell, compute)
+        of = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
+        if what not in evaluation.REFERENCES:
+            of |= {"decoding": self.choices}
+        cell = {"cell": "scores", **key, **of, **self._origin(judged)}
+        with_codes = f" by {self.decoding}" if self.decoding and what not in evaluation.REFERENCES else ""
+        values = self.store.get(f"{what} at {task.name}, {judged.name}{with_codes}", cell, compute)
         return results.GroupScores(np.array(values), prompts.query_groups)
 
-    def method(self, method: str, task: Task, group: Group, draw: int = 0) -> evaluation.Method:
+    def _decoded(self, way: WayOn, task: Task, group: Group, what: str, key: dict[str, Any]) -> WayOn:
+        """A way of doing a task with the decoding that is chosen for it, on any data."""
+        if what in evaluation.REFERENCES:
+            return way
+        if not self.choices.adapted:
+            decoding = self.choices.first(self.model)
+        else:
+            settings = replace(self.protocol.settings, seed=group.seed)
+
+            def compute() -> dict[str, Any]:
+                prompts = validation_prompts(self.model, group.train, task, settings)
+                return asdict(calibrate(_answering(way(group.train)), prompts, self.choices))
+
+            cell = {"cell": "decoding", **key, "choices": self.choices, "task": task.name, **self._origin(group)}
+            decoding = Decoding(**self.store.get(f"decoding of {what} at {task.name}, {group.name}", cell, compute))
+        return lambda data: _answering(way(data)).decoded(decoding)
+
+    def way(self, method: str, task: Task, group: Group, draw: int = 0) -> WayOn:
         """How a method answers: of METHOD_TITLES, those with a search have it done first."""
         if method not in PATCHINGS:
-            if method in ("one_shot", "query_only"):
-                return evaluation.run(self.judged, method)  # pyright: ignore[reportArgumentType]
-            if method in OPPONENTS:
-                return evaluation.method_named(self.judged, method, group.test)
-            return evaluation.method_named(self.model, method)
+            return lambda data: evaluation.method_named(self.judged, method, data)
         sites, mask = self.mask(method, task.name, group, draw)
         patch = Patch(sites, mask[None], self.statistics(group).means([task.name]))
-        return evaluation.run(self.judged, PATCHINGS[method].view, patch)
+        return self._patched(patch, PATCHINGS[method].view)
+
+    def _patched(self, patch: Patch, view: ViewName = "query_only") -> WayOn:
+        return lambda data: evaluation.run(self.judged, view, patch)
 
     def _baseline(self, patching: Patching, task: str, group: Group, draw: int) -> tuple[Sites, Bool[Tensor, " sites"]]:
         """As many quadrants as task vectors have, at random or those of the highest taskness."""
@@ -218,3 +272,9 @@ class Study:
             "test": group.test.describe(),
             "seed": group.seed,
         }
+
+
+def _answering(method: evaluation.Method) -> Answering:
+    if not isinstance(method, Answering):
+        raise TypeError(f"{method} is no way in which a model answers")
+    return method

@@ -13,7 +13,7 @@ from taskvec.report.panels import answers_figure
 from taskvec.results import Picture, Row, Scores, Table
 
 SHOWN = ("inpainting", "low_light")  # as in the paper
-ROWS = ("one_shot", "query_only", "vectors", "copy_input", "ceiling")
+ROWS = ("one_shot", "query_only", "vectors", "copy_input", "reconstruction")
 
 
 def _groups(study: Study) -> list[tuple[Group, Group]]:
@@ -48,7 +48,7 @@ def figure_6(study: Study) -> list[Table | Picture]:
         prompts = study.prompts(study.task(task), judged)[: study.protocol.shown]
         show = partial(evaluation.answers, study.model, prompts=prompts)
         answers: dict[str, np.ndarray] = {
-            METHOD_TITLES[method]: show(study.method(method, study.task(task), group)).numpy()
+            METHOD_TITLES[method]: show(study.method(method, study.task(task), group, judged)).numpy()
             for method in ("query_only", "vectors")
         }
         figure = answers_figure({"query": prompts.query_input, **answers, "truth": prompts.query_output})

@@ -315,12 +315,16 @@ class PromptedModel(ABC):
 
     @property
     @abstractmethod
-    def has_ceiling(self) -> bool:
-        """Whether something limits its answers, such as a tokenizer."""
+    def has_tokenizer(self) -> bool:
+        """Whether answers are decoded from codes."""
 
-    def ceiling(self, prompts: Truths) -> Pixels:
-        """The best that its answers can be, of a model that has a ceiling."""
-        raise NotImplementedError(f"a model of the type {self.model_type} has no ceiling")
+    def reconstruction(self, prompts: Truths) -> Pixels:
+        """The truth through the tokenizer and back, of a model that has one."""
+        raise NotImplementedError(f"a model of the type {self.model_type} has no tokenizer")
+
+    def mixture(self, prompts: Truths) -> Pixels:
+        """The means of codes that come nearest to the truth, of a model that has a tokenizer."""
+        raise NotImplementedError(f"a model of the type {self.model_type} has no tokenizer")
 
     @abstractmethod
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:

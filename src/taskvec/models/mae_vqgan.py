@@ -40,6 +40,7 @@ from taskvec.sites import StackLayout
 
 MOST_LAYERS = 1000  # which are made one by one
 CACHED_PIXELS = 224 * 224  # embedded or decoded together on a processor: activations of more fall out of its cache
+MIXTURE_STEPS, MIXTURE_RATE = 60, 0.3  # of the descent to the best mixture of codes, after which it hardly moves
 NUMBER = 4  # bytes; bfloat16 needs less and is given as much
 
 
@@ -414,8 +415,7 @@ class MaeVqgan(Pretrained, PromptedModel):
         """
         logits = self._grid(outputs, view).float() / self.decoding.temperature
         for some in logits.split(self._decoded_together(logits)):
-            means = some.softmax(-1) @ self.vqgan.quantize.embedding.weight
-            yield self.vqgan.decode_latents(means.permute(0, 3, 1, 2)).float()
+            yield self._decode_means(some)
 
     def drafts(self, outputs: Float[Tensor, "rows predicted codes"]) -> Int[Tensor, "rows predicted"] | None:
         """The likeliest codes."""
@@ -560,12 +560,53 @@ class MaeVqgan(Pretrained, PromptedModel):
         return self.geometry.crop(self._decode_grid(self.vqgan.encode(to_unit(canvases))), "query_output")
 
     @property
-    def has_ceiling(self) -> bool:
+    def has_tokenizer(self) -> bool:
         return True
 
-    def ceiling(self, prompts: Truths) -> Pixels:
+    def reconstruction(self, prompts: Truths) -> Pixels:
         """The tokenizer's reconstruction of the truth: what perfect codes would give."""
         return self.reconstruct(self.geometry.canvases(prompts).to(self.device))
+
+    def mixture(self, prompts: Truths) -> Pixels:
+        """Some steps of Adam on the codes' logits in every patch that is decoded, by the squared error of the answer's
+        pixels, from a belief in the codes that are near to what the tokenizer's encoder says."""
+        truths = torch.from_numpy(prompts.query_output).to(self.device)
+        canvases = self.geometry.canvases(prompts).to(self.device)
+        with torch.enable_grad():
+            mixed = [self._mixture(*each) for each in zip(canvases.split(1), truths.split(1), strict=True)]
+        return torch.cat(mixed) if mixed else truths
+
+    def _mixture(self, canvas: UInt8[Tensor, "1 canvas canvas 3"], truth: UInt8[Tensor, "1 size size 3"]) -> Pixels:
+        codebook = self.vqgan.quantize.embedding.weight.detach()
+        latents = self._latents(canvas).detach().permute(0, 2, 3, 1)
+        distances = torch.cdist(latents.flatten(1, 2), codebook).square().unflatten(1, latents.shape[1:3])
+        logits = (-distances / distances.amin(-1, keepdim=True).clamp(min=1e-6)).requires_grad_()
+        optimizer = torch.optim.Adam([logits], MIXTURE_RATE)
+        for _ in range(MIXTURE_STEPS):
+            optimizer.zero_grad()
+            self._squared_error(logits, truth).backward(inputs=[logits])
+            optimizer.step()
+        return self._cropped(to_pixels(self._decode_means(logits.detach())))
+
+    def _squared_error(self, logits: Tensor, truth: Pixels) -> Float[Tensor, ""]:
+        pictures = self._cropped(self._decode_means(logits).permute(0, 2, 3, 1)).clamp(-1, 1).add(1).mul(127.5)
+        return (pictures - truth.float()).square().mean()
+
+    def _latents(
+        self, canvases: UInt8[Tensor, "batch canvas canvas 3"]
+    ) -> Float[Tensor, "batch channels rows columns"]:
+        """What the tokenizer's encoder says of all that is decoded together."""
+        if self.area == "canvas":
+            return self.vqgan.latents(to_unit(canvases))
+        half, middle = self.geometry.grid // 2, self.config.canvas_size // 2
+        if self.config.vqgan.local:
+            return self.vqgan.latents(to_unit(canvases[:, middle:, middle:]))
+        return self.vqgan.latents(to_unit(canvases))[:, :, half:, half:]
+
+    def _decode_means(self, logits: Float[Tensor, "batch rows columns codes"]) -> Float[Tensor, "batch 3 height width"]:
+        """The decoded mean of the codebook's entries under the probabilities of these logits, in about [-1, 1]."""
+        means = logits.softmax(-1) @ self.vqgan.quantize.embedding.weight
+        return self.vqgan.decode_latents(means.permute(0, 3, 1, 2)).float()
 
     def _decode_grid(self, codes: Int[Tensor, "batch rows columns"]) -> UInt8[Tensor, "batch height width 3"]:
         together = self._decoded_together(codes)

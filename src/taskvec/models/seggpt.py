@@ -369,7 +369,7 @@ class SegGpt(PromptedModel):
         return (of_pixels * shares).sum((1, 2)) / shares.sum((1, 2))
 
     @property
-    def has_ceiling(self) -> bool:
+    def has_tokenizer(self) -> bool:
         """Its outputs can be any picture."""
         return False
 

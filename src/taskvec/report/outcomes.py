@@ -22,7 +22,7 @@ METHODS = {
     "task_vectors": "the query alone, task vectors patched in",
     "random": "as many random sites patched, mean of several draws",
     "copy_input": "the query input returned as the answer",
-    "ceiling": "the tokenizer's reconstruction of the truth",
+    "reconstruction": "the tokenizer's reconstruction of the truth",
 }
 
 EXAMPLES = ("support_input", "support_output", "query_input", "one_shot", "query_only", "task_vectors", "truth")
@@ -68,7 +68,7 @@ class TaskOutcome:
 
     @property
     def methods(self) -> list[str]:
-        """Those of METHODS that were scored: all, but that not every model has a ceiling."""
+        """Those of METHODS that were scored: all, but that not every model has a tokenizer."""
         return [method for method in METHODS if method in self.scores]
 
     @cached_property

@@ -21,7 +21,7 @@ METHOD_LABELS = {
     "task_vectors": "task vectors",
     "random": "random sites",
     "copy_input": "copy input",
-    "ceiling": "ceiling",
+    "reconstruction": "tokenizer",
 }
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
 TABLE_WIDTH = 116  # columns
@@ -35,8 +35,8 @@ def span(interval: Interval) -> str:
 
 
 def winners(task: TaskOutcome) -> frozenset[str]:
-    """The methods with the best mean of all but the ceiling, which is no method; several where they are equal."""
-    means = {method: task.intervals[method].mean for method in task.methods if method != "ceiling"}
+    """The methods with the best mean, but for the tokenizer's reconstruction; several where they are equal."""
+    means = {method: task.intervals[method].mean for method in task.methods if method != "reconstruction"}
     best = task.metric.best(means.values())
     return frozenset(method for method, mean in means.items() if mean == best)
 

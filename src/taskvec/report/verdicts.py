@@ -106,7 +106,7 @@ def compare(
 
 def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = None) -> Judgement:
     """What follows for task vectors from the scores [queries] of ``task_vectors``, all of BASELINES and, where they are
-    there, ``several`` and ``ceiling``.
+    there, ``several`` and ``reconstruction``.
 
     ``groups`` tell which queries hang together. In this order: too few queries say nothing; vectors that are no better
     than the query alone, or than as many random sites, have learnt nothing; where copying the input does as well, that
@@ -139,10 +139,13 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
         either = " either" if kind == "nothing learnt" else ""
         alone = f"the query alone has {mean['query_only']}"
         notes.append(f"An example in the prompt ({mean['one_shot']}) {how} this model{either}: {alone}.")
-    if "ceiling" in scores and compare(metric, scores["copy_input"], scores["ceiling"], groups).relation == "better":
+    if (
+        "reconstruction" in scores
+        and compare(metric, scores["copy_input"], scores["reconstruction"], groups).relation == "better"
+    ):
         notes.append(
-            f"The ceiling ({mean['ceiling']}) is what the model's tokenizer makes of the true output, so no answer of "
-            f"the model can be expected to be better; the input is nearer to the output ({mean['copy_input']})."
+            f"Even the right codes ({mean['reconstruction']}), the true output through the model's tokenizer and back, "
+            f"are further from it than the input is ({mean['copy_input']})."
         )
     return Judgement(kind, headline, tuple(notes), tuple(advice), versus)
 

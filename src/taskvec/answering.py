@@ -1,21 +1,22 @@
-"""The decoding that answers are made with, temperature and level of masks, chosen on prompts that judge nothing.
+"""How a model answers: runs, and their decoding, whose temperature and level are chosen on prompts that judge nothing.
 
 A model that is unsure spreads its belief, and the mean of what it believes is grey: where a mask should be cut is not
 half way between black and white then, and not the same with an example as without. Whoever compares ways of doing a
 task gives each its own choice, on the same prompts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from taskvec import evaluation
 from taskvec.metrics import WHITE, Metric
-from taskvec.models.interface import Decoding, DecodingKind, PromptedModel, Variant
+from taskvec.models.interface import Decoding, DecodingKind, Pixels, PromptedModel, Variant
 from taskvec.prompts import Prompts
 
-Way = Callable[[PromptedModel], evaluation.Method]  # of doing a task: its method with a variant of the model
+BATCH = 64
 TEMPERATURES = (1.5, 1.0, 2.0)
 LEVELS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, WHITE / 2, 160.0, 192.0)
 
@@ -60,27 +61,47 @@ class Choices:
         return [replace(first, temperature=each, level=level) for each in temperatures for level in levels]
 
 
-def calibrate(model: PromptedModel, way: Way, prompts: Prompts, choices: Choices) -> Decoding:
-    """The decoding by which a way of doing a task scores best on prompts; of equals, the first.
+@dataclass(frozen=True)
+class Answering:
+    """A way in which a model answers prompts: ``outputs`` of its runs, decoded as ``model``, a variant, does.
 
-    ``partial(evaluation.run, view="one_shot")`` is such a way, which needs prompts with supports.
+    ``outputs`` gives a batch of prompts' outputs and the prepared runs that they belong to.
     """
+
+    model: PromptedModel
+    outputs: Callable[[Prompts], tuple[Tensor, Any]]
+
+    def __call__(self, prompts: Prompts) -> Pixels:
+        return self.model.answers(*self.outputs(prompts))
+
+    def decoded(self, decoding: Decoding) -> "Answering":
+        """The same with another decoding."""
+        return replace(self, model=self.model.variant(Variant(decoding=decoding)))
+
+    @torch.no_grad()
+    def answers(self, prompts: Prompts, decodings: Iterable[Decoding]) -> dict[Decoding, Pixels]:
+        """Answers with each of these decodings, all of the same runs, on the CPU."""
+        variants = {each: self.model.variant(Variant(decoding=each)) for each in decodings}
+        batches: dict[Decoding, list[Pixels]] = {each: [] for each in variants}
+        for start in range(0, len(prompts), BATCH):
+            outputs, items = self.outputs(prompts[start : start + BATCH])
+            for each, variant in variants.items():
+                batches[each].append(variant.answers(outputs, items).cpu())
+        return {each: torch.cat(images) for each, images in batches.items()}
+
+
+def calibrate(method: Answering, prompts: Prompts, choices: Choices) -> Decoding:
+    """The decoding with which a way of doing a task scores best on prompts; of equals, the first."""
     metric = prompts.task.metric
-    every = choices.of(model, metric)
+    every = choices.of(method.model, metric)
     if len(every) == 1:
         return every[0]
     targets = torch.from_numpy(prompts.query_output)
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
-    losses: dict[Decoding, float] = {}
-    for uncut in dict.fromkeys(replace(each, level=None) for each in every):
-        images = evaluation.answers(model, way(model.variant(Variant(decoding=uncut))), prompts)
-        for decoding in every:
-            if replace(decoding, level=None) == uncut:
-                scores = metric.score(decoding.finish(images), targets, ignored)
-                losses[decoding] = float(metric.loss(scores.double().mean()))
-    return min(every, key=losses.__getitem__)
+    images = method.answers(prompts, dict.fromkeys(replace(each, level=None) for each in every))
 
+    def loss(decoding: Decoding) -> float:
+        answers = decoding.finish(images[replace(decoding, level=None)])
+        return float(metric.loss(metric.score(answers, targets, ignored).double().mean()))
 
-def calibrated(model: PromptedModel, way: Way, prompts: Prompts, choices: Choices) -> evaluation.Method:
-    """The way with the decoding that is chosen so."""
-    return way(model.variant(Variant(decoding=calibrate(model, way, prompts, choices))))
+    return min(every, key=loss)
