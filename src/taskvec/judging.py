@@ -67,7 +67,7 @@ def find_and_judge(
         on_found(found)
         seconds = shared + time.monotonic() - begun
         outcomes.append(
-            _Judge(model, settings, statistics, (calibrated_by, train), (prompts, test)).judge(found, seconds)
+            _Judge(model, settings, statistics, calibrated_by, (prompts, test)).judge(found, seconds)
         )
         vectors.append(found)
     outcome = Outcome(
@@ -96,14 +96,14 @@ class _Judge:
     """Scores of task vectors and of all other ways of doing their task on the same prompts.
 
     Each way answers with the decoding that suits it best on the prompts of ``calibration``, as the vectors do with the
-    one that suits them, and, to compare with the paper, with the likeliest code. Prompts come with the data that they
-    were drawn from.
+    one that suits them, and, to compare with the paper, with the likeliest code. Five examples have the decoding of
+    one, which saves five hundred runs. ``judged`` are prompts and the data that they were drawn from.
     """
 
     model: PromptedModel
     settings: FindSettings
     statistics: Statistics
-    calibration: tuple[Prompts, DataSet]
+    calibration: Prompts
     judged: tuple[Prompts, DataSet]
 
     def judge(self, vectors: TaskVectors, seconds: float) -> TaskOutcome:
@@ -115,12 +115,8 @@ class _Judge:
             "query_only": evaluation.run(model, "query_only"),
             "task_vectors": evaluation.run(model, "query_only", vectors.patch),
         }
-        decodings = {
-            "one_shot": self._decoding(methods["one_shot"]),
-            "several": self._decoding(opponents.several(model, self.calibration[1])),
-            "query_only": self._decoding(methods["query_only"]),
-            "task_vectors": vectors.config.decoding,
-        }
+        decodings = {name: self._decoding(methods[name]) for name in ("one_shot", "query_only")}
+        decodings |= {"several": decodings["one_shot"], "task_vectors": vectors.config.decoding}
         both = {name: self._evaluate(method, decodings[name]) for name, method in methods.items()}
         evaluated = {name: each[0] for name, each in both.items()}
         scores = {name: each.scores for name, each in evaluated.items()}
@@ -156,7 +152,7 @@ class _Judge:
         )
 
     def _decoding(self, method: Answering) -> Decoding:
-        return calibrate(method, self.calibration[0], self.settings.choices)
+        return calibrate(method, self.calibration, self.settings.choices)
 
     def _evaluate(self, method: Answering, decoding: Decoding) -> list[evaluation.Evaluation]:
         """With this decoding and, where that is another, with the likeliest codes, of the same runs."""
