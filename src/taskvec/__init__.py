@@ -31,6 +31,7 @@ __all__ = [
     "FindSettings",
     "Means",
     "Patch",
+    "RefineSettings",
     "ReinforceSettings",
     "RelaxedSettings",
     "SearchInterrupted",
@@ -42,6 +43,7 @@ __all__ = [
     "find_all",
     "load_data",
     "load_model",
+    "refine",
     "run",
     "taskness",
 ]
@@ -54,6 +56,7 @@ _HOMES = {
     "FindSettings": "finding",
     "Means": "heads",
     "Patch": "heads",
+    "RefineSettings": "refining",
     "ReinforceSettings": "search",
     "RelaxedSettings": "search",
     "SearchInterrupted": "finding",
@@ -65,6 +68,7 @@ _HOMES = {
     "find_all": "finding",
     "load_data": "data",
     "load_model": "models",
+    "refine": "refining",
     "run": "heads",
     "taskness": "analysis",
 }

@@ -3,18 +3,20 @@
 from taskvec.hub import PREFIX
 from taskvec.metrics import METRICS
 from taskvec.models import SHIPPED
-from taskvec.provenance import Combination, Drawn, Former, Search
+from taskvec.provenance import Combination, Drawn, Former, Refinement, Search
 from taskvec.vectors import VectorsConfig
 
 
 def card(config: VectorsConfig, repository: str) -> str:
     """README.md, with metadata at its head."""
     metric = METRICS[config.metric]
+    refined = isinstance(config.found, Search) and config.found.refinement is not None and config.found.refinement.step
     rows = {
         "Task": _line(config.task),
         "Outputs": f"{'masks' if metric.of_masks else 'images'}, scored by {metric.label}, {metric.described}",
         "Base model": f"{_line(config.model or 'not recorded')}, fingerprint {config.model_fingerprint}",
         "Sites": f"{len(config.sites)} of {config.of}, by {config.granularity}",
+        "Answers": str(config.decoding),
         **_found(config),
         "Score": "none is claimed: `taskvec evaluate` scores them on data of your own",
         "Licence": "none stated",
@@ -29,8 +31,8 @@ tags:
 ---
 # Task vectors: {_line(config.task)}
 
-Mean attention-head outputs at chosen sites, which make their base model do this task without an example in its prompt
-(*Finding Visual Task Vectors*, Hojel et al., ECCV 2024). They fit no other model.
+Mean attention-head outputs at chosen sites{", refined by a gradient," if refined else ","} which make their base model do
+this task without an example in its prompt (*Finding Visual Task Vectors*, Hojel et al., ECCV 2024). They fit no other model.
 
 | | |
 |---|---|
@@ -59,10 +61,21 @@ def _found(config: VectorsConfig) -> dict[str, str]:
                 + (", interrupted" if search.interrupted else ""),
             }
             rows |= {} if budget is None else {"Budget": f"at most {budget} sites"}
+            if search.refinement is not None:
+                rows["Values"] = _refined(search.refinement)
             return rows | ({"Choice of the sites": f"on {chosen} other queries"} if chosen else {})
         case Combination() as combination:
             return {"Combined": f"{_line(combination.expression)}, of {len(combination.terms)} terms"}
     return {"Search": "not recorded"}
+
+
+def _refined(refinement: Refinement) -> str:
+    if not refinement.step:
+        return f"the means: a gradient on {refinement.learnt.prompts} queries gave none better"
+    return (
+        f"refined from the means by {refinement.step} steps of a gradient on {refinement.learnt.prompts} queries: loss "
+        f"{refinement.loss:.4f} on {refinement.validation.prompts} others, {refinement.loss_before:.4f} before"
+    )
 
 
 def _behind(drawn: Drawn | Former | None) -> str:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from taskvec.heads import Patch
 from taskvec.models.interface import Decoding, PromptedModel
 from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
+from taskvec.refining import RefineSettings, refine
 from taskvec.report.outcomes import Outcome, SearchedStack, TaskOutcome
 from taskvec.statistics import Statistics
 from taskvec.tasks import Task
@@ -37,12 +39,15 @@ def find_and_judge(
     queries: int = QUERIES,
     on_step: Progress = lambda task, record: None,
     on_found: Callable[[TaskVectors], None] = lambda vectors: None,
+    refining: RefineSettings | None = None,
+    on_refine: Progress = lambda task, record: None,
 ) -> tuple[Outcome, list[TaskVectors]]:
     """Find the task vectors of tasks on ``train`` and judge them on ``test``, which must share nothing.
 
     ``test`` gives ``queries`` prompts of each task, or as many as there are pairs. ``on_step(task, record)`` sees every
-    step of every search. Ctrl-C raises KeyboardInterrupt, but the best sites of a search reach ``on_found`` first, as
-    does every search's result.
+    step of every search. With ``refining`` the values that a search comes to are refined before they are judged, whose
+    steps ``on_refine`` sees. Ctrl-C raises KeyboardInterrupt, but the best sites of a search reach ``on_found`` first,
+    as does every search's result.
     """
     started = time.monotonic()
     settings = settings.of(model)
@@ -64,11 +69,12 @@ def find_and_judge(
         except SearchInterrupted as stop:
             on_found(stop.vectors[0])
             raise
+        if refining is not None:
+            on_found(found)
+            found = refine(found, train, refining, partial(on_refine, task.name))
         on_found(found)
         seconds = shared + time.monotonic() - begun
-        outcomes.append(
-            _Judge(model, settings, statistics, calibrated_by, (prompts, test)).judge(found, seconds)
-        )
+        outcomes.append(_Judge(model, settings, statistics, calibrated_by, (prompts, test)).judge(found, seconds))
         vectors.append(found)
     outcome = Outcome(
         tasks=outcomes,

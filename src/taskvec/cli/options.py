@@ -153,4 +153,11 @@ AtMost = Annotated[
     int | None,
     typer.Option("--at-most", min=1, metavar="K", help="The best set of no more sites; any number if not given."),
 ]
+Refine = Annotated[
+    bool,
+    typer.Option(
+        "--refine",
+        help="Also follow the gradient of the loss by the values at the sites that were found, from the means.",
+    ),
+]
 Curve = Annotated[bool, typer.Option("--curve", help="Also the validation score by the number of sites.")]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,9 +32,11 @@ from taskvec.hub import located
 from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
+from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, settings_of
-from taskvec.progress import COLUMNS, SEARCH_COLUMNS
+from taskvec.progress import COLUMNS, SEARCH_COLUMNS, show_descent
 from taskvec.prompts import draw_prompts
+from taskvec.refining import RefineSettings, refine
 from taskvec.report.contact_sheet import PAIRS, contact_sheet
 from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
@@ -69,6 +72,7 @@ def find_command(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the search; the preset's if not given.")] = None,
     at_most: options.AtMost = None,
     curve: options.Curve = False,
+    refined: options.Refine = False,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
@@ -105,6 +109,8 @@ def find_command(
             queries,
             lambda _, record: on_step(record),
             lambda vectors: _keep_found(vectors, out),
+            RefineSettings(seed=settings.seed) if refined else None,
+            show_descent(progress),
         )
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
     with replacing(out / "examples.png") as temporary:
@@ -121,6 +127,52 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
     keep(vectors, out, out / SEARCH_LOG)
     if vectors.search.interrupted:
         console.print(f"{len(vectors.sites)} of {vectors.config.of} sites, interrupted: {out}")
+
+
+@app.command("refine")
+@takes_data("folder")
+def refine_command(
+    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors that a search found.")],
+    out: Annotated[Path, typer.Option(callback=options.directory, help="Directory for the refined task vectors.")],
+    data_options: DataOptions = NONE_GIVEN,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the descent, which may end before.")] = 150,
+    objective: Annotated[
+        str,
+        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel is the task's metric, decoded."),
+    ] = "token",
+    prompts: Annotated[int, typer.Option(min=1, help="Queries to learn from.")] = RefineSettings.prompts,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam, on the values.")] = RefineSettings.learning_rate,
+    model: options.ModelOfVectors = None,
+    overwrite: options.Overwrite = False,
+    json_file: options.Json = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+) -> None:
+    """Better values for task vectors at the same sites, by a gradient on the data of their search or on others.
+
+    Validation queries choose the step: if none is better than the means, these stay, and the record says so. Ctrl-C
+    keeps the best so far.
+    """
+    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
+    options.check_destinations(out, (VECTORS_CONFIG, VECTORS_TENSORS), ("",))
+    settings = RefineSettings(
+        steps=steps,
+        objective=objective,  # pyright: ignore[reportArgumentType]
+        prompts=prompts,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    network = load_model(options.model_of([vectors], model), options.working_on(device, threads))
+    found = TaskVectors.load(vectors, network)
+    with Progress(*SEARCH_COLUMNS, console=console) as progress:
+        better = refine(found, data_options.load("train"), settings, partial(show_descent(progress), found.task))
+    better.save_pretrained(out)
+    write_json(json_file, asdict(better.config))
+    told = better.search.refinement
+    if told is not None:
+        kept = f"step {told.step}" if told.step else "no step is better than the means"
+        console.print(f"validation loss {told.loss:.4f}, {told.loss_before:.4f} before ({kept}): {out}")
 
 
 @app.command("apply")
@@ -193,6 +245,7 @@ def demo_command(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of every search; 40 if not given.")] = None,
     at_most: options.AtMost = None,
     curve: options.Curve = False,
+    refined: options.Refine = False,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
@@ -232,7 +285,15 @@ def demo_command(
         bars = {task.name: progress.add_task(task.name, total=total, status="") for task in tasks}
         logs = {name: search_log(progress, bars[name], out / "vectors" / name / SEARCH_LOG, total) for name in bars}
         outcome, vectors = find_and_judge(
-            network, train, test, tasks, settings, queries, lambda name, record: logs[name](record)
+            network,
+            train,
+            test,
+            tasks,
+            settings,
+            queries,
+            lambda name, record: logs[name](record),
+            refining=RefineSettings(seed=settings.seed) if refined else None,
+            on_refine=show_descent(progress),
         )
     for found in vectors:
         keep(found, out / "vectors" / found.task, out / "vectors" / found.task / SEARCH_LOG)
