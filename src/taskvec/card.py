@@ -31,8 +31,9 @@ tags:
 ---
 # Task vectors: {_line(config.task)}
 
-Mean attention-head outputs at chosen sites{", refined by a gradient," if refined else ","} which make their base model do
-this task without an example in its prompt (*Finding Visual Task Vectors*, Hojel et al., ECCV 2024). They fit no other model.
+Mean attention-head outputs at chosen sites{", refined by a gradient," if refined else ","} which make their base model
+do this task without an example in its prompt (*Finding Visual Task Vectors*, Hojel et al., ECCV 2024).
+They fit no other model.
 
 | | |
 |---|---|
