@@ -418,8 +418,8 @@ class MaeVqgan(Pretrained, PromptedModel):
             yield self._decode_means(some)
 
     def drafts(self, outputs: Float[Tensor, "rows predicted codes"]) -> Int[Tensor, "rows predicted"] | None:
-        """The likeliest codes."""
-        return outputs.argmax(-1)
+        """The likeliest codes, where they are what is decoded."""
+        return outputs.argmax(-1) if self.decoding.kind == "likeliest" else None
 
     def targets(self, prompts: Truths) -> CodeTargets:
         canvases = self.geometry.canvases(prompts).to(self.device)
