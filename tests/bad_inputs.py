@@ -27,6 +27,7 @@ from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
 from taskvec.vectors import TaskVectors
 
+VOC_LINES = [f"2007_{index:06}__{1 if index < 12 else 6:02}\n" for index in range(24)]  # of folds 0 and 1
 OUT = "out"  # what every command writes to; it must not be there afterwards
 
 
@@ -44,13 +45,13 @@ def make_workspace(directory: Path) -> None:
             Image.fromarray(mask).save(directory / "pairs" / "output" / f"{index:02}.png")
         name = f"2007_{index:06}"
         Image.fromarray(image).save(directory / "voc" / "JPEGImages" / f"{name}.jpg")
-        labels = np.where(mask > 0, np.uint8(1), np.uint8(0))
+        labels = np.where(mask > 0, np.uint8(1 if index < 12 else 6), np.uint8(0))
         Image.fromarray(labels).save(directory / "voc" / "SegmentationClass" / f"{name}.png")
     for fold in range(FOLDS):
         for kind in ("trn", "val"):
             path = directory / "voc" / "splits" / kind / f"fold{fold}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"2007_{index:06}__01\n" for index in range(24)) if fold == 0 else "")
+            path.write_text("".join(VOC_LINES[12 * fold : 12 * (fold + 1)]))
     model = load_model("tiny")
     model.write(directory / "model", torch.float16)
     sites = model.sites("quadrant")

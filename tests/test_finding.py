@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from taskvec.finding import (
     pose_search,
     statistics_prompts,
 )
-from taskvec.models.interface import Items
+from taskvec.models.interface import Decoding, Items
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.objectives import Objective
 from taskvec.prompts import draw_prompts
@@ -125,9 +125,17 @@ def test_the_tasks_own_metric_chooses_whatever_the_objective(small_model: MaeVqg
     assert vectors.search.loss == pytest.approx(-scores.mean())
 
 
-def test_a_search_by_gradient_needs_one() -> None:
-    with pytest.raises(ValueError, match="the relaxed search needs a gradient: the objective is pixel, expected token"):
-        FindSettings(objective="pixel")
+def test_a_search_by_gradient_needs_one(small_model: MaeVqgan) -> None:
+    """Pixels have one where what is believed is decoded."""
+    message = "the relaxed search needs a gradient: the objective is pixel and the decoding likeliest, expected the"
+    with pytest.raises(ValueError, match=message):
+        FindSettings(objective="pixel", decoding="likeliest")
+    search = RelaxedSettings(steps=4, items=2, checkpoint_every=2)
+    settings = replace(QUICK, objective="pixel", search=search)
+    for task in (SEGMENTATION, LOW_LIGHT):
+        vectors = find(small_model, Scenes("train", count=600), task, settings)
+        assert len(vectors.search.history) == 4
+        assert vectors.config.decoding.kind == "expected"
 
 
 def test_prompts_items_and_validation_are_disjoint_whatever_the_seeds(small_model: MaeVqgan) -> None:
@@ -306,7 +314,10 @@ def test_other_searches(small_model: MaeVqgan, search: CmaSettings | GreedySetti
     tasks = [SEGMENTATION, LOW_LIGHT]
     for vectors in (find_all(small_model, data, tasks, settings), find_all(small_model, data, tasks, settings)):
         assert 0 < len(vectors[0].sites) < vectors[0].config.of
-        assert vectors[0].search.validation == ()  # they have nothing to choose
+        assert [drawn.prompts for drawn in vectors[0].search.validation] == [4, 4]  # which choose the decoding alone
+    (paper,) = find_all(small_model, data, [LOW_LIGHT], replace(settings, decoding="likeliest"))
+    assert paper.search.validation == ()  # there is nothing to choose
+    assert paper.config.decoding == Decoding()
 
 
 def test_greedy_ranks_layers_by_all_that_the_data_serve(small_model: MaeVqgan) -> None:
@@ -336,8 +347,11 @@ def test_losses_that_are_not_finite_are_refused_by_name_or_left_out(
     data = Scenes("train", count=600)
     computed = Objective._losses
 
-    def spoilt(objective: Objective, masks: Tensor, items: Tensor, prepared: Items) -> Tensor:
-        return computed(objective, masks, items, prepared).masked_fill((items % 2 == 1) & masks[:, 0], torch.nan)
+    def spoilt(
+        objective: Objective, masks: Tensor, items: Tensor, prepared: Items, levels: Sequence[float] = ()
+    ) -> Tensor:
+        losses = computed(objective, masks, items, prepared, levels)
+        return losses.masked_fill(((items % 2 == 1) & masks[:, 0])[:, None], torch.nan)
 
     monkeypatch.setattr(Objective, "_losses", spoilt)
     message = r"of 16 losses of step 1 are not finite \(\d NaN, 0 infinite\), on low_light of train/0/576_disk, "

@@ -56,7 +56,7 @@ class Choices:
         first = self.first(model)
         if not self.adapted:
             return [first]
-        temperatures = self.temperatures if len(model.decodings) > 1 else self.temperatures[:1]
+        temperatures = self.temperatures if first.kind == "expected" else (first.temperature,)
         levels = self.levels if metric.of_masks and self.levels else (None,)
         return [replace(first, temperature=each, level=level) for each in temperatures for level in levels]
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from taskvec.metrics import metric_named
+from taskvec.metrics import METRICS, metric_named
 from taskvec.models.interface import PromptedModel
 from taskvec.provenance import Combination
 from taskvec.vectors import TaskVectors
@@ -43,7 +43,10 @@ def combine(expression: str, model: PromptedModel, root: Path = Path(), metric: 
         raise ValueError(f"{expression!r} is a number: expected names of task vectors in it")
     combined = 1 * vectors  # a name alone is a combination of one term
     found = Combination(expression, combined.terms, metric)
-    return replace(combined, config=replace(combined.config, metric=metric or combined.config.metric, found=found))
+    config = replace(combined.config, metric=metric or combined.config.metric, found=found)
+    if not METRICS[config.metric].of_masks:  # which alone are cut
+        config = replace(config, decoding=replace(config.decoding, level=None))
+    return replace(combined, config=config)
 
 
 def names_in(expression: str) -> list[str]:

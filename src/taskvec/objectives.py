@@ -166,7 +166,8 @@ class Objective:
             rows = slice(start, start + together)
             ones, prepared = torch.ones(len(items[rows]), len(self.sites)), self._items[items[rows]]
             own = self._losses(ones, items[rows], prepared, means=patched)[:, 0]
-            for stack, gradient in zip(leaves, torch.autograd.grad(own.sum(), list(leaves.values())), strict=True):
+            own_gradients = torch.autograd.grad(own.sum(), list(leaves.values()), materialize_grads=True)
+            for stack, gradient in zip(leaves, own_gradients, strict=True):  # 0 of a stack where nothing is patched
                 gradients[stack] += gradient.nan_to_num() / len(items)
             losses[rows] = own.detach().cpu()
         return losses, {stack: gradient.cpu() for stack, gradient in gradients.items()}

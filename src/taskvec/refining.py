@@ -18,7 +18,7 @@ from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.finding import parts_of
 from taskvec.heads import Means
 from taskvec.metrics import METRICS
-from taskvec.models.interface import Variant
+from taskvec.models.interface import Decoding, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.provenance import Drawn, Refinement, images_of
@@ -71,9 +71,11 @@ def refine(
     temperature and level anew. ``on_step`` sees a record of every step: step, loss, and where they are scored the
     validation loss. KeyboardInterrupt ends it with the best so far.
 
-    Raises ValueError for vectors that no search found, for data of another task, and where a validation query is among
-    the images that they were found on, other than as a validation query.
+    Raises ValueError for vectors that no search found, or that are refined already, for data of another task, and where
+    a validation query is among the images that they were found on, other than as a validation query.
     """
+    if vectors.search.refinement is not None:
+        raise ValueError(f"the task vectors of {vectors.task} are refined already: refine those that the search found")
     search, task = vectors.search, task_for(data, vectors.task if is_built_in(vectors.task) else None)
     if task.metric.name != vectors.config.metric:
         raise ValueError(f"the task vectors are scored by {vectors.config.metric}, the data by {task.metric.name}")
@@ -147,7 +149,7 @@ class _Descent:
         decoding = vectors.config.decoding
         if best_step and decoding.kind == "expected":
             method = evaluation.run(vectors.model, "query_only", kept.patch)
-            decoding = calibrate(method, self.validation, Choices())
+            decoding = calibrate(method, self.validation, _around(decoding))
         config = replace(kept.config, found=replace(found, refinement=refinement), decoding=decoding)
         return TaskVectors(vectors.model, config, kept.means)
 
@@ -155,3 +157,13 @@ class _Descent:
         method = evaluation.run(vectors.answering, "query_only", vectors.patch)
         metric = METRICS[vectors.config.metric]
         return float(metric.loss(evaluation.scores(vectors.model, method, self.validation).mean()))
+
+
+def _around(decoding: Decoding) -> Choices:
+    """All that there are, and the one that there is first, which is kept where no other is better."""
+    levels = () if decoding.level is None else (decoding.level,)
+    every = Choices()
+    return Choices(
+        temperatures=tuple(dict.fromkeys((decoding.temperature, *every.temperatures))),
+        levels=tuple(dict.fromkeys((*levels, *every.levels))),
+    )

@@ -108,7 +108,10 @@ def test_evaluate_prints_and_writes_the_same(workspace: Path, tmp_path: Path, ca
 
 def test_a_way_is_compared_with_another_prompt_by_prompt(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     options = ["--task", "low_light", "--pairs", "24", "--json", str(tmp_path / "e.json")]
-    for method, against, verdict in (("copy_input", "reconstruction", "worse"), ("reconstruction", "copy_input", "better")):
+    for method, against, verdict in (
+        ("copy_input", "reconstruction", "worse"),
+        ("reconstruction", "copy_input", "better"),
+    ):
         assert main(["evaluate", "--method", method, "--against", against, *options]) == 0
         told = capsys.readouterr().out.splitlines()[-1]
         assert told.startswith(f"low_light {method} against {against}: gain ")

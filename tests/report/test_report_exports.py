@@ -29,7 +29,9 @@ TABLE = Table(
     (
         Row("one-shot", (Value(0.338, 0.3, 0.37, 0.033, 80), Value(0.685, 0.6, 0.7, 0.032, 80), None)),
         Row("a|b <c>", (Value(0.3531, 0.32, 0.38, 0.028, 80), Value(0.458, 0.4, 0.5, None, 80), "12\nof 96")),
-        Row("reconstruction", (Value(0.9, 0.89, 0.91, 0.01, 80), "n/a", None), ("0.9 ± 0.1", None, None), reference=True),
+        Row(
+            "reconstruction", (Value(0.9, 0.89, 0.91, 0.01, 80), "n/a", None), ("0.9 ± 0.1", None, None), reference=True
+        ),
     ),
 )
 

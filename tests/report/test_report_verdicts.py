@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from taskvec.metrics import IOU, METRICS, MSE, Metric
 from taskvec.report.verdicts import BASELINES, Judgement, compare, judge, number
 
-GOOD = {"one_shot": 0.8, "query_only": 0.2, "task_vectors": 0.8, "random": 0.3, "copy_input": 0.1, "reconstruction": 0.95}
+GOOD = {
+    "one_shot": 0.8,
+    "query_only": 0.2,
+    "task_vectors": 0.8,
+    "random": 0.3,
+    "copy_input": 0.1,
+    "reconstruction": 0.95,
+}
 MASKS = "If the outputs are masks, score them so: --metric iou."
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -418,8 +418,8 @@ class MaeVqgan(Pretrained, PromptedModel):
             yield self._decode_means(some)
 
     def drafts(self, outputs: Float[Tensor, "rows predicted codes"]) -> Int[Tensor, "rows predicted"] | None:
-        """The likeliest codes."""
-        return outputs.argmax(-1)
+        """The likeliest codes, where they are what is decoded."""
+        return outputs.argmax(-1) if self.decoding.kind == "likeliest" else None
 
     def targets(self, prompts: Truths) -> CodeTargets:
         canvases = self.geometry.canvases(prompts).to(self.device)
@@ -458,11 +458,19 @@ class MaeVqgan(Pretrained, PromptedModel):
     def variant(self, variant: Variant) -> "MaeVqgan":
         """Weights are shared but for matrix products in bfloat16, which have a copy so that no call converts them.
 
-        Embeddings, normalisations, the sums of the residual stream and the tokenizer keep float32 weights.
+        Embeddings, normalisations, the sums of the residual stream and the tokenizer keep float32 weights. Variants
+        that differ in what is made of their outputs alone share their modules, too: a patch of one is one of the other.
         """
-        wanted = self._variant.with_(variant)
-        if wanted == self._variant:
+        wanted, own = self._variant.with_(variant), self._variant
+        if wanted == own:
             return self
+        same_modules = (wanted.bfloat16, wanted.fused) == (own.bfloat16, own.fused)
+        other = copy(self) if same_modules else self._accelerated(wanted)
+        other._variant, other._base = wanted, self._base or (self,)
+        return other
+
+    def _accelerated(self, wanted: Variant) -> "MaeVqgan":
+        """With modules of its own that compute so."""
         base = self._base or (self,)
         known: dict[int, Any] = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers(), base)}
         if wanted.bfloat16:
@@ -471,12 +479,11 @@ class MaeVqgan(Pretrained, PromptedModel):
                     if isinstance(module, nn.Linear):
                         for weight in module.parameters(recurse=False):
                             known[id(weight)] = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
-        copy = deepcopy(self, known)
-        copy._variant, copy._base = wanted, base
-        for module in copy.modules():
+        other = deepcopy(self, known)
+        for module in other.modules():
             if isinstance(module, Attention):
                 module.fused = wanted.fused or wanted.bfloat16
-        return copy
+        return other
 
     # From codes to pixels and back
 
