@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec import metrics
-from taskvec.metrics import CHANGED, CHROMA, IOU, METRICS, MSE, metric_named
+from taskvec.metrics import CHANGED, CHROMA, IOU, METRICS, MSE, WHITE, cut, is_white, metric_named
 from taskvec.models.mae_vqgan import MaeVqgan, negative_log_likelihood
 
 
@@ -66,6 +66,70 @@ def test_white_is_what_is_nearer_to_white() -> None:
     levels = torch.tensor([[127, 128, 127], [127, 128, 128], [0, 255, 127], [0, 255, 128]], dtype=torch.uint8)
     distances = [((levels.double() - target) ** 2).sum(-1) for target in (255, 0)]
     assert torch.equal(metrics.is_white(levels[None, None])[0, 0], distances[0] <= distances[1])
+
+
+@given(st.integers(0, 99), st.floats(0.5, 255))
+def test_white_is_what_the_mean_of_channels_makes_at_least_a_level(seed: int, level: float) -> None:
+    images = _images(seed)
+    expected = [[[sum(pixel) / 3 >= level for pixel in row] for row in image] for image in images.tolist()]
+    assert is_white(images, level).tolist() == expected
+    assert torch.equal(is_white(images), is_white(images, WHITE / 2))
+    for whole in (128, 1, 255):  # levels at which a pixel may be just as bright
+        even = torch.full((1, 1, 1, 3), whole, dtype=torch.uint8)
+        assert (bool(is_white(even, whole)), bool(is_white(even, whole + 0.01))) == (True, False)
+
+
+@given(st.integers(0, 99), st.floats(0.5, 255), st.floats(0.5, 255))
+def test_a_cut_is_a_mask_that_stays_as_it_is(seed: int, level: float, other: float) -> None:
+    images = _images(seed)
+    masks = cut(images, level)
+    assert (masks.dtype, masks.shape) == (torch.uint8, images.shape)
+    white = is_white(images, level)
+    assert torch.equal(masks, torch.where(white, 255, 0).to(torch.uint8)[..., None].expand(-1, -1, -1, 3))
+    assert torch.equal(cut(masks, other), masks)
+    assert torch.equal(is_white(masks), white)
+    assert (is_white(images, max(level, other)) <= is_white(images, min(level, other))).all()
+
+
+@given(st.integers(0, 99), st.sampled_from([20.0, WHITE / 2, 200.0]), st.booleans())
+def test_the_softer_a_mask_the_farther_is_its_overlap(seed: int, level: float, ignoring: bool) -> None:
+    """Of steep edges it is the overlap of the mask that is cut, without what is ignored."""
+    random = np.random.default_rng(seed)
+    images, targets = _images(seed), cut(_images(seed + 1), WHITE / 2)
+    ignored = torch.from_numpy(random.random(images.shape[:3]) < 0.3) if ignoring else None
+    expected = metrics.intersection_over_union(cut(images, level), targets, ignored)
+    pictures = images.double()
+    pictures[(pictures.mean(-1) - level).abs() < 0.1] += 1  # not at the level itself
+    with pytest.MonkeyPatch.context() as patched:
+        far = []
+        for steepness in (metrics.STEEPNESS, 1e6):
+            patched.setattr(metrics, "STEEPNESS", steepness)
+            soft = metrics.soft_intersection_over_union(pictures, targets, ignored, level)
+            assert ((soft >= 0) & (soft <= 1)).all()
+            far.append((soft - expected).abs().max())
+    assert far[0] > far[1]
+    assert far[1] < 1e-6
+
+
+@given(st.integers(0, 99))
+def test_soft_scores_have_the_gradient_of_their_slope(seed: int) -> None:
+    targets = cut(_images(seed), WHITE / 2)
+    generator = torch.Generator().manual_seed(seed)
+    pictures = (255 * torch.rand(targets.shape, generator=generator)).requires_grad_()
+    direction = torch.randn(targets.shape, generator=generator)
+    for metric in METRICS.values():
+        assert metric.soft is not None
+        ahead, behind = (metric.soft(pictures + step * direction, targets, None, 100.0) for step in (1, -1))
+        (gradient,) = torch.autograd.grad(metric.soft(pictures, targets, None, 100.0).sum(), pictures)
+        torch.testing.assert_close((gradient * direction).sum(), (ahead - behind).sum() / 2, rtol=1e-2, atol=1e-4)
+        assert (gradient != 0).any()
+
+
+@given(st.integers(0, 99), st.floats(1, 255))
+def test_the_soft_error_of_bytes_is_their_error(seed: int, level: float) -> None:
+    images, targets = _images(seed), _images(seed + 1)
+    soft = metrics.soft_mean_squared_error(images.float(), targets, None, level)
+    assert torch.equal(soft, metrics.mean_squared_error(images, targets))
 
 
 def test_one_level_of_one_channel_is_its_share_of_the_error() -> None:

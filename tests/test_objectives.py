@@ -1,16 +1,20 @@
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from taskvec import evaluation
 from taskvec.heads import Means, Patch, intercept
-from taskvec.models.interface import Area, Items, Variant
+from taskvec.metrics import MSE, cut
+from taskvec.models.interface import Area, Decoding, Items, Variant
 from taskvec.models.mae_vqgan import CanvasItems, MaeVqgan, negative_log_likelihood
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.prompts import Prompts
 from taskvec.sites import Granularity
+from taskvec.vectors import TaskVectors
 
 
 def _masks(sites: int, rows: int) -> Tensor:
@@ -317,3 +321,134 @@ def test_means_of_another_model_or_of_none_are_refused(
     plain = dict(small_means)
     with pytest.raises(ValueError, match="the means are a dict, which does not say what model they are of"):
         Objective(small_model, sites, plain, small_prompts)  # pyright: ignore[reportArgumentType]
+
+
+def _expecting(model: MaeVqgan, level: float | None = None, temperature: float = 1.0) -> MaeVqgan:
+    return model.variant(Variant(decoding=Decoding("expected", temperature, level)))
+
+
+@pytest.mark.parametrize("level", [None, 104.0])
+def test_losses_of_what_is_believed_are_those_of_the_answers_one_by_one(
+    level: float | None, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    """Also of masks whose runs have the same likeliest codes."""
+    model, sites = _expecting(small_model, level), small_model.sites("head")
+    objective = Objective(model, sites, small_means, small_prompts)
+    masks, items = torch.eye(len(sites)).bool()[-8:], torch.tensor([0, 7])  # of the last layers
+    product = objective.evaluate_product(masks, items)
+    codes = set()
+    for column, item in enumerate(items.tolist()):
+        task, place = divmod(item, 6)
+        prompts = small_prompts[task][place : place + 1]
+        metric, prepared = prompts.task.metric, model.prepare(prompts, "query_only")
+        for row in range(len(masks)):
+            patch = Patch(sites, masks[row : row + 1], small_means, torch.tensor([task]))
+            with patch.applied(model, prepared.places):
+                logits = model.run(prepared)
+            codes.add((item, *model.query_output_logits(logits.argmax(-1), "query_only").flatten().tolist()))
+            scores = metric.score(model.answers(logits, prepared), torch.from_numpy(prompts.query_output))
+            torch.testing.assert_close(product[row, column], metric.loss(scores)[0], rtol=1e-4, atol=2e-4)
+    assert len(codes) < product.numel()  # some share all
+    if level is None:
+        assert len(product[:, 1].unique()) == len(masks)
+
+
+LEVELS = (96.0, 100.0, 104.0, 108.0)
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_masks_are_cut_at_the_level_that_is_best_for_a_set_of_sites(
+    expected: bool, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    """Of all items of a task together, by the losses at every level alone; pictures are not cut."""
+    sites = small_model.sites("quadrant")
+    model = _expecting(small_model) if expected else small_model
+    masks = _masks(len(sites), 5)
+    answers = evaluation.answers(model, evaluation.run(model, "query_only"), small_prompts[0])
+    truths = torch.cat([cut(answers[:2], 100.0), cut(answers[2:], 104.0)])  # at different levels, and none at the first
+    prompts = [replace(small_prompts[0], query_output=truths.numpy()), small_prompts[1]]
+    objective = Objective(model, sites, small_means, prompts, levels=LEVELS)
+    each = []
+    for level in LEVELS:
+        own = model.variant(Variant(decoding=replace(model.decoding, level=level)))
+        each.append(Objective(own, sites, small_means, prompts).evaluate_product(masks, torch.arange(12)))
+    at_levels = torch.stack(each, -1)
+    by_task = objective.task_losses(masks)
+    of_masks = at_levels[:, :6].mean(1)
+    torch.testing.assert_close(by_task[:, 0], of_masks.amin(-1))
+    assert (of_masks.argmin(-1) > 0).any()
+    assert (at_levels[:, :6].amin(-1).mean(1) < of_masks.amin(-1)).all()  # no level for each item
+    plain = Objective(model, sites, small_means, prompts)
+    torch.testing.assert_close(by_task[:, 1], plain.task_losses(masks)[:, 1])
+    alone = Objective(model, sites, small_means.map(lambda mean: mean[:1]), prompts[:1], levels=LEVELS)
+    torch.testing.assert_close(alone.mean_losses(masks), of_masks.amin(-1))
+    torch.testing.assert_close(alone.mean_losses(masks, 0.5), at_levels[:, :3].mean(1).amin(-1))
+    torch.testing.assert_close(alone.mean_losses(masks), of_masks.amin(-1))  # with what is remembered of them
+    # all else is at the level of the decoding
+    items = torch.arange(6)
+    torch.testing.assert_close(alone.evaluate_product(masks, items), plain.evaluate_product(masks, items))
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_the_gradient_through_pixels_is_the_slope_of_the_mean_loss(
+    task: int, small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    """Of the soft metric, with ignored pixels where there are any, whatever runs together."""
+    model, sites = _expecting(small_model, 104.0), small_model.sites("quadrant")
+    prompts = small_prompts[task]
+    if task == 0:
+        ignored = torch.rand(prompts.query_output.shape[:3], generator=torch.Generator().manual_seed(0)) < 0.3
+        prompts = replace(prompts, query_ignored=ignored.numpy())
+    means = small_means.map(lambda mean: mean[task : task + 1])
+    objective = Objective(model, sites, means, [prompts], "pixel", rows=4)
+    generator, items, step = torch.Generator().manual_seed(2), torch.arange(6), 0.05
+    shares, direction = (torch.rand(len(sites), generator=generator) for _ in range(2))
+    losses, gradient = objective.differentiate(shares, items)
+    ahead, behind = (
+        objective.differentiate(shares + sign * step * direction, items)[0].double().mean() for sign in (1, -1)
+    )
+    slope = (ahead - behind) / (2 * step)
+    torch.testing.assert_close((gradient @ direction).double(), slope, rtol=5e-2, atol=1e-5)
+    whole = Objective(model, sites, means, [prompts], "pixel").differentiate(shares, items)
+    torch.testing.assert_close(whole[0], losses, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole[1], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_a_metric_that_is_not_soft_has_no_gradient(
+    small_model: MaeVqgan, small_means: Means, small_prompts: list[Prompts]
+) -> None:
+    hard = replace(small_prompts[1].task, metric=replace(MSE, soft=None))
+    prompts = [small_prompts[0], replace(small_prompts[1], task=hard)]
+    objective = Objective(_expecting(small_model), small_model.sites("head"), small_means, prompts)
+    shares = torch.full((len(objective.sites),), 0.5)
+    with pytest.raises(ValueError, match="MSE has no soft form that a gradient could follow: expected the objective"):
+        objective.differentiate(shares, torch.arange(2))
+    token = Objective(_expecting(small_model), objective.sites, small_means, prompts, "token")
+    assert (token.differentiate(shares, torch.arange(2))[1] != 0).any()
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_the_gradient_by_means_is_the_slope_of_the_mean_loss(
+    kind: ObjectiveKind, small_model: MaeVqgan, random_vectors: TaskVectors, small_prompts: list[Prompts]
+) -> None:
+    """Of the patched positions alone, in a stack that has some and in one that has none."""
+    model, patch = _expecting(small_model, 104.0), random_vectors.patch
+    objective = Objective(model, patch.sites, patch.means, small_prompts[:1], kind, rows=4)
+    items, step = torch.arange(6), 5e-2
+    other = patch.means.map(lambda mean: mean + 0.1)
+    losses, gradients = objective.differentiate_means(other, items)
+    direction = {stack: gradient.sign() for stack, gradient in gradients.items()}  # along which it is largest
+
+    def mean_loss(step: float) -> Tensor:
+        moved = Means({stack: mean + step * direction[stack] for stack, mean in other.items()}, other.model)
+        return objective.differentiate_means(moved, items)[0].double().mean()
+
+    for stack, mean in other.items():
+        assert gradients[stack].shape == mean.shape
+        assert torch.equal(gradients[stack] != 0, mean.isfinite())
+    assert mean.isnan().all()  # of the decoder: the sites are of the encoder
+    along = sum(float(gradient.double().abs().sum()) for gradient in gradients.values())
+    assert float(mean_loss(step) - mean_loss(-step)) / (2 * step) == pytest.approx(along, rel=5e-2)
+    if kind == "token":
+        patched = Objective(model, patch.sites, other, small_prompts[:1], kind)
+        torch.testing.assert_close(patched(torch.ones(6, 1).bool(), items), losses, rtol=1e-5, atol=1e-5)

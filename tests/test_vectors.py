@@ -208,8 +208,8 @@ def test_what_is_no_task_vectors_is_refused(small_model: MaeVqgan, vectors: Task
     other = [{**config["sites"][0], "layer": 77}]
     no_images = {**config["found"], "search": [{**config["found"]["search"][0], "images": []}]}
     for changes, message in (
-        ({"format": 99}, "config.json has format 99, expected 3 or an earlier one"),
-        ({"format": True}, "config.json has format True, expected 3"),
+        ({"format": 99}, "config.json has format 99, expected 4 or an earlier one"),
+        ({"format": True}, "config.json has format True, expected 4"),
         ({"sites": "many"}, "config.json: sites: input should be a valid array"),
         ({"sites": other}, "config.json names a site that the model does not have"),
         ({"of": "12"}, "config.json: of: input should be a valid integer"),

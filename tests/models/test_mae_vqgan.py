@@ -5,19 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec import heads
+from taskvec.data.scenes import Scenes
 from taskvec.heads import Means, Patch
+from taskvec.metrics import cut
 from taskvec.models.canvas import ARRANGEMENTS, View
 from taskvec.models.checkpoints import from_official
-from taskvec.models.interface import VIEWS, Area, Queries, Variant, ViewName
+from taskvec.models.interface import VIEWS, Area, Decoding, Queries, Variant, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise, sinusoidal_positions
-from taskvec.models.vqgan import VqganConfig, to_unit
-from taskvec.prompts import Batch, Prompts
+from taskvec.models.vqgan import VqganConfig, to_pixels, to_unit
+from taskvec.prompts import Batch, Prompts, draw_prompts
 from taskvec.sites import Granularity
+from taskvec.tasks import LOW_LIGHT, SEGMENTATION
 
 
 def test_one_shot_matches_the_official_code(golden: dict[str, Tensor], golden_model: MaeVqgan) -> None:
@@ -315,3 +318,172 @@ def test_narrow_runs_end_in_what_is_needed(
     shown = model.narrow(items, answers=True)
     assert (shown is items) == (area == "canvas")
     assert torch.equal(model.answers(model.run(shown), shown), model.answers(outputs, items))
+
+
+def _expecting(model: MaeVqgan, area: Area = "canvas", temperature: float = 1.0) -> MaeVqgan:
+    return model.variant(Variant(area=area, decoding=Decoding("expected", temperature)))
+
+
+def _logits(model: MaeVqgan, seed: int = 0, scale: float = 3.0, rows: int = 3) -> Tensor:
+    """Of runs that predict the bottom half of the canvas."""
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(rows, 8, model.config.vqgan.codes, generator=generator)
+
+
+@pytest.mark.parametrize("area", ["canvas", "quadrant"])
+def test_what_is_expected_is_the_decoded_mean_of_the_codebook(
+    area: Area, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    """Of the query output alone, or of a canvas with the bottom half in both places, patch by patch."""
+    items = small_model.prepare(small_prompts[0][:3], "query_only")
+    logits, temperature = _logits(small_model), 1.7
+    codebook = small_model.vqgan.get_parameter("quantize.embedding.weight")
+    half = torch.empty(3, 2, 4, codebook.shape[1])
+    for row, patch in np.ndindex(3, 8):
+        weights = (logits[row, patch].double() / temperature).exp()
+        half[row, patch // 4, patch % 4] = (weights[:, None] * codebook).sum(0) / weights.sum()
+    grid = torch.cat([half, half], 1) if area == "canvas" else half[:, :, 2:]
+    decoded = to_pixels(small_model.vqgan.decode_latents(grid.permute(0, 3, 1, 2)))
+    answers = _expecting(small_model, area, temperature).answers(logits, items)
+    assert (answers.dtype, answers.shape) == (torch.uint8, (3, 15, 15, 3))
+    assert (answers.int() - decoded[:, -15:, -15:].int()).abs().max() <= 1
+    other = _expecting(small_model, "quadrant" if area == "canvas" else "canvas", temperature)
+    assert not torch.equal(other.answers(logits, items), answers)
+
+
+@pytest.mark.parametrize("area", ["canvas", "quadrant"])
+def test_the_colder_a_belief_is_the_nearer_it_is_to_the_likeliest_code(
+    area: Area, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    items = small_model.prepare(small_prompts[0][:3], "query_only")
+    logits = _logits(small_model)
+    likeliest = small_model.variant(Variant(area=area)).answers(logits, items).int()
+    far = [
+        (_expecting(small_model, area, temperature).answers(logits, items).int() - likeliest).abs()
+        for temperature in (3.0, 0.5, 1e-4)
+    ]
+    means = [float(each.float().mean()) for each in far]
+    assert means[0] > means[1] > means[2]
+    assert far[1].max() > 1
+    assert far[2].max() <= 1  # where a batch rounds otherwise
+
+
+@given(seed=st.integers(0, 99), temperature=st.floats(0.01, 50))
+@settings(max_examples=10)
+def test_a_belief_in_one_code_is_that_code(
+    small_model: MaeVqgan, small_prompts: list[Prompts], seed: int, temperature: float
+) -> None:
+    items = small_model.prepare(small_prompts[0][:2], "query_only")
+    sure = torch.nn.functional.one_hot(_logits(small_model, seed, rows=2).argmax(-1), 32) * 1e4
+    likeliest = small_model.answers(sure, items)
+    assert (
+        _expecting(small_model, "canvas", temperature).answers(sure, items).int() - likeliest.int()
+    ).abs().max() <= 1
+
+
+@pytest.mark.parametrize("area", ["canvas", "quadrant"])
+def test_pictures_are_what_answers_truncate(area: Area, small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    model = _expecting(small_model, area, 0.8)
+    items = model.prepare(small_prompts[0][:3], "query_only")
+    logits = _logits(model)
+    pictures, answers = model.pictures(logits, items), model.answers(logits, items)
+    assert (pictures.dtype, pictures.shape) == (torch.float32, answers.shape)
+    assert (pictures - answers >= -1e-3).all()
+    assert (pictures - answers < 1 + 1e-3).all()
+    assert (pictures != answers).any()
+    quick = model.variant(Variant(bfloat16=True)).pictures(logits, items)
+    assert quick.dtype == torch.float32
+    torch.testing.assert_close(quick, pictures, rtol=0, atol=8)
+
+
+@pytest.mark.parametrize("area", ["canvas", "quadrant"])
+def test_pictures_have_the_gradient_of_their_slope(
+    area: Area, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    model = _expecting(small_model, area, 1.5)
+    items = model.prepare(small_prompts[0][:2], "query_only")
+    logits = _logits(model, rows=2).requires_grad_()
+    generator = torch.Generator().manual_seed(1)
+    direction, weights = torch.randn(logits.shape, generator=generator), torch.rand(2, 15, 15, 3, generator=generator)
+
+    def slope_of(step: float) -> Tensor:
+        with torch.no_grad():
+            return (weights * model.pictures(logits + step * direction, items)).double().sum()
+
+    (weights * model.pictures(logits, items)).sum().backward()
+    assert logits.grad is not None
+    assert (logits.grad != 0).any(-1)[:, [2, 3, 6, 7]].all()  # of every patch of the query output
+    expected = (slope_of(0.05) - slope_of(-0.05)) / 0.1
+    torch.testing.assert_close((logits.grad * direction).sum().double(), expected, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="the decoding likeliest has no gradient: expected `expected`, or the obj"):
+        small_model.pictures(logits, items)
+
+
+@given(level=st.floats(85, 125))
+@settings(max_examples=10)
+def test_a_level_makes_answers_masks(small_model: MaeVqgan, small_prompts: list[Prompts], level: float) -> None:
+    items, logits = small_model.prepare(small_prompts[0][:3], "query_only"), _logits(small_model)
+    for kind in small_model.decodings:
+        grey, masks = (
+            small_model.variant(Variant(decoding=Decoding(kind, level=each))).answers(logits, items)
+            for each in (None, level)
+        )
+        assert torch.equal(masks, cut(grey, level))
+
+
+def test_drafts_tell_answers_apart(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    """Beliefs whose likeliest codes are the same differ in what is expected."""
+    items, logits = small_model.prepare(small_prompts[0][:3], "query_only"), _logits(small_model)
+    drafts = small_model.drafts(logits)
+    assert drafts is not None
+    assert torch.equal(drafts, logits.argmax(-1))
+    assert torch.equal(small_model.drafts(3 * logits), drafts)  # pyright: ignore[reportArgumentType]
+    model = _expecting(small_model)
+    assert not torch.equal(model.answers(3 * logits, items), model.answers(logits, items))
+    assert model.drafts(logits) is None
+
+
+def test_variants_that_differ_in_their_answers_alone_are_made_of_the_same_modules(
+    small_model: MaeVqgan, small_prompts: list[Prompts], small_means: Means
+) -> None:
+    model = _expecting(small_model, "quadrant")
+    assert model.identity == small_model.identity
+    assert list(model.modules())[1:] == list(small_model.modules())[1:]
+    assert (small_model.decoding, small_model.area) == (Decoding(), "canvas")
+    assert model.variant(Variant(decoding=Decoding("expected"))) is model
+    fused = model.variant(Variant(fused=True))
+    assert (fused.decoding, fused.area) == (model.decoding, "quadrant")
+    assert not any(layer.attn.fused for layer in small_model.encoder.layers())
+    sites, items = small_model.sites("layer"), small_model.prepare(small_prompts[0], "query_only")
+    patch = Patch(sites, sites.mask([0])[None], small_means.map(lambda mean: mean[:1]))
+    assert torch.equal(heads.run(model, items, patch), heads.run(small_model, items, patch))
+
+
+def _squared_errors(answers: Tensor, prompts: Prompts) -> Tensor:
+    return (answers.double() - torch.from_numpy(prompts.query_output).double()).square().flatten(1).mean(1)
+
+
+@pytest.mark.parametrize(("area", "seed"), [("canvas", 0), ("quadrant", 0), ("quadrant", 1)])
+def test_mixtures_of_codes_are_nearer_to_the_truth_than_codes(
+    area: Area, seed: int, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    """Of random tokenizers, for masks and for pictures."""
+    model = small_model
+    if seed:
+        torch.manual_seed(seed)
+        model = MaeVqgan(small_model.config).requires_grad_(False).eval()
+    model = model.variant(Variant(area=area))
+    for prompts in small_prompts:
+        one = prompts[:1]
+        mixed = model.mixture(one)
+        assert (mixed.dtype, mixed.shape) == (torch.uint8, (1, 15, 15, 3))
+        assert _squared_errors(mixed, one) < _squared_errors(model.reconstruction(one), one)
+
+
+def test_mixtures_of_the_shipped_models_codes_are_nearer_to_the_truth(tiny: MaeVqgan) -> None:
+    for task in (SEGMENTATION, LOW_LIGHT):
+        prompts = draw_prompts(Scenes("test"), task, 1, tiny.image_size, seed=0)
+        with torch.no_grad():  # as where methods are evaluated
+            mixed = tiny.mixture(prompts)
+        assert _squared_errors(mixed, prompts) < _squared_errors(tiny.reconstruction(prompts), prompts)
+    assert all(parameter.grad is None for parameter in tiny.parameters())

@@ -70,7 +70,7 @@ def test_every_command_takes_it(place: Path, capsys: pytest.CaptureFixture[str])
         assert main(["evaluate", *model, *folder, "--method", method]) == 0
     capsys.readouterr()
     assert main(["evaluate", *model, *folder, "--method", "reconstruction"]) == 1
-    assert "a model of the type seggpt has no ceiling" in capsys.readouterr().err
+    assert "a model of the type seggpt has no tokenizer: its answers can be any picture" in capsys.readouterr().err
     assert main(["info", out]) == 0
     assert "by_stack_and_region" in capsys.readouterr().out
 
