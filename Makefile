@@ -8,7 +8,7 @@ RESULTS := benchmarks/results
 .PHONY: demo test lint bench bench-full clean
 
 demo: $(VENV)/installed
-	$(RUN)/taskvec demo --out demo
+	$(RUN)/taskvec demo --refine --out demo
 
 # One process a core, of one thread each: more threads than cores make PyTorch several times slower.
 test: $(VENV)/installed-dev

@@ -34,18 +34,18 @@ class RefineSettings:
     ``validate_every`` steps they are scored on ``validation`` queries, and after ``patience`` scores in a row without a
     better one it ends. The best are kept, which may be those that there were.
 
-    ``objective`` is as in ``taskvec.objectives``; ``pixel`` needs a decoding with a gradient. Raises ValueError for
-    numbers that make no descent.
+    ``objective`` is as in ``taskvec.objectives``, None for ``pixel`` where the vectors are decoded as ``expected``, which
+    has a gradient, and else ``token``. Raises ValueError for numbers that make no descent.
     """
 
     steps: int = 150
     learning_rate: float = 0.03
-    prompts: int = 200
+    prompts: int = 1000
     batch: int = 16
     validation: int = 100
     validate_every: int = 10
     patience: int = 5
-    objective: ObjectiveKind = "token"
+    objective: ObjectiveKind | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class RefineSettings:
             raise ValueError("steps, prompts, batch, validation, validate_every and patience must each be at least 1")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"the learning rate is {self.learning_rate}, expected a number above 0")
-        if self.objective not in OBJECTIVES:
+        if self.objective is not None and self.objective not in OBJECTIVES:
             raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
 
 
@@ -108,7 +108,8 @@ class _Descent:
         settings, vectors = self.settings, self.vectors
         model = vectors.model.variant(Variant(decoding=vectors.config.decoding))
         patch = vectors.patch
-        objective = Objective(model, patch.sites, patch.means, [self.learnt], settings.objective)
+        kind = settings.objective or ("pixel" if vectors.config.decoding.kind == "expected" else "token")
+        objective = Objective(model, patch.sites, patch.means, [self.learnt], kind)
         values = {stack: mean.clone() for stack, mean in vectors.means.items()}
         optimizer = torch.optim.Adam([mean.requires_grad_() for mean in values.values()], settings.learning_rate)
         generator = torch.Generator().manual_seed(settings.seed)
@@ -138,7 +139,7 @@ class _Descent:
             pass  # with the best so far
         found = vectors.search
         refinement = Refinement(
-            settings=digests.plain(asdict(settings)),
+            settings=digests.plain(asdict(replace(settings, objective=kind))),
             learnt=Drawn.of(self.learnt),
             validation=Drawn.of(self.validation),
             step=best_step,

@@ -137,9 +137,12 @@ def refine_command(
     data_options: DataOptions = NONE_GIVEN,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the descent, which may end before.")] = 150,
     objective: Annotated[
-        str,
-        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel is the task's metric, decoded."),
-    ] = "token",
+        str | None,
+        typer.Option(
+            help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel is the task's metric, of answers decoded as "
+            "expected, and the default where the vectors are."
+        ),
+    ] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Queries to learn from.")] = RefineSettings.prompts,
     learning_rate: Annotated[float, typer.Option(help="Of Adam, on the values.")] = RefineSettings.learning_rate,
     model: options.ModelOfVectors = None,
