@@ -34,8 +34,8 @@ class RefineSettings:
     ``validate_every`` steps they are scored on ``validation`` queries, and after ``patience`` scores in a row without a
     better one it ends. The best are kept, which may be those that there were.
 
-    ``objective`` is as in ``taskvec.objectives``, None for ``pixel`` where the vectors are decoded as ``expected``, which
-    has a gradient, and else ``token``. Raises ValueError for numbers that make no descent.
+    ``objective`` is as in ``taskvec.objectives``; None stands for ``pixel`` where the vectors are decoded as
+    ``expected``, which has a gradient, and else for ``token``. Raises ValueError for numbers that make no descent.
     """
 
     steps: int = 150
