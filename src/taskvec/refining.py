@@ -38,7 +38,7 @@ class RefineSettings:
     ``expected``, which has a gradient, and else for ``token``. Raises ValueError for numbers that make no descent.
     """
 
-    steps: int = 150
+    steps: int = 100
     learning_rate: float = 0.03
     prompts: int = 1000
     batch: int = 16
