@@ -251,7 +251,7 @@ def pose_search(
         evaluate_product=objective.evaluate_product,
         tasks=objective.tasks if len(tasks) > 1 else None,
         differentiate=objective.differentiate if settings.objective == "token" or settings.choices.adapted else None,
-        validate=None if validation is None else _validate(validation, names, settings),
+        validate=None if validation is None else _when_asked(partial(_validate, validation, names, settings)),
         layers=partial(_layers, objective.sites, statistics),
         seed=settings.seed,
         names=[f"{prompts.task.name} of {name}" for prompts in objective.prompts for name in prompts.query_names],

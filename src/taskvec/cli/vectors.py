@@ -135,7 +135,9 @@ def refine_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors that a search found.")],
     out: Annotated[Path, typer.Option(callback=options.directory, help="Directory for the refined task vectors.")],
     data_options: DataOptions = NONE_GIVEN,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the descent, which may end before.")] = RefineSettings.steps,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of the descent, which may end before.")
+    ] = RefineSettings.steps,
     objective: Annotated[
         str | None,
         typer.Option(
