@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 import records
 from taskvec.arithmetic import calculate, combine
 from taskvec.heads import Means
+from taskvec.models.interface import Decoding
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.provenance import Combination
 from taskvec.vectors import TaskVectors
@@ -141,6 +144,19 @@ def test_the_metric_is_that_of_the_masks_that_are_not_subtracted(
 ) -> None:
     assert combine(expression, small_model, root).config.metric == metric
     assert combine(expression, small_model, root, "mse").config.metric == "mse"
+
+
+def test_a_metric_of_images_that_is_asked_for_leaves_masks_uncut(small_model: MaeVqgan, root: Path) -> None:
+    masks = TaskVectors.load(root / "segmentation", small_model)
+    decoding = Decoding("expected", 1.5, 3.0)
+    replace(masks, config=replace(masks.config, decoding=decoding)).save_pretrained(root / "masks")
+    assert combine("masks", small_model, root).config.decoding == decoding
+    assert combine("masks + inpainting", small_model, root, "iou").config.decoding == decoding
+    for expression in ("masks", "inpainting + masks"):
+        combined = combine(expression, small_model, root, "mse")
+        assert combined.config.decoding == Decoding("expected", 1.5)
+        images = np.random.default_rng(0).integers(0, 256, (2, 15, 15, 3), np.uint8)
+        assert np.array_equal(combined.predict(images), combined.uncut(images))
 
 
 def test_a_path_stands_for_itself(small_model: MaeVqgan, root: Path) -> None:

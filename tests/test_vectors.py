@@ -2,6 +2,7 @@ import errno
 import json
 import operator
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import records
-from taskvec import digests
+from taskvec import digests, evaluation
 from taskvec import vectors as module
 from taskvec.files import digest
 from taskvec.heads import Means, Patch, recording
-from taskvec.models.interface import VIEWS, ViewName
+from taskvec.metrics import cut, is_white
+from taskvec.models.interface import VIEWS, Decoding, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.prompts import Prompts
 from taskvec.provenance import Combination, Term, images_of
 from taskvec.vectors import TaskVectors, read_config
 
@@ -489,3 +492,105 @@ def test_a_deep_image_takes_the_vectors_levels(small_model: MaeVqgan, random_vec
     expected = random_vectors(Image.fromarray(np.round(np.asarray(deep) / 4095 * 255).astype(np.uint8)))
     assert np.array_equal(np.asarray(found(deep)), np.asarray(expected))
     assert np.array_equal(np.asarray(random_vectors(deep, levels=(0, 4095))), np.asarray(expected))
+
+
+def _decoded(vectors: TaskVectors, *decoding: object, **changes: object) -> TaskVectors:
+    """The same with another decoding and other values of the configuration."""
+    values: dict[str, Any] = {**changes, "decoding": Decoding(*decoding)}  # pyright: ignore[reportArgumentType]
+    return replace(vectors, config=replace(vectors.config, **values))
+
+
+@pytest.mark.parametrize("decoding", [Decoding("expected", 1.5, 3.0), Decoding("expected", 2.0), Decoding(level=96.0)])
+def test_their_decoding_comes_back(
+    decoding: Decoding, small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path
+) -> None:
+    sites = small_model.sites("quadrant")
+    means = {stack: mean.nan_to_num() for stack, mean in vectors.means.items()}
+    chosen = TaskVectors.select(
+        small_model, sites, sites.mask([0, 5, 9]), means, task="a", metric="iou", decoding=decoding
+    )
+    chosen.save_pretrained(tmp_path)
+    loaded = TaskVectors.load(tmp_path, small_model)
+    assert loaded.config.decoding == loaded.answering.decoding == decoding
+    assert json.loads((tmp_path / "config.json").read_text())["decoding"]["kind"] == decoding.kind
+    assert loaded.fingerprint() == chosen.fingerprint()
+    _rewrite(tmp_path, decoding={"kind": "expected", "temperature": 0, "level": None})
+    with pytest.raises(ValueError, match=r"config.json: decoding.*the temperature of a decoding is 0"):
+        TaskVectors.load(tmp_path, small_model)
+
+
+def test_a_fingerprint_is_of_the_decoding_too(vectors: TaskVectors) -> None:
+    assert vectors.config.decoding == Decoding()
+    ways = [
+        (),
+        ("expected",),
+        ("expected", 1.5),
+        ("expected", 1.5, 3.0),
+        ("expected", 1.5, 4.0),
+        ("likeliest", 1.0, 3.0),
+    ]
+    assert len({_decoded(vectors, *way).fingerprint() for way in ways}) == len(ways)
+    assert _decoded(vectors).fingerprint() == vectors.fingerprint()
+
+
+def test_format_3_had_no_decoding(small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path) -> None:
+    """It loads as the likeliest codes, of which it is, without a word, and with its own fingerprint."""
+    vectors.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values["format"] == 4
+    for later in ("refinement", "harmful", "curve"):
+        del values["found"][later]
+    del values["decoding"], values["digest"]
+    values["format"] = 3
+    values["digest"] = digests.of_json(values)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = TaskVectors.load(tmp_path, small_model)
+    assert loaded.config.decoding == Decoding()
+    assert _same(loaded, vectors)
+    assert loaded.fingerprint() == vectors.fingerprint()
+    loaded.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["format"] == 4
+
+
+@pytest.mark.parametrize("kind", ["likeliest", "expected"])
+def test_masks_are_cut_at_the_level(kind: str, vectors: TaskVectors, small_prompts: list[Prompts]) -> None:
+    """At the model's size where they are judged, at that of the image where they are applied."""
+    own = _decoded(vectors, kind, 1.5, 104.0, metric="iou")
+    images = small_prompts[0].query_input
+    uncut = own.uncut(images)
+    assert len(np.unique(uncut)) > 2
+    predicted = own.predict(images)
+    assert np.array_equal(predicted, cut(torch.from_numpy(uncut), 104.0).numpy())
+    assert np.array_equal(_decoded(own, kind, 1.5, metric="iou").predict(images), uncut)
+    judged = evaluation.run(own.answering, "query_only", own.patch)(small_prompts[0]).numpy()
+    assert np.array_equal(judged, predicted)
+    for size in ((15, 15), (40, 23)):
+        result = own(Image.fromarray(images[0]).resize(size))
+        seen = own.uncut(own.to_input(module.raster_of(Image.fromarray(images[0]).resize(size)))[None])[0]
+        larger = np.array(Image.fromarray(seen).resize(size, Image.Resampling.BICUBIC))
+        expected = is_white(torch.from_numpy(larger)[None], 104.0)[0].numpy()
+        assert (result.mode, result.size) == ("L", size)
+        assert np.array_equal(np.asarray(result), np.where(expected, 255, 0))
+        assert 0 < expected.mean() < 1
+    halves = _decoded(vectors, kind, 1.5, metric="iou")(Image.fromarray(images[0]))  # without a level: at one half
+    assert np.array_equal(np.asarray(halves) == 255, is_white(torch.from_numpy(uncut[:1]))[0].numpy())
+
+
+def test_a_sum_is_decoded_as_what_it_is_scored_as(vectors: TaskVectors) -> None:
+    """As the first that is of its metric; images are never cut."""
+    masks, others = (_decoded(vectors, "expected", 1.5, level, metric="iou") for level in (3.0, 8.0))
+    images, more = (_decoded(vectors, "expected", temperature) for temperature in (2.0, 1.0))
+    for combined, metric, decoding in (
+        (masks + images, "iou", ("expected", 1.5, 3.0)),
+        (images + masks, "iou", ("expected", 1.5, 3.0)),
+        (others + masks, "iou", ("expected", 1.5, 8.0)),
+        (images + more, "mse", ("expected", 2.0)),
+        (images - masks, "mse", ("expected", 2.0)),
+        (masks - images, "iou", ("expected", 1.5, 3.0)),
+        (0.5 * masks, "iou", ("expected", 1.5, 3.0)),
+        (-masks, "mse", ("expected", 1.5)),
+        (images - more + others, "iou", ("expected", 1.5, 8.0)),
+    ):
+        assert (combined.config.metric, combined.config.decoding) == (metric, Decoding(*decoding)), combined.task

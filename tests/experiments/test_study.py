@@ -6,21 +6,37 @@ import pytest
 import torch
 
 from taskvec import evaluation
+from taskvec.answering import Answering, calibrate
 from taskvec.experiments.cells import Store
 from taskvec.experiments.evidence import OPPONENTS
 from taskvec.experiments.methods import PATCHINGS
+from taskvec.experiments.protocol import Group
 from taskvec.experiments.study import Study
+from taskvec.finding import validation_prompts
 from taskvec.heads import Patch
+from taskvec.tasks import Task
+
+
+def _calibrated(
+    study: Study, method: Answering, task: Task, group: Group, judging: Answering | None = None
+) -> Answering:
+    """A method with the decoding that is best on the prompts that judge nothing; ``judging`` has other supports."""
+    prompts = validation_prompts(study.model, group.train, task, replace(study.protocol.settings, seed=group.seed))
+    return (judging or method).decoded(calibrate(method, prompts, study.choices))
 
 
 def test_scores_are_those_of_the_method_on_the_groups_prompts(study: Study) -> None:
+    """With its own decoding, and for the paper's sake with the likeliest codes."""
     scores = study.scores("one_shot", "segmentation")
     assert list(scores.groups) == ["seed 0", "seed 1"]
-    group = study.protocol.groups[1]
-    prompts = study.prompts(study.task("segmentation"), group)
-    own = evaluation.scores(study.model, evaluation.run(study.judged, "one_shot"), prompts)
+    group, task, method = study.protocol.groups[1], study.task("segmentation"), evaluation.run(study.judged, "one_shot")
+    prompts = study.prompts(task, group)
+    own = evaluation.scores(study.model, _calibrated(study, method, task, group), prompts)
     np.testing.assert_array_equal(scores.groups["seed 1"].scores, own)
     assert scores.groups["seed 1"].query_groups == prompts.query_groups
+    likeliest = study.likeliest.scores("one_shot", "segmentation").groups["seed 1"].scores
+    np.testing.assert_array_equal(likeliest, evaluation.scores(study.model, method, prompts))
+    assert not np.array_equal(likeliest, own)
 
 
 @pytest.mark.parametrize("method", PATCHINGS)
@@ -46,7 +62,8 @@ def test_one_shot_vectors_are_the_same_vectors_with_an_example(study: Study) -> 
     sites, mask = study.mask("vectors", "low_light", group)
     patch = Patch(sites, mask[None], study.statistics(group).means(["low_light"]))
     prompts = study.prompts(task, group)
-    own = evaluation.scores(study.model, evaluation.run(study.judged, "one_shot", patch), prompts)
+    method = _calibrated(study, evaluation.run(study.judged, "one_shot", patch), task, group)
+    own = evaluation.scores(study.model, method, prompts)
     np.testing.assert_array_equal(study.scores("one_shot_vectors", "low_light").groups["seed 0"].scores, own)
 
 
@@ -83,5 +100,8 @@ def test_strong_prompts_take_their_supports_from_what_is_judged_on(study: Study)
     group, task = study.protocol.groups[0], study.task("inpainting")
     prompts = study.prompts(task, group)
     for method in OPPONENTS:
-        own = evaluation.scores(study.model, evaluation.method_named(study.judged, method, group.test), prompts)
+        of_train, of_test = (evaluation.method_named(study.judged, method, data) for data in (group.train, group.test))
+        assert isinstance(of_train, Answering)
+        assert isinstance(of_test, Answering)
+        own = evaluation.scores(study.model, _calibrated(study, of_train, task, group, of_test), prompts)
         assert np.array_equal(study.group_scores(method, task, group).scores, own)

@@ -50,7 +50,7 @@ def test_markdown_is_exactly_this():
         "| :-- | --: | --: | :-- |\n"
         "| one-shot | 0.338 ± 0.033 | 0.685 ± 0.032 |  |\n"
         "| a\\|b \\<c\\> | **0.353 ± 0.028** | **0.458 [0.400, 0.500]** | 12<br>of 96 |\n"
-        "| ceiling | 0.900 ± 0.010<br>(paper 0.9 ± 0.1) | n/a |  |\n\n"
+        "| reconstruction | 0.900 ± 0.010<br>(paper 0.9 ± 0.1) | n/a |  |\n\n"
         "Means over two splits.\n"
     )
 
@@ -87,7 +87,7 @@ def test_latex_is_a_booktabs_table():
         r"one-shot & 0.338 $\pm$ 0.033 & 0.685 $\pm$ 0.032 &  \\",
         r"a\textbar{}b \textless{}c\textgreater{} & \textbf{0.353 $\pm$ 0.028} & \textbf{0.458 [0.400, 0.500]} & "
         r"\shortstack[l]{12 \\ of 96} \\",
-        r"ceiling & 0.900 $\pm$ 0.010 & n/a &  \\",
+        r"reconstruction & 0.900 $\pm$ 0.010 & n/a &  \\",
         r"\quad {\footnotesize (paper)} & {\footnotesize 0.9 $\pm$ 0.1} &  &  \\",
     ]
 

@@ -66,6 +66,15 @@ def test_what_task_vectors_are_beside_each_method_is_in_its_column(outcome: Outc
     assert ["worse", *["better"] * 4] in lines
 
 
+def test_scores_with_the_likeliest_codes_are_in_a_line_of_their_own(outcome: Outcome):
+    lines = [line.split() for line in printed(outcome).splitlines()]
+    assert ["(0.501)", "(0.112)", "(0.523)"] in lines
+    assert "in brackets, with the likeliest codes" in " ".join(printed(outcome).split())
+    papers = replace(outcome, tasks=[replace(each, likeliest={}, decodings={}) for each in outcome.tasks])
+    assert "(0." not in printed(papers)
+    assert "likeliest" not in printed(papers)
+
+
 def test_the_terminal_says_what_follows(outcome: Outcome):
     text = verdicts_text(outcome).plain
     for task in outcome.tasks:
@@ -91,6 +100,8 @@ def test_the_json_has_the_numbers_and_what_follows(outcome: Outcome):
     for task in outcome.tasks:
         written = results["tasks"][task.task]
         assert written.keys() == {"metric", *METHODS, "judgement", "task_vectors_against", "sites", "of"} | {
+            "decodings",
+            "likeliest",
             "curve",
             "enough_sites",
             "harmful_sites",
@@ -99,6 +110,11 @@ def test_the_json_has_the_numbers_and_what_follows(outcome: Outcome):
             method: asdict(each) for method, each in task.intervals.items()
         }
         assert written["judgement"]["headline"] == task.judgement.headline
+        decoding = {"kind": "expected", "temperature": 1.5, "level": None}
+        assert written["decodings"] == dict.fromkeys(("one_shot", "query_only", "task_vectors"), decoding)
+        assert written["likeliest"].keys() == written["decodings"].keys()
+        for method, each in written["likeliest"].items():
+            assert each["mean"] == pytest.approx(written[method]["mean"] - 0.01)
         assert written["task_vectors_against"].keys() == {"one_shot", "several", "query_only", "random", "copy_input"}
     better, worse = (results["tasks"][task.task]["task_vectors_against"]["one_shot"] for task in outcome.tasks)
     assert (better["gain"]["mean"], worse["gain"]["mean"]) == (pytest.approx(0.022), pytest.approx(-0.022))

@@ -84,15 +84,15 @@ def test_what_the_queries_cannot_tell_is_not_told() -> None:
 
 
 def test_copying_the_input_is_told_first() -> None:
-    judgement = said(MSE, copy_input=0.0, ceiling=0.15, spread=0.001)
+    judgement = said(MSE, copy_input=0.0, reconstruction=0.15, spread=0.001)
     assert judgement.kind == "copying"
     assert judgement.headline == (
         "Copying the input (0.000) does better than task vectors (MSE 0.200), though these do as well as an example in "
         "the prompt (0.200)."
     )
     assert judgement.notes == (
-        "The ceiling (0.150) is what the model's tokenizer makes of the true output, so no answer of the model can be "
-        "expected to be better; the input is nearer to the output (0.000).",
+        "Even the right codes (0.150), the true output through the model's tokenizer and back, are further from it "
+        "than the input is (0.000).",
     )
     assert MASKS in judgement.advice
     judgement = said(copy_input=0.81, one_shot=0.9)

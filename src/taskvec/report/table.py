@@ -66,8 +66,8 @@ def results_table(outcome: Outcome) -> Table:
 def _cell(task: TaskOutcome, method: str) -> Text:
     score, best = task.intervals[method], method in winners(task)
     text = Text.assemble((number(score.mean), "bold" if best else ""), "\n", (span(score), "dim"))
-    if method in task.judgement.comparisons:
-        text.append(f"\n{RELATION_LABELS[task.judgement.comparisons[method].relation]}")
+    compared = task.judgement.comparisons.get(method)
+    text.append(f"\n{RELATION_LABELS[compared.relation] if compared else ''}")  # a line for all, so that the next agree
     if method in task.likeliest:
         text.append(f"\n({number(task.likeliest_intervals[method].mean)})", "dim")
     return text
