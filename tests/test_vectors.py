@@ -583,14 +583,14 @@ def test_a_sum_is_decoded_as_what_it_is_scored_as(vectors: TaskVectors) -> None:
     masks, others = (_decoded(vectors, "expected", 1.5, level, metric="iou") for level in (3.0, 8.0))
     images, more = (_decoded(vectors, "expected", temperature) for temperature in (2.0, 1.0))
     for combined, metric, decoding in (
-        (masks + images, "iou", ("expected", 1.5, 3.0)),
-        (images + masks, "iou", ("expected", 1.5, 3.0)),
-        (others + masks, "iou", ("expected", 1.5, 8.0)),
-        (images + more, "mse", ("expected", 2.0)),
-        (images - masks, "mse", ("expected", 2.0)),
-        (masks - images, "iou", ("expected", 1.5, 3.0)),
-        (0.5 * masks, "iou", ("expected", 1.5, 3.0)),
-        (-masks, "mse", ("expected", 1.5)),
-        (images - more + others, "iou", ("expected", 1.5, 8.0)),
+        (masks + images, "iou", Decoding("expected", 1.5, 3.0)),
+        (images + masks, "iou", Decoding("expected", 1.5, 3.0)),
+        (others + masks, "iou", Decoding("expected", 1.5, 8.0)),
+        (images + more, "mse", Decoding("expected", 2.0)),
+        (images - masks, "mse", Decoding("expected", 2.0)),
+        (masks - images, "iou", Decoding("expected", 1.5, 3.0)),
+        (0.5 * masks, "iou", Decoding("expected", 1.5, 3.0)),
+        (-masks, "mse", Decoding("expected", 1.5)),
+        (images - more + others, "iou", Decoding("expected", 1.5, 8.0)),
     ):
-        assert (combined.config.metric, combined.config.decoding) == (metric, Decoding(*decoding)), combined.task
+        assert (combined.config.metric, combined.config.decoding) == (metric, decoding), combined.task

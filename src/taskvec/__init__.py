@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from taskvec.models import load_model
     from taskvec.presets import PRESETS
     from taskvec.prompts import draw_prompts
+    from taskvec.refining import RefineSettings, refine
     from taskvec.search import ReinforceSettings, RelaxedSettings
     from taskvec.statistics import Statistics, collect
     from taskvec.tasks import TASKS

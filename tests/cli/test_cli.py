@@ -654,9 +654,8 @@ def test_find_takes_the_presets_and_a_precision(tmp_path: Path, capsys: pytest.C
     assert (settings["bfloat16"], settings["seed"]) == (False, 7)
     page = (tmp_path / "found" / "report.html").read_text()
     assert re.search(r"<th scope=\"row\">bfloat16</th><td>no</td>", page)
-    asked = vectors._settings(
-        "best", None, None, None, 7, bfloat16=True
-    )  # processors that only emulate it take minutes
+    # processors that only emulate it take minutes
+    asked = vectors._settings("best", None, None, None, 7, None, curve=False, bfloat16=True)
     assert asked == replace(PRESETS["best"], seed=7, bfloat16=True)
 
 

@@ -31,7 +31,9 @@ def make_task(name: str, metric: Metric, means: list[float]) -> TaskOutcome:
     noise = 0.06 * (noise - noise.mean(1, keepdims=True))
     scores = {method: mean + noise[row] for row, (method, mean) in enumerate(zip(METHODS, means, strict=True))}
     names = [f"query {row}" for row in range(123)]
-    decodings = dict.fromkeys(("one_shot", "query_only", "task_vectors"), Decoding("expected", 1.5))
+    decodings: dict[str, Decoding] = dict.fromkeys(
+        ("one_shot", "query_only", "task_vectors"), Decoding("expected", 1.5)
+    )
     likeliest = {method: scores[method] - 0.01 for method in decodings}
     return TaskOutcome(
         name, metric, scores, names, names[::-1], names, SITES, 24, examples, HISTORY, 75.0, decodings, likeliest

@@ -259,7 +259,7 @@ def demo_command(
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Every task that the data serve: statistics, search (preset best), evaluation, report. A minute or two with tiny.
+    """Every task that the data serve: statistics, search (preset best), evaluation, report. Minutes with tiny.
 
     On scenes that no model was trained on; with `--root`, on your own photographs, ten or more, of which a fifth is
     kept aside to judge by (segmentation needs masks, as Pascal-5i has them). The data set pictures is six photographs
