@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,18 @@ from rich.table import Table
 from rich.text import Text
 
 import taskvec
+from taskvec import evaluation
+from taskvec.answering import Choices, calibrate
 from taskvec.cli import main, terminal, vectors
 from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
+from taskvec.models.interface import Decoding
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.presets import PRESETS
 from taskvec.progress import COLUMNS
+from taskvec.prompts import draw_prompts
 from taskvec.statistics import Statistics
+from taskvec.tasks import task_named
 from taskvec.vectors import TaskVectors, read_config
 
 QUICK_SEARCH = [
@@ -123,8 +128,71 @@ def test_a_way_is_compared_with_another_prompt_by_prompt(tmp_path: Path, capsys:
     assert "there is no method 'luck'" in capsys.readouterr().err
 
 
+def test_a_way_is_evaluated_with_the_decoding_that_is_chosen_for_it(
+    workspace: Path, tiny: MaeVqgan, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """On training data, as is said; beside task vectors of the likeliest codes, by these; references have none."""
+    named, vectors = f"vectors:{workspace / 'vectors'}", TaskVectors.load(workspace / "vectors", tiny)
+    options = ["--task", "low_light", "--pairs", "8", "--json", str(tmp_path / "e.json")]
+    training = draw_prompts(Scenes("train"), task_named("low_light"), 100, tiny.image_size, seed=0)
+    judged = draw_prompts(Scenes("test"), task_named("low_light"), 8, tiny.image_size, seed=0)
+    ways = {
+        "query_only": evaluation.run(tiny, "query_only"),
+        named: evaluation.run(tiny, "query_only", vectors.patch),
+    }
+    chosen = {name: calibrate(way, training, Choices()) for name, way in ways.items()}
+    likeliest = dict.fromkeys(ways, Decoding())
+    assert vectors.config.decoding == Decoding()
+    means = []
+    for arguments, expected in (
+        (["--against", named], likeliest),
+        (["--against", named, "--decoding", "expected"], chosen),
+        ([], {"query_only": chosen["query_only"]}),
+        (["--decoding", "likeliest"], {"query_only": Decoding()}),
+    ):
+        assert main(["evaluate", "--method", "query_only", *arguments, *options]) == 0
+        told = " ".join(capsys.readouterr().err.split())
+        result = json.loads((tmp_path / "e.json").read_text())
+        assert result["decodings"] == {name: {"all": asdict(each)} for name, each in expected.items()}
+        assert f"query_only is decoded as {expected['query_only']}" in told
+        way = ways["query_only"].decoded(expected["query_only"])
+        assert result["mean"] == pytest.approx(evaluation.scores(tiny, way, judged).mean())
+        means.append(result["mean"])
+    assert means[0] == means[3] != means[1] == means[2]
+    assert main(["evaluate", "--method", "copy_input", *options]) == 0
+    assert json.loads((tmp_path / "e.json").read_text())["decodings"] == {"copy_input": {"all": None}}
+    assert main(["evaluate", "--method", "query_only", "--decoding", "likely", *options]) == 1
+    assert "--decoding likely: " in capsys.readouterr().err
+
+
+def test_vectors_are_refined_by_the_command(
+    workspace: Path, tiny: MaeVqgan, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    refine = ["refine", str(workspace / "vectors"), "--out", str(tmp_path / "better"), "--steps", "2", "--prompts", "8"]
+    assert main([*refine, "--data", "scenes", "--json", str(tmp_path / "r.json"), "--seed", "3"]) == 0
+    before, better = (TaskVectors.load(place, tiny) for place in (workspace / "vectors", tmp_path / "better"))
+    record = better.search.refinement
+    assert record is not None
+    assert (record.learnt.prompts, record.learnt.draw_seed, len(record.history)) == (8, 3, 2)
+    assert record.settings["objective"] == "token"  # of vectors whose likeliest codes are decoded
+    assert better.sites == before.sites
+    told = capsys.readouterr().err
+    assert f"validation loss {record.loss:.4f}, {record.loss_before:.4f} before" in told
+    assert json.loads((tmp_path / "r.json").read_text())["found"]["refinement"]["step"] == record.step
+    assert main([*refine, "--data", "scenes"]) == 1
+    assert "exists: results are never merged" in capsys.readouterr().err
+    assert main([*refine, "--data", "scenes", "--overwrite", "--objective", "beauty"]) == 1
+    assert "there is no objective 'beauty': expected one of pixel, token" in capsys.readouterr().err
+
+
 def test_strong_prompts_are_ways_by_name(capsys: pytest.CaptureFixture) -> None:
     options = ["--data", "pictures", "--task", "low_light"]
+    assert main(["evaluate", "--method", "one_shot", *options]) == 1
+    told = capsys.readouterr().err
+    assert (
+        "a decoding is chosen on training data, but with --decoding likeliest: pictures have no split 'train'" in told
+    )
+    options += ["--decoding", "likeliest"]
     for method, against in (("nearest", "one_shot"), ("several:2", "nearest:2"), ("arrangements", "several")):
         assert main(["evaluate", "--method", method, "--against", against, *options]) == 0
         assert f"low_light {method} against {against}: gain " in capsys.readouterr().out
@@ -339,9 +407,21 @@ BAD_INPUT = [
         "--set search.masks_per_item=4: the search relaxed has no setting 'masks_per_item'",
     ),
     (
-        ["search", "--task", "identity", "--out", "W/x", "--method", "relaxed", "--objective", "pixel"],
+        [
+            "search",
+            "--task",
+            "identity",
+            "--out",
+            "W/x",
+            "--method",
+            "relaxed",
+            "--objective",
+            "pixel",
+            "--set",
+            "decoding=likeliest",
+        ],
         1,
-        "the relaxed search needs a gradient: the objective is pixel, expected token",
+        "the relaxed search needs a gradient: the objective is pixel and the decoding likeliest, expected the objective",
     ),
     (["search", "--task", "identity", "--out", "W/x", "--granularity", "atom"], 1, "there is no granularity 'atom'"),
     (["search", "--task", "identity", "--out", "W/x", "--stack", "cortex"], 1, "there is no stack 'cortex'"),

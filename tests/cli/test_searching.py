@@ -203,7 +203,10 @@ def test_the_baselines_are_the_papers_whatever_the_preset(statistics: str, tmp_p
         (["--method", "magic"], "--method magic: there is no such search, expected one of reinforce"),
         (["--method", "cma", "--steps", "3"], "--steps 3: the search cma has no setting 'steps'"),
         (["--preset", "papers"], "there is no preset 'papers': did you mean paper"),
-        (["--method", "relaxed", "--objective", "pixel"], "the objective is pixel, expected token"),
+        (
+            ["--method", "relaxed", "--objective", "pixel", "--set", "decoding=likeliest"],
+            "the objective is pixel and the decoding likeliest, expected the objective token or the decoding expected",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(

@@ -172,7 +172,12 @@ class _Way:
             return method, read_config(located(vectors[1])).decoding
         decoding = choices.first(model)
         if choices.adapted:
-            training = load()
+            try:
+                training = load()
+            except ValueError as error:
+                raise ValueError(
+                    f"a decoding is chosen on training data, but with --decoding likeliest: {error}"
+                ) from error
             prompts = draw_prompts(training, task, min(CALIBRATION, pairs_of(training)), model.image_size, seed)
             own = evaluation.method_named(model, self.name, training)
             decoding = calibrate(own, prompts, choices) if isinstance(own, Answering) else decoding
