@@ -14,7 +14,7 @@ from taskvec.data.scenes import Scenes
 from taskvec.finding import FindSettings, find, parts_of
 from taskvec.models.interface import Decoding, DecodingKind
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.objectives import ObjectiveKind
+from taskvec.objectives import OBJECTIVES, ObjectiveKind
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.provenance import Refinement, images_of
 from taskvec.refining import RefineSettings, refine
@@ -61,7 +61,7 @@ def _loss(vectors: TaskVectors, decoding: Decoding | None = None) -> float:
 
 
 @pytest.mark.parametrize("task", ["low_light", "masks"])
-@pytest.mark.parametrize("objective", ["token", "pixel"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_refined_values_are_no_worse_on_validation_queries_at_the_same_sites(
     task: str, objective: ObjectiveKind, request: pytest.FixtureRequest
 ) -> None:
@@ -79,6 +79,7 @@ def test_refined_values_are_no_worse_on_validation_queries_at_the_same_sites(
     if record.step:
         best = calibrate(evaluation.run(refined.model, "query_only", refined.patch), _validation(refined), Choices())
         assert _loss(refined) == pytest.approx(min(_loss(refined, best), record.loss))
+    assert record.settings["objective"] == objective
     if objective == "pixel":
         assert record.step > 0
 
@@ -97,14 +98,14 @@ def test_values_that_do_not_help_are_not_kept(low_light: TaskVectors) -> None:
 
 def test_what_was_done_is_recorded(low_light: TaskVectors, tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
-    settings = replace(QUICK, patience=100, objective="pixel")
+    settings = replace(QUICK, patience=100)
     refined = refine(low_light, DATA, settings, seen.append)
     record = _refinement(refined)
     assert list(record.history) == seen
     assert [step["step"] for step in seen] == list(range(1, 7))
     assert [step["step"] for step in seen if "validation_loss" in step] == [2, 4, 6]
     assert record.loss == min([record.loss_before, *(s["validation_loss"] for s in seen if "validation_loss" in s)])
-    assert record.settings["learning_rate"] == 0.1
+    assert (record.settings["learning_rate"], record.settings["objective"]) == (0.1, "pixel")
     assert replace(refined.search, refinement=None) == low_light.search
     behind, searched, kept_aside = ({*part.images_of(np.arange(len(part)))} for part in parts_of(DATA))
     assert (record.learnt.prompts, record.validation.prompts) == (12, 8)
@@ -142,6 +143,7 @@ def test_likeliest_codes_stay_what_is_decoded(small_model: MaeVqgan) -> None:
     vectors = _found(small_model, "low_light", "likeliest")
     refined = refine(vectors, DATA, QUICK)
     assert refined.config.decoding == vectors.config.decoding == Decoding()
+    assert _refinement(refined).settings["objective"] == "token"
     assert _refinement(refined).loss <= _refinement(refined).loss_before
     with pytest.raises(ValueError, match="the decoding likeliest has no gradient: expected `expected`, or the objec"):
         refine(vectors, DATA, replace(QUICK, objective="pixel"))

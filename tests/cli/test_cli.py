@@ -421,7 +421,7 @@ BAD_INPUT = [
             "decoding=likeliest",
         ],
         1,
-        "the relaxed search needs a gradient: the objective is pixel and the decoding likeliest, expected the objective",
+        "the relaxed search needs a gradient: the objective is pixel and the decoding likeliest, expected the",
     ),
     (["search", "--task", "identity", "--out", "W/x", "--granularity", "atom"], 1, "there is no granularity 'atom'"),
     (["search", "--task", "identity", "--out", "W/x", "--stack", "cortex"], 1, "there is no stack 'cortex'"),
