@@ -7,13 +7,16 @@ import torch
 
 from taskvec import evaluation
 from taskvec.answering import Answering, calibrate
+from taskvec.data.examples import DataSet
 from taskvec.experiments.cells import Store
 from taskvec.experiments.evidence import OPPONENTS
 from taskvec.experiments.methods import PATCHINGS
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.study import Study
-from taskvec.finding import validation_prompts
+from taskvec.finding import FindSettings, validation_prompts
 from taskvec.heads import Patch
+from taskvec.models.interface import PromptedModel
+from taskvec.prompts import Prompts
 from taskvec.tasks import Task
 
 
@@ -105,3 +108,21 @@ def test_strong_prompts_take_their_supports_from_what_is_judged_on(study: Study)
         assert isinstance(of_test, Answering)
         own = evaluation.scores(study.model, _calibrated(study, of_train, task, group, of_test), prompts)
         assert np.array_equal(study.group_scores(method, task, group).scores, own)
+
+
+def test_the_prompts_that_choose_a_decoding_are_drawn_once(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For all methods at a task in a group."""
+    drawn: list[str] = []
+
+    def watched(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
+        drawn.append(f"{task.name}, {settings.seed}")
+        return validation_prompts(model, data, task, settings)
+
+    monkeypatch.setattr("taskvec.experiments.study.validation_prompts", watched)
+    fresh = Study(study.model, study.protocol, Store(tmp_path))
+    for method in ("one_shot", "query_only", "copy_input"):
+        for task in ("low_light", "segmentation"):
+            assert fresh.scores(method, task).value() == study.scores(method, task).value()
+    assert sorted(drawn) == ["low_light, 0", "low_light, 1", "segmentation, 0", "segmentation, 1"]

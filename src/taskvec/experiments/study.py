@@ -227,15 +227,22 @@ class Study:
         if not self.choices.adapted:
             decoding = self.choices.first(self.model)
         else:
-            settings = replace(self.protocol.settings, seed=group.seed)
 
             def compute() -> dict[str, Any]:
-                prompts = validation_prompts(self.model, group.train, task, settings)
+                prompts = self._calibrating(task, group)
                 return asdict(calibrate(_answering(way(group.train)), prompts, self.choices))
 
             cell = {"cell": "decoding", **key, "choices": self.choices, "task": task.name, **self._origin(group)}
             decoding = Decoding(**self.store.get(f"decoding of {what} at {task.name}, {group.name}", cell, compute))
         return lambda data: _answering(way(data)).decoded(decoding)
+
+    def _calibrating(self, task: Task, group: Group) -> Prompts:
+        """The prompts by which every method chooses its decoding at a task in a group."""
+        place = "calibrating", task.name, group.name, str(group.train.describe())
+        if place not in self._prompts:
+            settings = replace(self.protocol.settings, seed=group.seed)
+            self._prompts[place] = validation_prompts(self.model, group.train, task, settings)
+        return self._prompts[place]
 
     def way(self, method: str, task: Task, group: Group, draw: int = 0) -> WayOn:
         """How a method answers: of METHOD_TITLES, those with a search have it done first."""
