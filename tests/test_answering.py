@@ -99,6 +99,20 @@ def test_the_best_of_all_is_chosen(
     assert losses[calibrate(method, prompts, CHOICES)] == min(losses.values())
 
 
+@pytest.mark.parametrize(("ignored", "level"), [(slice(None, 7), 110.0), (slice(7, None), 100.0)])
+def test_ignored_pixels_do_not_choose(
+    ignored: slice, level: float, methods: dict[str, Answering], small_prompts: list[Prompts]
+) -> None:
+    """The truth is the answer itself, cut at one level on the left and at another on the right."""
+    method, choices = methods["one_shot"], replace(CHOICES, temperatures=(1.0,))
+    grey = evaluation.answers(method.model, method.decoded(Decoding("expected")), small_prompts[0])
+    truth = torch.cat([cut(grey[:, :, :7], 100.0), cut(grey[:, :, 7:], 110.0)], 2)
+    hidden = np.zeros(truth.shape[:3], np.bool_)
+    hidden[:, :, ignored] = True
+    prompts = replace(small_prompts[0], query_output=truth.numpy(), query_ignored=hidden)
+    assert calibrate(method, prompts, choices) == Decoding("expected", 1.0, level)
+
+
 def test_of_equals_the_first_is_chosen(methods: dict[str, Answering], small_prompts: list[Prompts]) -> None:
     """No answer has a pixel so dark that these levels differ."""
     equal = Choices(temperatures=(2.0,), levels=(0.2, 0.1, 0.3))

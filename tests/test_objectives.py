@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from taskvec import evaluation
-from taskvec.heads import Means, Patch, intercept
+from taskvec.heads import Means, Patch, intercept, run
 from taskvec.metrics import MSE, cut
 from taskvec.models.interface import Area, Decoding, Items, Variant
 from taskvec.models.mae_vqgan import CanvasItems, MaeVqgan, negative_log_likelihood
@@ -411,6 +411,12 @@ def test_the_gradient_through_pixels_is_the_slope_of_the_mean_loss(
     )
     slope = (ahead - behind) / (2 * step)
     torch.testing.assert_close((gradient @ direction).double(), slope, rtol=5e-2, atol=1e-5)
+    prepared, metric = model.prepare(prompts, "query_only"), prompts.task.metric
+    pictures = model.pictures(run(model, prepared, Patch(sites, shares[None], means)), prepared)
+    assert metric.soft is not None
+    hidden = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
+    soft = metric.soft(pictures, torch.from_numpy(prompts.query_output), hidden, 104.0)
+    torch.testing.assert_close(losses, metric.loss(soft), rtol=1e-4, atol=1e-5)
     whole = Objective(model, sites, means, [prompts], "pixel").differentiate(shares, items)
     torch.testing.assert_close(whole[0], losses, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(whole[1], gradient, rtol=1e-3, atol=1e-6)
