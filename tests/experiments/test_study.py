@@ -120,9 +120,11 @@ def test_the_prompts_that_choose_a_decoding_are_drawn_once(
         drawn.append(f"{task.name}, {settings.seed}")
         return validation_prompts(model, data, task, settings)
 
+    asked = [
+        (method, task) for method in ("one_shot", "query_only", "copy_input") for task in ("low_light", "segmentation")
+    ]
+    expected = [study.scores(*each).value() for each in asked]
     monkeypatch.setattr("taskvec.experiments.study.validation_prompts", watched)
     fresh = Study(study.model, study.protocol, Store(tmp_path))
-    for method in ("one_shot", "query_only", "copy_input"):
-        for task in ("low_light", "segmentation"):
-            assert fresh.scores(method, task).value() == study.scores(method, task).value()
+    assert [fresh.scores(*each).value() for each in asked] == expected
     assert sorted(drawn) == ["low_light, 0", "low_light, 1", "segmentation, 0", "segmentation, 1"]
