@@ -5,7 +5,7 @@
 
 Prints a Markdown table. `wrong example` is one-shot with the example of another task: it shows whether the example is
 used. `on canvas` is one-shot decoded as a whole canvas instead of the query output alone.
-`ceiling` is the tokenizer's reconstruction of the truth.
+`tokenizer` is its reconstruction of the truth. Answers are of the likeliest codes.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> None:
     data = load_data(options.data, "test", **root)
     tasks = [*TASKS.values(), *(UNSEEN_TASKS if options.data == "scenes" else [])]
     print(
-        "| task | one-shot | wrong example | query-only | on canvas | copy | ceiling |\n|---|---|---|---|---|---|---|"
+        "| task | one-shot | wrong example | query-only | on canvas | copy | tokenizer |\n|---|---|---|---|---|---|---|"
     )
     for task in tasks:
         print("| " + " | ".join(row(model, data, task, options.pairs, options.seed)) + " |", flush=True)

@@ -21,7 +21,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import environment
-from taskvec.models.mae_vqgan import MaeVqganConfig, StackConfig
+from taskvec.models.mae_vqgan import MaeVqganConfig
+from taskvec.models.transformer import StackConfig
 from taskvec.objectives import OBJECTIVES
 from workload import masks_and_items, model_of, objective_of
 

@@ -10,7 +10,8 @@ import recorded
 from taskvec.data.scenes import Scenes
 from taskvec.heads import Means
 from taskvec.models import load_model
-from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
+from taskvec.models.transformer import StackConfig
 from taskvec.models.vqgan import VqganConfig
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.tasks import COLORIZATION, SEGMENTATION

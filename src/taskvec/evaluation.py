@@ -140,17 +140,20 @@ def reconstruction(model: PromptedModel) -> Method:
 
     No bound for answers that are means of codes. ValueError for a model without a tokenizer.
     """
-    if not model.has_tokenizer:
-        raise ValueError(f"a model of the type {model.model_type} has no tokenizer: its answers can be any picture")
+    _require_tokenizer(model)
     return model.reconstruction
 
 
 def mixture(model: PromptedModel) -> Method:
     """The mean of codes in every patch that comes nearest to the truth, as far as a gradient finds it: about the best
     that the decoding ``expected`` could say. ValueError as above."""
+    _require_tokenizer(model)
+    return model.mixture
+
+
+def _require_tokenizer(model: PromptedModel) -> None:
     if not model.has_tokenizer:
         raise ValueError(f"a model of the type {model.model_type} has no tokenizer: its answers can be any picture")
-    return model.mixture
 
 
 REFERENCES = {"copy_input": copy_input, "reconstruction": reconstruction, "mixture": mixture}  # which no model answers

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from taskvec.heads import Means, Patch, StackMeans, require_means, run
 from taskvec.memory import rows_of_a_pass
-from taskvec.metrics import WHITE, Metric, cut
+from taskvec.metrics import Metric, cut
 from taskvec.models.interface import Items, PromptedModel, ViewName
 from taskvec.prompts import Prompts, joined
 from taskvec.sites import Sites
@@ -138,9 +138,7 @@ class Objective:
         ``pixel`` follows the soft form of the task's metric. Raises ValueError where that, or the model's decoding, has
         none: the choice of the likeliest code has no gradient.
         """
-        hard = [prompts.task.metric.label for prompts in self.prompts if prompts.task.metric.soft is None]
-        if self.kind == "pixel" and hard:
-            raise ValueError(f"{hard[0]} has no soft form that a gradient could follow: expected the objective 'token'")
+        self._require_gradient()
         shares = shares.to(self.model.device).clone().requires_grad_()
         losses, gradient = torch.empty(len(items)), torch.zeros_like(shares)
         together = self._together(gradient=True)
@@ -157,6 +155,7 @@ class Objective:
         """The loss of each item with every site patched by these means, and the gradient of their mean by the means of
         each stack, 0 where nothing is patched. ``means`` are in place of the objective's; errors as above.
         """
+        self._require_gradient()
         leaves = {stack: mean.to(self.model.device).clone().requires_grad_() for stack, mean in means.items()}
         patched = Means(leaves, means.model)
         losses = torch.empty(len(items))
@@ -171,6 +170,11 @@ class Objective:
                 gradients[stack] += gradient.nan_to_num() / len(items)
             losses[rows] = own.detach().cpu()
         return losses, {stack: gradient.cpu() for stack, gradient in gradients.items()}
+
+    def _require_gradient(self) -> None:
+        hard = [prompts.task.metric.label for prompts in self.prompts if prompts.task.metric.soft is None]
+        if self.kind == "pixel" and hard:
+            raise ValueError(f"{hard[0]} has no soft form that a gradient could follow: expected the objective 'token'")
 
     def mean_losses(self, masks: Bool[Tensor, "masks sites"], share: float = 1.0) -> Float[Tensor, " masks"]:
         """The mean loss of each mask over all items, or over the first ``share`` of each task's."""
@@ -246,7 +250,7 @@ class Objective:
         self, metric: Metric, images: Tensor, targets: Tensor, ignored: Tensor | None, levels: Sequence[float]
     ) -> Float[Tensor, "rows levels"]:
         if images.is_floating_point() and metric.soft is not None:
-            return metric.loss(metric.soft(images, targets, ignored, self.model.decoding.level or WHITE / 2))[:, None]
+            return metric.loss(metric.soft(images, targets, ignored, self.model.decoding.threshold))[:, None]
         at_levels = [cut(images, level) for level in levels] if metric.of_masks and levels else [images]
         return torch.stack([metric.loss(metric.score(each, targets, ignored)).float() for each in at_levels], 1)
 

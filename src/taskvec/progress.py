@@ -28,13 +28,13 @@ def show_step(progress: Progress, bar: TaskID, steps: int | None) -> Callable[[d
     return on_step
 
 
-def show_descent(progress: Progress) -> Callable[[str, dict[str, Any]], None]:
-    """What shows the records of a refinement of a task's values, on a bar of its own."""
+def show_descent(progress: Progress, steps: int) -> Callable[[str, dict[str, Any]], None]:
+    """What shows the records of a refinement of a task's values, on a bar of its own, of ``steps`` at most."""
     bars: dict[str, TaskID] = {}
 
     def on_step(task: str, record: dict[str, Any]) -> None:
         if task not in bars:
-            bars[task] = progress.add_task(f"refining {task}", total=None, status="")
+            bars[task] = progress.add_task(f"refining {task}", total=steps, status="")
         progress.update(bars[task], completed=record["step"], status=f"loss {record['loss']:.3f}")
 
     return on_step

@@ -34,8 +34,9 @@ class RefineSettings:
     ``validate_every`` steps they are scored on ``validation`` queries, and after ``patience`` scores in a row without a
     better one it ends. The best are kept, which may be those that there were.
 
-    ``objective`` is as in ``taskvec.objectives``; None stands for ``pixel`` where the vectors are decoded as
-    ``expected``, which has a gradient, and else for ``token``. Raises ValueError for numbers that make no descent.
+    ``objective`` is as in ``taskvec.objectives``; None stands for ``pixel`` where that has a gradient, of vectors that
+    are decoded as ``expected`` and a metric with a soft form, and else for ``token``. Raises ValueError for numbers
+    that make no descent.
     """
 
     steps: int = 100
@@ -108,7 +109,8 @@ class _Descent:
         settings, vectors = self.settings, self.vectors
         model = vectors.model.variant(Variant(decoding=vectors.config.decoding))
         patch = vectors.patch
-        kind = settings.objective or ("pixel" if vectors.config.decoding.kind == "expected" else "token")
+        followed = vectors.config.decoding.kind == "expected" and self.learnt.task.metric.soft is not None
+        kind = settings.objective or ("pixel" if followed else "token")
         objective = Objective(model, patch.sites, patch.means, [self.learnt], kind)
         values = {stack: mean.clone() for stack, mean in vectors.means.items()}
         optimizer = torch.optim.Adam([mean.requires_grad_() for mean in values.values()], settings.learning_rate)

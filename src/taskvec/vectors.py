@@ -24,7 +24,7 @@ from taskvec import digests, hub, provenance
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize
-from taskvec.metrics import FOR_IMAGES, METRICS, WHITE, MetricName, is_white
+from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
 from taskvec.models import check_model
 from taskvec.models.interface import Decoding, Items, PromptedModel, Queries, Variant
 from taskvec.models.pretrained import parse
@@ -221,7 +221,7 @@ class TaskVectors:
         result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
         if not METRICS[self.config.metric].of_masks:
             return result
-        return _as_mask(result, self.config.decoding.level or WHITE / 2)
+        return _as_mask(result, self.config.decoding.threshold)
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
         return self._add(other, 1)

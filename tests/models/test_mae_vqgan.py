@@ -16,7 +16,8 @@ from taskvec.metrics import cut
 from taskvec.models.canvas import ARRANGEMENTS, View
 from taskvec.models.checkpoints import from_official
 from taskvec.models.interface import VIEWS, Area, Decoding, Queries, Variant, ViewName
-from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise, sinusoidal_positions
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, normalise
+from taskvec.models.transformer import sinusoidal_positions
 from taskvec.models.vqgan import VqganConfig, to_pixels, to_unit
 from taskvec.prompts import Batch, Prompts, draw_prompts
 from taskvec.sites import Granularity

@@ -110,7 +110,7 @@ def find_command(
             lambda _, record: on_step(record),
             lambda vectors: _keep_found(vectors, out),
             RefineSettings(seed=settings.seed) if refined else None,
-            show_descent(progress),
+            show_descent(progress, RefineSettings.steps),
         )
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
     with replacing(out / "examples.png") as temporary:
@@ -171,7 +171,7 @@ def refine_command(
     network = load_model(options.model_of([vectors], model), options.working_on(device, threads))
     found = TaskVectors.load(vectors, network)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        better = refine(found, data_options.load("train"), settings, partial(show_descent(progress), found.task))
+        better = refine(found, data_options.load("train"), settings, partial(show_descent(progress, steps), found.task))
     better.save_pretrained(out)
     write_json(json_file, asdict(better.config))
     told = better.search.refinement
@@ -298,7 +298,7 @@ def demo_command(
             queries,
             lambda name, record: logs[name](record),
             refining=RefineSettings(seed=settings.seed) if refined else None,
-            on_refine=show_descent(progress),
+            on_refine=show_descent(progress, RefineSettings.steps),
         )
     for found in vectors:
         keep(found, out / "vectors" / found.task, out / "vectors" / found.task / SEARCH_LOG)

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from taskvec.data.pascal import FOLDS
+from taskvec.evaluation import REFERENCES
 from taskvec.experiments.evidence import METHOD_TITLES
 from taskvec.experiments.paper import TASKS
 from taskvec.experiments.study import Study
 from taskvec.results import Column, Row, Table, Value
 from taskvec.tasks import Task
 
-REFERENCES = ("copy_input", "reconstruction")  # no ways to do a task
 Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of its tables
 
 

@@ -70,7 +70,10 @@ class Study:
     @cached_property
     def likeliest(self) -> "Study":
         """The same methods at the same sites, judged by the likeliest codes as the paper does."""
-        return replace(self, decoding="likeliest")
+        other = replace(self, decoding="likeliest")
+        object.__setattr__(other, "_prompts", self._prompts)  # drawn once, and statistics read once
+        object.__setattr__(other, "_statistics", self._statistics)
+        return other
 
     @property
     def task_names(self) -> tuple[str, ...]:

@@ -17,10 +17,11 @@ import yaml
 from torch import Tensor
 
 from taskvec.files import printable, read_text, replacing
-from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import CARD, CONFIG, WEIGHTS
 from taskvec.models.state_dicts import NEEDED, StateDict, Weight, kind_of, read_state_dict
 from taskvec.models.stored import StoredTensor, Unreadable
+from taskvec.models.transformer import StackConfig
 from taskvec.models.vqgan import VqganConfig
 
 # first match wins; names that no rule touches are the same in both

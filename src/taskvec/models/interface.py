@@ -179,6 +179,11 @@ class Decoding:
         temperature = f", temperature {self.temperature:g}" if self.kind == "expected" else ""
         return self.kind + temperature + ("" if self.level is None else f", masks from level {self.level:g} of {WHITE}")
 
+    @property
+    def threshold(self) -> float:
+        """The level, or one half of white."""
+        return WHITE / 2 if self.level is None else self.level
+
     def finish(self, images: Pixels) -> Pixels:
         """Decoded images as answers: at the level, if there is one, masks."""
         return images if self.level is None else cut(images, self.level)

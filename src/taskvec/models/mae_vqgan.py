@@ -35,33 +35,13 @@ from taskvec.models.interface import (
     ViewName,
 )
 from taskvec.models.pretrained import Pretrained
+from taskvec.models.transformer import Attention, Block, Stack, StackConfig
 from taskvec.models.vqgan import Vqgan, VqganConfig, to_pixels, to_unit
 from taskvec.sites import StackLayout
 
-MOST_LAYERS = 1000  # which are made one by one
 CACHED_PIXELS = 224 * 224  # embedded or decoded together on a processor: activations of more fall out of its cache
 MIXTURE_STEPS, MIXTURE_RATE = 60, 0.3  # of the descent to the best mixture of codes, after which it hardly moves
 NUMBER = 4  # bytes; bfloat16 needs less and is given as much
-
-
-@dataclass(frozen=True)
-class StackConfig:
-    """A stack of transformer blocks."""
-
-    layers: int
-    width: int
-    heads: int
-    mlp_ratio: float = 4.0
-
-    def __post_init__(self) -> None:
-        if self.layers > MOST_LAYERS:
-            raise ValueError(f"a stack has {self.layers} layers, expected {MOST_LAYERS} or fewer")
-        if self.layers < 1 or self.heads < 1:
-            raise ValueError(f"a stack has {self.layers} layers and {self.heads} heads, expected at least one of each")
-        if self.width < 1 or not 0 < self.mlp_ratio < math.inf:
-            raise ValueError(f"a stack has a width of {self.width} and an MLP ratio of {self.mlp_ratio}")
-        if self.width % self.heads or self.width % 4:
-            raise ValueError(f"a width of {self.width} does not divide among {self.heads} heads and by 4")
 
 
 @dataclass(frozen=True)
@@ -82,82 +62,6 @@ class MaeVqganConfig:
             raise ValueError(
                 f"one code stands for {self.vqgan.patch_size} pixels and a patch for {self.patch_size}: they must agree"
             )
-
-
-class Attention(nn.Module):
-    """Self-attention, by default spelt out in the order of operations of the official code, equal to the last bit.
-
-    ``fused`` computes it in one kernel, which writes no weights to memory and differs by rounding.
-    """
-
-    fused = False
-
-    def __init__(self, config: StackConfig):
-        super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.proj = nn.Linear(config.width, config.width)
-
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """Head outputs side by side, not yet projected."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if self.fused:
-            z = F.scaled_dot_product_attention(q, k, v)  # [batch, heads, tokens, head_dim]
-        else:
-            z = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
-        return z.transpose(1, 2).flatten(2)
-
-
-class Mlp(nn.Module):
-    def __init__(self, config: StackConfig):
-        super().__init__()
-        hidden = int(config.width * config.mlp_ratio)
-        self.fc1 = nn.Linear(config.width, hidden)
-        self.fc2 = nn.Linear(hidden, config.width)
-
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
-class Block(nn.Module):
-    def __init__(self, config: StackConfig):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(config.width, 1e-6)
-        self.attn = Attention(config)
-        self.norm2 = nn.LayerNorm(config.width, 1e-6)
-        self.mlp = Mlp(config)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch tokens width"],
-        z: Float[Tensor, "batch tokens width"] | None = None,
-        tokens: Int[Tensor, " wanted"] | None = None,
-    ) -> Float[Tensor, "batch wanted width"]:
-        """``z`` are the head outputs where they are known already, ``tokens`` those whose output is wanted, or all."""
-        x = x + self.attn.proj(self.head_outputs(x) if z is None else z)
-        if tokens is not None:
-            x = x[:, tokens]
-        return x + self.mlp(self.norm2(x))
-
-    def head_outputs(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """z of every head, side by side: what a patch replaces."""
-        return self.attn(self.norm1(x))
-
-
-class Stack(nn.Module):
-    """Blocks, a last normalisation and a position embedding for every canvas token."""
-
-    def __init__(self, config: StackConfig, tokens: int):
-        super().__init__()
-        self.pos_embed = nn.Parameter(sinusoidal_positions(config.width, tokens))
-        self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
-        self.norm = nn.LayerNorm(config.width, 1e-6)
-
-    def layers(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block)]
-
-    def taps(self) -> list[Tap]:
-        return [Tap(block.attn.proj) for block in self.layers()]
 
 
 @dataclass(frozen=True)
@@ -579,25 +483,29 @@ class MaeVqgan(Pretrained, PromptedModel):
         pixels, from a belief in the codes that are near to what the tokenizer's encoder says."""
         truths = torch.from_numpy(prompts.query_output).to(self.device)
         canvases = self.geometry.canvases(prompts).to(self.device)
+        rows = max(1, CACHED_PIXELS // self.config.canvas_size**2)
         with torch.enable_grad():
-            mixed = [self._mixture(*each) for each in zip(canvases.split(1), truths.split(1), strict=True)]
+            mixed = [self._mixture(*each) for each in zip(canvases.split(rows), truths.split(rows), strict=True)]
         return torch.cat(mixed) if mixed else truths
 
-    def _mixture(self, canvas: UInt8[Tensor, "1 canvas canvas 3"], truth: UInt8[Tensor, "1 size size 3"]) -> Pixels:
+    def _mixture(
+        self, canvases: UInt8[Tensor, "rows canvas canvas 3"], truths: UInt8[Tensor, "rows size size 3"]
+    ) -> Pixels:
         codebook = self.vqgan.quantize.embedding.weight.detach()
-        latents = self._latents(canvas).detach().permute(0, 2, 3, 1)
+        latents = self._latents(canvases).detach().permute(0, 2, 3, 1)
         distances = torch.cdist(latents.flatten(1, 2), codebook).square().unflatten(1, latents.shape[1:3])
         logits = (-distances / distances.amin(-1, keepdim=True).clamp(min=1e-6)).requires_grad_()
         optimizer = torch.optim.Adam([logits], MIXTURE_RATE)
         for _ in range(MIXTURE_STEPS):
             optimizer.zero_grad()
-            self._squared_error(logits, truth).backward(inputs=[logits])
+            self._squared_error(logits, truths).backward(inputs=[logits])
             optimizer.step()
         return self._cropped(to_pixels(self._decode_means(logits.detach())))
 
-    def _squared_error(self, logits: Tensor, truth: Pixels) -> Float[Tensor, ""]:
+    def _squared_error(self, logits: Tensor, truths: Pixels) -> Float[Tensor, ""]:
+        """Of every row its mean, whose gradient no other row changes, and their sum."""
         pictures = self._cropped(self._decode_means(logits).permute(0, 2, 3, 1)).clamp(-1, 1).add(1).mul(127.5)
-        return (pictures - truth.float()).square().mean()
+        return (pictures - truths.float()).square().flatten(1).mean(1).sum()
 
     def _latents(
         self, canvases: UInt8[Tensor, "batch canvas canvas 3"]
@@ -701,18 +609,6 @@ def negative_log_likelihood(
     """Mean over patches of the cross-entropy of the true codes, in nats; ``counted`` are the patches' weights."""
     entropies = F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
     return entropies.mean(1) if counted is None else (entropies * counted).sum(1) / counted.sum(1)
-
-
-def sinusoidal_positions(width: int, tokens: int) -> Float[Tensor, "tokens width"]:
-    """MAE's 2-D sine and cosine embedding; zeros for CLS. Half of the width stands for columns, half for rows."""
-    grid = round((tokens - 1) ** 0.5)
-    frequencies = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
-    angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies
-    axis = torch.cat([angles.sin(), angles.cos()], 1)
-    columns = axis[None, :].expand(grid, -1, -1)
-    rows = axis[:, None].expand(-1, grid, -1)
-    table = torch.cat([columns, rows], -1).flatten(0, 1)
-    return torch.cat([torch.zeros(1, width), table.float()])
 
 
 def normalise(pixels: UInt8[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:

@@ -4,7 +4,8 @@ import copy
 
 import torch
 
-from taskvec.models.mae_vqgan import Attention, MaeVqgan
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.models.transformer import Attention
 
 
 @torch.no_grad()
