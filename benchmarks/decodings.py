@@ -107,8 +107,8 @@ def chunked(model: MaeVqgan, of_masks: bool, view: ViewName, prompts: Prompts) -
     return {name: torch.cat(images) for name, images in answers.items()}
 
 
-def mean_score(prompts: Prompts, answers: Pixels, level: float | None = None) -> float:
-    return float(evaluation.judged(prompts, Decoding(level=level).finish(answers), 1.0).scores.mean())
+def mean_score(model: MaeVqgan, prompts: Prompts, answers: Pixels, level: float | None = None) -> float:
+    return float(evaluation.judged(model, prompts, Decoding(level=level).finish(answers), 1.0).scores.mean())
 
 
 def main() -> None:
@@ -136,10 +136,10 @@ def main() -> None:
             for view in VIEWS:
                 known = chunked(model, of_masks, view, chosen_by) if of_masks else {}
                 for name, answers in chunked(model, of_masks, view, judged).items():
-                    own = [mean_score(judged, answers)]
+                    own = [mean_score(model, judged, answers)]
                     if of_masks:
-                        best = max(LEVELS, key=partial(mean_score, chosen_by, known[name]))
-                        own.append(mean_score(judged, answers, best))
+                        best = max(LEVELS, key=partial(mean_score, model, chosen_by, known[name]))
+                        own.append(mean_score(model, judged, answers, best))
                         levels.setdefault((view, name), []).append(f"{best:g}")
                     scores.setdefault((view, name), []).append(own)
         columns = [task.metric.label, *(["at the chosen level", "levels"] if of_masks else [])]

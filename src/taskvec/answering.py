@@ -5,11 +5,12 @@ half way between black and white then, and not the same with an example as witho
 task gives each its own choice, on the same prompts.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from taskvec.metrics import WHITE, Metric
@@ -87,7 +88,15 @@ class Answering:
             outputs, items = self.outputs(prompts[start : start + BATCH])
             for each, variant in variants.items():
                 batches[each].append(variant.answers(outputs, items).cpu())
-        return {each: torch.cat(images) for each, images in batches.items()}
+        return {each: joined(images) for each, images in batches.items()}
+
+
+def joined(batches: Sequence[Tensor]) -> Tensor:
+    """Answers of several batches as one, those of fewer tokens with -1 behind them."""
+    if batches[0].ndim > 2:
+        return torch.cat(list(batches))
+    widest = max(each.shape[1] for each in batches)
+    return torch.cat([F.pad(each, (0, widest - each.shape[1]), value=-1) for each in batches])
 
 
 def calibrate(method: Answering, prompts: Prompts, choices: Choices) -> Decoding:
@@ -96,7 +105,7 @@ def calibrate(method: Answering, prompts: Prompts, choices: Choices) -> Decoding
     every = choices.of(method.model, metric)
     if len(every) == 1:
         return every[0]
-    targets = torch.from_numpy(prompts.query_output)
+    targets = method.model.truths(prompts).cpu()
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
     images = method.answers(prompts, dict.fromkeys(replace(each, level=None) for each in every))
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from taskvec import heads, metrics, opponents
-from taskvec.answering import BATCH, Answering
+from taskvec.answering import BATCH, Answering, joined
 from taskvec.data.examples import DataSet
 from taskvec.heads import Patch
 from taskvec.hub import located
@@ -32,6 +32,7 @@ VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "
 class Evaluation:
     """What a method answered on prompts, the task's metric of each, and the seconds that the method took.
 
+    ``answers`` are images, or tokens, int64 [n, tokens that are scored].
     ``details`` are the errors of what the task is to change, where it names such an error, NaN where nothing changes.
     """
 
@@ -131,7 +132,9 @@ def run(model: PromptedModel, view: ViewName, patch: Patch | None = None) -> Ans
 
 
 def copy_input(model: PromptedModel) -> Method:
-    """The query input as the answer."""
+    """The query input as the answer; ValueError for a model that takes texts."""
+    if model.takes_texts:
+        raise ValueError("an input that is a text is no answer: copy_input is of images")
     return lambda prompts: torch.from_numpy(prompts.query_input)
 
 
@@ -169,7 +172,7 @@ def answers(
         batch = prompts[start : start + BATCH]
         outputs.append(method(batch).cpu())
         on_batch(len(batch))
-    return torch.cat(outputs)
+    return joined(outputs)
 
 
 def evaluate(
@@ -178,12 +181,12 @@ def evaluate(
     """Run a method on prompts and score its answers by the task's metric; ValueError for a score that is not finite."""
     started = time.perf_counter()
     images = answers(model, method, prompts, on_batch)
-    return judged(prompts, images, time.perf_counter() - started)
+    return judged(model, prompts, images, time.perf_counter() - started)
 
 
-def judged(prompts: Prompts, images: Pixels, seconds: float) -> Evaluation:
-    """Answers that took these seconds with their scores; errors as above."""
-    task, targets = prompts.task, torch.from_numpy(prompts.query_output)
+def judged(model: PromptedModel, prompts: Prompts, images: Pixels, seconds: float) -> Evaluation:
+    """A model's answers that took these seconds with their scores; errors as above."""
+    task, targets = prompts.task, model.truths(prompts).cpu()
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
     scores = task.metric.score(images, targets, ignored).double().numpy()
     if not (finite := np.isfinite(scores)).all():

@@ -12,7 +12,7 @@ from torch import Tensor
 from taskvec import digests, environment, evaluation
 from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.answering import LEVELS, TEMPERATURES, Choices, calibrate
-from taskvec.data.examples import DataSet, Part, partition, task_for, tasks_of
+from taskvec.data.examples import DataSet, Part, Wording, partition, task_for, tasks_of
 from taskvec.heads import Means, Patch
 from taskvec.metrics import METRICS
 from taskvec.models.interface import Area, Decoding, DecodingKind, PromptedModel, Variant
@@ -139,12 +139,14 @@ class Finding:
     result: SearchResult
     record: Search
     decodings: tuple[Decoding, ...]  # of the tasks
+    wordings: tuple[Wording | None, ...]
 
     def vectors(self) -> list[TaskVectors]:
         """The task vectors of each task, all at the sites that were found."""
-        return [self._select(task, decoding) for task, decoding in zip(self.tasks, self.decodings, strict=True)]
+        each = zip(self.tasks, self.decodings, self.wordings, strict=True)
+        return [self._select(task, decoding, wording) for task, decoding, wording in each]
 
-    def _select(self, task: Task, decoding: Decoding) -> TaskVectors:
+    def _select(self, task: Task, decoding: Decoding, wording: Wording | None) -> TaskVectors:
         own = self.statistics.tasks[task.name]
         levels: Any = own.prompts.data.get("input_levels") if isinstance(own.prompts, Drawn) else None
         return TaskVectors.select(
@@ -157,6 +159,7 @@ class Finding:
             found=replace(self.record, statistics=own.prompts),
             input_levels=None if levels is None else (levels[0], levels[1]),
             decoding=decoding,
+            wording=wording,
         )
 
 
@@ -322,7 +325,8 @@ def find_sites(
         history=tuple(result.history),
         versions=environment.versions(),
     )
-    return Finding(model, tuple(tasks), statistics, posed.objective.sites, result, record, decodings)
+    wordings = tuple(one.wording for one in of_each)
+    return Finding(model, tuple(tasks), statistics, posed.objective.sites, result, record, decodings, wordings)
 
 
 def _decoding(

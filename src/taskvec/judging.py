@@ -168,7 +168,7 @@ class _Judge:
         started = time.perf_counter()
         images = method.answers(prompts, every)
         seconds = time.perf_counter() - started
-        return [evaluation.judged(prompts, images[each], seconds) for each in every]
+        return [evaluation.judged(self.model, prompts, images[each], seconds) for each in every]
 
     def _random(self, count: int) -> Iterator[Patch]:
         """Patches of as many sites at random as were found."""

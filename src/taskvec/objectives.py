@@ -71,7 +71,7 @@ class Objective:
         if self.kind == "token":
             self._targets = self.model.targets(every)
         else:
-            self._targets = torch.from_numpy(every.query_output).to(device)
+            self._targets = self.model.truths(every).to(device)
 
     @property
     def items(self) -> int:

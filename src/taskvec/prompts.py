@@ -1,4 +1,4 @@
-"""Prompts: an example (support) and a query of the same class, both sides of a task, ready for a canvas."""
+"""Prompts: examples (supports) and a query of the same class, both sides of a task, ready for a canvas or a text."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,7 +18,9 @@ SAMPLINGS: tuple[Sampling, ...] = ("balanced", "official")
 class Prompts:
     """A batch of prompts of one task.
 
-    ``origin`` says what they were drawn from and how; indices which examples of that data set they were made of, names
+    Inputs and outputs are images, or texts as they stand in the prompt: str [n] of queries, [n, shots] of supports.
+    Names and images of several supports are one str, in which those of images have a space between them. ``origin``
+    says what they were drawn from and how; indices which examples of that data set they were made of, names
     what it calls them, images the digests of the images that they are in, groups what hangs together with them. All of
     supports is empty where only queries were drawn. ``query_ignored`` is where the query's output does not count, None
     where all of all does.
@@ -30,7 +32,7 @@ class Prompts:
     support_output: Images
     query_input: Images
     query_output: Images
-    support_indices: Int[np.ndarray, " n"]
+    support_indices: Int[np.ndarray, "n *shots"]
     query_indices: Int[np.ndarray, " n"]
     support_names: list[str]
     query_names: list[str]
@@ -112,7 +114,11 @@ def draw_prompts(
 
     The same data, task, count and seed give the same prompts. Holes are at different places in support and query,
     unless ``same_hole``, which is how the official code has it. Raises ValueError where no class has two examples.
+
+    Of texts, ``size`` is 0 and there are as many supports as the data's wording has shots, all different, or as there
+    are others of the class, where these are fewer. ValueError for images of size 0, and for texts of any other.
     """
+    _check_size(data, size)
     if sampling not in SAMPLINGS:
         raise ValueError(f"there is no sampling {sampling!r}: expected one of {', '.join(SAMPLINGS)}")
     random = np.random.default_rng(seed)
@@ -123,15 +129,20 @@ def draw_prompts(
             f"no class of {data.describe()['data']} has two examples here, which a prompt needs: there are {len(data)} "
             f"examples of {len(classes)} classes"
         )
-    queries, supports = np.empty(count, np.int64), np.empty(count, np.int64)
+    shots = 1 if data.wording is None else min(data.wording.shots, min(of_class.fewest for of_class in taken))
+    queries, supports = np.empty(count, np.int64), np.empty((count, shots), np.int64)
     members = [of_class.members for of_class in taken]
     for of_class, (rows, own) in zip(taken, SAMPLERS[sampling](members, count, random), strict=True):
         queries[rows] = own
         if len(of_class) > 1:
             choices = of_class.choices(own)
+            if shots > 1:
+                supports[rows] = _several_partners(of_class, own, shots, random)
+                continue
             same = len(choices) == 0 or (choices == choices[0]).all()
             highest = int(choices.max(initial=1)) if same else choices
-            supports[rows] = of_class.support(own, _partners(own, random.integers(0, highest, len(rows)), choices))
+            partners = _partners(own, random.integers(0, highest, len(rows)), choices)
+            supports[rows] = of_class.support(own, partners)[:, None]
         else:  # which only a run without a support takes: as many numbers as there would be with one
             random.integers(0, max(1, len(data) - 1), len(rows))
     support_holes, query_holes = (random.random((count, 2)) for _ in range(2))
@@ -139,11 +150,18 @@ def draw_prompts(
     query = source_of(query_examples, support_holes if same_hole else query_holes)
     query_input, query_output = (np.ascontiguousarray(side(query)) for side in (task.input, task.output))
     if query_only:
-        shown, indices, support_input, support_output = supports[:0], supports[:0], query_input[:0], query_output[:0]
-    else:
-        shown, examples = supports, data.load(supports, size)
+        shown, support_input, support_output = supports[:0], query_input[:0], query_output[:0]
+        indices = shown[:, 0]
+    elif data.wording is None:
+        shown, examples = supports, data.load(supports[:, 0], size)
         indices, support = examples.indices, source_of(examples, support_holes)
         support_input, support_output = (np.ascontiguousarray(side(support)) for side in (task.input, task.output))
+    else:
+        shown, examples = supports, data.load(supports.ravel(), size)
+        indices = examples.indices.reshape(supports.shape)
+        support = source_of(examples, support_holes)
+        support_input, support_output = (side(support).reshape(supports.shape) for side in (task.input, task.output))
+        support_output = np.char.add(support_output, data.wording.separator)
     origin: dict[str, object] = {**data.describe(), "draw_seed": seed, "sampling": sampling, "same_hole": same_hole}
     origin["sides"] = sides(task)
     return Prompts(
@@ -155,13 +173,25 @@ def draw_prompts(
         query_output=query_output,
         support_indices=indices,
         query_indices=query_examples.indices,
-        support_names=data.names(shown),
+        support_names=_joined(data.names(shown.ravel()), shown.shape[1], ", "),
         query_names=data.names(queries),
-        support_images=data.images_of(shown),
+        support_images=_joined(data.images_of(shown.ravel()), shown.shape[1], " "),
         query_images=data.images_of(queries),
         query_groups=data.groups_of(queries),
         query_ignored=query_examples.ignored if task.output is own_output else None,
     )
+
+
+def _check_size(data: DataSet, size: int) -> None:
+    if size and data.wording is not None:
+        raise ValueError(f"{data.describe()['data']} are texts, and the model takes images of {size} pixels")
+    if not size and data.wording is None:
+        raise ValueError(f"{data.describe()['data']} are images, and the model takes texts")
+
+
+def _joined(names: list[str], shots: int, between: str) -> list[str]:
+    """The names of each prompt's supports as one."""
+    return [between.join(names[start : start + shots]) for start in range(0, len(names), shots)]
 
 
 def sides(task: Task) -> str:
@@ -239,6 +269,11 @@ class _Class:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def fewest(self) -> int:
+        """How many supports a query may have at least; 1 where there is a single example, which is no support."""
+        return max(1, int(self.choices(self.members).min()))
+
     def choices(self, queries: Indices) -> Indices:
         """How many supports each query may have."""
         return len(self) - self.size[np.searchsorted(self.members, queries)]
@@ -254,6 +289,15 @@ def _classes(data: DataSet) -> list[_Class]:
     classes, groups = data.class_of(every), numbered(data.groups_of(every))
     members = [np.flatnonzero(classes == one_class) for one_class in np.unique(classes)]
     return [_Class.of(each, groups[each]) for each in members]
+
+
+def _several_partners(
+    of_class: _Class, queries: Indices, shots: int, random: np.random.Generator
+) -> Int[np.ndarray, "n shots"]:
+    """Of each query so many different supports, in random order."""
+    numbers = [random.permutation(count)[:shots] for count in of_class.choices(queries).tolist()]
+    flat = of_class.support(np.repeat(queries, shots), np.concatenate([*numbers, queries[:0]]))
+    return flat.reshape(len(queries), shots)
 
 
 def _partners(queries: Indices, drawn: Indices, choices: Indices) -> Indices:

@@ -1,4 +1,5 @@
-"""Where statistics and task vectors come from: images by their content, never where or under what name they lay."""
+"""Where statistics and task vectors come from: images, or texts, by their content, never where or under what name they
+lay."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class Drawn:
     def of(cls, prompts: Prompts) -> "Drawn":
         """The record of prompts, with their supports if they have any."""
         data = {name: value for name, value in prompts.origin.items() if name not in PROMPTED}
-        images = {*prompts.query_images, *prompts.support_images}
+        images = {*prompts.query_images, *(image for several in prompts.support_images for image in several.split())}
         how: dict[str, Any] = {name: prompts.origin[name] for name in PROMPTED}
         return cls(plain(data), len(prompts), images=tuple(sorted(images)), **how)
 

@@ -1,6 +1,7 @@
-"""Tasks: what turns an example into an input image and an output image (Section 8.3).
+"""Tasks: what turns an example into an input and an output (Section 8.3).
 
-All images are uint8 [n, size, size, 3] at the size they have on the canvas; a task sees a whole batch at once.
+All images are uint8 [n, size, size, 3] at the size they have on the canvas; a task sees a whole batch at once. Of
+examples that are texts each side is an array of str [n].
 """
 
 from collections.abc import Callable
@@ -8,12 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from taskvec.metrics import CHANGED, CHROMA, FOR_IMAGES, IOU, Metric
 from taskvec.names import choose_from
 
 Images = UInt8[np.ndarray, "n size size 3"]
+Texts = Shaped[np.ndarray, "n"]  # of str, as they stand in a prompt
 
 Need = Literal["masks", "outputs"]
 LACKING: dict[Need, str] = {

@@ -21,6 +21,7 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from taskvec import digests, hub, provenance
+from taskvec.data.examples import Wording
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize
@@ -33,10 +34,11 @@ from taskvec.sites import Granularity, Site, Sites
 from taskvec.tasks import TASKS
 
 CONFIG, TENSORS, CARD = "config.json", "vectors.safetensors", "README.md"
-# 3 had no decoding; 1 and 2 no digests, and named images; 1 did not record those that vectors were found on
-FORMAT, WITHOUT_DIGESTS = 4, (1, 2)
+# 4 was of images alone; 3 had no decoding; 1 and 2 no digests, and named images; 1 did not record those that vectors were found on
+FORMAT, WITHOUT_DIGESTS = 5, (1, 2)
 CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass
+ANSWER_TOKENS = 16  # of a text, at most, where no number is given
 _ROWS = 256  # of a mask that are told at once: an image may have any size
 
 
@@ -47,6 +49,7 @@ class VectorsConfig:
     ``model`` is the name of the model that they belong to, and ``model_fingerprint`` what tells that it is the same.
     ``input_levels`` are the levels of deep images (16 bits, floating point) that became black and white in what they
     were found on, None where there were none. ``decoding`` is how answers are made.
+    ``wording`` is how texts stand in a prompt, None of vectors of images.
     """
 
     format: int
@@ -61,6 +64,7 @@ class VectorsConfig:
     model: str | None = None
     input_levels: tuple[float, float] | None = None
     decoding: Decoding = Decoding()
+    wording: Wording | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +105,7 @@ class TaskVectors:
         found: Provenance = None,
         input_levels: tuple[float, float] | None = None,
         decoding: Decoding | None = None,
+        wording: Wording | None = None,
     ) -> Self:
         """Keep the means of one task [layers, heads, places, head_dim] where ``mask`` [sites] is True.
 
@@ -125,6 +130,7 @@ class TaskVectors:
             model.name,
             input_levels,
             decoding or Decoding(),
+            wording,
         )
         for stack, chosen in _positions(model, config, "the mask").items():
             if not torch.equal(kept[stack].isfinite().all(-1), chosen):
@@ -179,6 +185,26 @@ class TaskVectors:
             answers.append(model.answers(run(model, items, self.patch), items).cpu())
         return torch.cat(answers).numpy()
 
+    def complete(self, texts: Sequence[str], tokens: int = ANSWER_TOKENS, **sampling: Any) -> list[str]:
+        """The answers of a model for texts to inputs, without an example: at most so many tokens each.
+
+        Inputs are put into the template that the vectors were found with, and an answer ends where the model would
+        begin another example. ``sampling`` is as in ``CausalLm.generate``; by default the likeliest token is taken.
+        Raises ValueError for vectors of images.
+        """
+        wording = self.config.wording
+        if wording is None:
+            raise ValueError(f"the task vectors of {self.task} are of images: texts are none")
+        asked = [wording.input(text) for text in texts]
+        answers = self.model.complete(asked, tokens, self.patch, **sampling)
+        return [wording.answer(answer) for answer in answers]
+
+    @overload
+    def __call__(self, image: str) -> str: ...
+
+    @overload
+    def __call__(self, image: list[str]) -> list[str]: ...
+
     @overload
     def __call__(self, image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image: ...
 
@@ -186,20 +212,29 @@ class TaskVectors:
     def __call__(self, image: list[Image.Image], levels: tuple[float, float] | None = None) -> list[Image.Image]: ...
 
     def __call__(
-        self, image: Image.Image | list[Image.Image], levels: tuple[float, float] | None = None
-    ) -> Image.Image | list[Image.Image]:
-        """Do the task on an image or on each of a list.
+        self, image: Image.Image | str | list[Image.Image] | list[str], levels: tuple[float, float] | None = None
+    ) -> Image.Image | str | list[Image.Image] | list[str]:
+        """Do the task on an image or a text, or on each of a list; of texts as ``complete`` does.
 
         The model sees its own size; results have that of the image, upright as its EXIF data say. A task whose outputs
         are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere. ``levels`` are those of deep images (16
         bits, floating point) that are black and white; by default, those that the vectors were found with. Raises
         ValueError for a deep image without.
         """
+        if isinstance(image, str):
+            return self.complete([image])[0]
         if isinstance(image, Image.Image):
             return self([image], levels)[0]
         if not image:
             return []
-        rasters = [raster_of(one) for one in image]
+        texts = [one for one in image if isinstance(one, str)]
+        if len(texts) == len(image):
+            return self.complete(texts)
+        if self.config.wording is not None:
+            raise ValueError(f"the task vectors of {self.task} are of texts: images are none")
+        rasters = [raster_of(one) for one in image if not isinstance(one, str)]
+        if texts:
+            raise ValueError(f"{texts[0]!r} is no image: the task vectors of {self.task} are of images")
         chosen = self.levels if levels is None else Range(*levels)
         outputs = self.uncut(np.stack([self.to_input(raster, chosen) for raster in rasters]))
         return [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]

@@ -1,4 +1,5 @@
-"""What every data set gives: images, with the mask of one object or an output of their own, at the size asked for."""
+"""What every data set gives: images at the size asked for, with the mask of one object or an output of their own, or
+texts with an output each."""
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,36 @@ FEW = 10  # examples that a class gives to its smallest part; with fewer, how a 
 
 
 @dataclass(frozen=True)
+class Wording:
+    """How pairs of texts become a prompt: ``template`` with {input} and {output}, what stands between examples, and how
+    many of those there are in a prompt."""
+
+    template: str
+    separator: str
+    shots: int
+
+    def input(self, text: str) -> str:
+        """An input as it stands in a prompt, up to where its output begins."""
+        return self._before.replace("{input}", text).rstrip(" ")
+
+    def output(self, text: str) -> str:
+        """What follows it."""
+        return self._before[len(self._before.rstrip(" ")) :] + text
+
+    def answer(self, text: str) -> str:
+        """What a model wrote after an input, up to where it would begin another example."""
+        return text.split(self.separator)[0].strip()
+
+    @property
+    def _before(self) -> str:
+        return self.template.partition("{output}")[0]
+
+
+@dataclass(frozen=True)
 class Examples:
     """A batch of examples at one size.
+
+    Of texts, ``images`` are the inputs as they stand in a prompt, str [n], and ``outputs`` what follows them.
 
     images: RGB, 0..255. masks: 255 on the object, 0 elsewhere, grey where resizing mixed the two; None where the data
     has none. classes: the object's class. indices: which examples of their data set these are. outputs: the images'
@@ -40,11 +69,15 @@ class Examples:
 class DataSet(Protocol):
     """Examples that can be loaded by index; ``class_of`` is cheap and lets pairs of one class be drawn.
 
-    ``own_task`` is that of a data set which is a task by itself, such as a user's folder, else None.
+    ``own_task`` is that of a data set which is a task by itself, such as a user's folder, else None. ``wording`` is that
+    of texts, None of images.
     """
 
     @property
     def own_task(self) -> Task | None: ...
+
+    @property
+    def wording(self) -> Wording | None: ...
 
     def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples: ...
 
@@ -86,6 +119,10 @@ class Part:
     @property
     def own_task(self) -> Task | None:
         return self.whole.own_task
+
+    @property
+    def wording(self) -> Wording | None:
+        return self.whole.wording
 
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         return self.whole.class_of(self.members[indices])

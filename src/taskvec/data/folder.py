@@ -89,6 +89,10 @@ class Folder:
     def own_task(self) -> Task | None:
         return self._task
 
+    @property
+    def wording(self) -> None:
+        return None
+
     @cached_property
     def _task(self) -> Task | None:
         if self._pairs.outputs is None:

@@ -103,6 +103,10 @@ class Pascal:
     def own_task(self) -> None:
         return None
 
+    @property
+    def wording(self) -> None:
+        return None
+
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         return self._classes[indices]
 

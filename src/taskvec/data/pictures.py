@@ -33,6 +33,10 @@ class Pictures:
     def own_task(self) -> None:
         return None
 
+    @property
+    def wording(self) -> None:
+        return None
+
     def class_of(self, indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         return np.zeros(len(indices), np.int64)
 

@@ -74,6 +74,10 @@ class Scenes:
     def own_task(self) -> None:
         return None
 
+    @property
+    def wording(self) -> None:
+        return None
+
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return [
             f"{self.split}/{self.seed}/{index}_{CLASSES[c]}"

@@ -98,7 +98,10 @@ class ModelIdentity:
 
 
 class Inputs(Protocol):
-    """What a run is given; supports are empty where there is no example."""
+    """What a run is given; supports are empty where there is no example.
+
+    Images, or of a model that takes texts str [n] and, of supports, [n, shots].
+    """
 
     @property
     def query_input(self) -> Images: ...
@@ -110,7 +113,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Queries:
-    """Images of a user's own, without examples."""
+    """Inputs of a user's own, images or texts as they stand in a prompt, without examples."""
 
     query_input: Images
 
@@ -148,6 +151,8 @@ class Targets(Protocol):
 
 
 Area = Literal["canvas", "quadrant"]
+AnswerScope = Literal["first", "whole"]
+ANSWER_SCOPES: tuple[AnswerScope, ...] = ("first", "whole")
 
 DecodingKind = Literal["likeliest", "expected"]
 DECODINGS: tuple[DecodingKind, ...] = ("likeliest", "expected")
@@ -196,12 +201,14 @@ class Variant:
     ``fused`` computes attention in one kernel, equal but for rounding. ``bfloat16`` computes matrix products and
     convolutions in that type, with a copy of their weights, and attention as ``fused`` does. ``area`` is what a model
     with a canvas decodes together, None for what its tokenizer is made for. ``decoding`` None is the default one.
+    ``answers`` is how much of a text a model with texts is judged by: its ``first`` token, the default, or all.
     """
 
     bfloat16: bool = False
     fused: bool = False
     area: Area | None = None
     decoding: Decoding | None = None
+    answers: AnswerScope | None = None
 
     def with_(self, other: "Variant") -> "Variant":
         """This one, and what the other asks for."""
@@ -210,6 +217,7 @@ class Variant:
             self.fused or other.fused,
             other.area or self.area,
             other.decoding or self.decoding,
+            other.answers or self.answers,
         )
 
 
@@ -222,7 +230,10 @@ class RowCost:
 
 
 class PromptedModel(ABC):
-    """A frozen model for images whose task is shown by an example in its prompt."""
+    """A frozen model, for images or texts, whose task is shown by examples in its prompt.
+
+    What only a model for images has is refused by the others, and what only one for texts has the other way round.
+    """
 
     name: str | None
     licence: str | None
@@ -235,9 +246,13 @@ class PromptedModel(ABC):
     def device(self) -> torch.device: ...
 
     @property
-    @abstractmethod
     def image_size(self) -> int:
-        """Side in pixels of the square images that it takes and gives."""
+        """Side in pixels of the square images that it takes and gives; 0 of a model that takes texts."""
+        return 0
+
+    @property
+    def takes_texts(self) -> bool:
+        return self.image_size == 0
 
     @property
     @abstractmethod
@@ -276,12 +291,26 @@ class PromptedModel(ABC):
 
     @abstractmethod
     def answers(self, outputs: Tensor, items: Any) -> Pixels:
-        """The query outputs as images, by the decoding of this variant."""
+        """The query outputs as images, by the decoding of this variant; of texts the likeliest tokens,
+        int64 [rows, tokens that are scored]."""
+
+    def truths(self, prompts: Truths) -> Tensor:
+        """What a metric compares ``answers`` with: the true outputs, images, or tokens with -1 where a text has ended."""
+        return torch.from_numpy(prompts.query_output)
+
+    def texts(self, answers: Int[Tensor, "rows tokens"]) -> list[str]:
+        """Answers that are tokens as texts; ValueError of a model whose answers are images."""
+        raise ValueError(f"a model of the type {self.model_type} answers with images")
+
+    def complete(self, texts: Sequence[str], tokens: int, patch: Any = None, **sampling: Any) -> list[str]:
+        """What follows texts, at most so many tokens, with a patch at their last token if there is one; ValueError of a
+        model whose answers are images."""
+        raise ValueError(f"a model of the type {self.model_type} answers with images")
 
     @property
-    @abstractmethod
     def decoding(self) -> Decoding:
         """That of this variant."""
+        return Decoding()
 
     def pictures(self, outputs: Tensor, items: Any) -> Float[Tensor, "rows size size 3"]:
         """The query outputs before they are rounded or cut, 0 to 255, with a gradient.
@@ -302,9 +331,9 @@ class PromptedModel(ABC):
     def losses(self, outputs: Tensor, items: Any, targets: Any) -> Float[Tensor, " rows"]:
         """The model's own loss of every row, lower is better, with a gradient."""
 
-    @abstractmethod
     def features(self, images: Images) -> Float[Tensor, "n width"]:
         """What the encoder makes of images alone: its last layer's output, the mean over their tokens."""
+        raise ValueError(f"a model of the type {self.model_type} has no features of inputs alone")
 
     @abstractmethod
     def mean_outputs(self, outputs: Iterable[Tensor]) -> Tensor:
@@ -319,9 +348,9 @@ class PromptedModel(ABC):
         yield self.run(self.prepare(inputs, "one_shot"))
 
     @property
-    @abstractmethod
     def has_tokenizer(self) -> bool:
-        """Whether answers are decoded from codes."""
+        """Whether images are decoded from codes."""
+        return False
 
     def reconstruction(self, prompts: Truths) -> Pixels:
         """The truth through the tokenizer and back, of a model that has one."""

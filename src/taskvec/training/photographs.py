@@ -140,6 +140,10 @@ class WholePhotographs:
     def own_task(self) -> None:
         return None
 
+    @property
+    def wording(self) -> None:
+        return None
+
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         return [f"{each.name}__{value:03}" for each, value, _ in (self._objects[index] for index in indices)]
 
@@ -178,6 +182,10 @@ class Crops:
 
     @property
     def own_task(self) -> None:
+        return None
+
+    @property
+    def wording(self) -> None:
         return None
 
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
@@ -238,6 +246,10 @@ class Together:
 
     @property
     def own_task(self) -> None:
+        return None
+
+    @property
+    def wording(self) -> None:
         return None
 
     def names(self, indices: Int[np.ndarray, " n"]) -> list[str]:
