@@ -211,8 +211,8 @@ def test_what_is_no_task_vectors_is_refused(small_model: MaeVqgan, vectors: Task
     other = [{**config["sites"][0], "layer": 77}]
     no_images = {**config["found"], "search": [{**config["found"]["search"][0], "images": []}]}
     for changes, message in (
-        ({"format": 99}, "config.json has format 99, expected 4 or an earlier one"),
-        ({"format": True}, "config.json has format True, expected 4"),
+        ({"format": 99}, "config.json has format 99, expected 5 or an earlier one"),
+        ({"format": True}, "config.json has format True, expected 5"),
         ({"sites": "many"}, "config.json: sites: input should be a valid array"),
         ({"sites": other}, "config.json names a site that the model does not have"),
         ({"of": "12"}, "config.json: of: input should be a valid integer"),
@@ -537,10 +537,10 @@ def test_format_3_had_no_decoding(small_model: MaeVqgan, vectors: TaskVectors, t
     """It loads as the likeliest codes, of which it is, without a word, and with its own fingerprint."""
     vectors.save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    assert values["format"] == 4
+    assert values["format"] == 5
     for later in ("refinement", "harmful", "curve"):
         del values["found"][later]
-    del values["decoding"], values["digest"]
+    del values["decoding"], values["wording"], values["digest"]
     values["format"] = 3
     values["digest"] = digests.of_json(values)
     (tmp_path / "config.json").write_text(json.dumps(values))

@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from taskvec import environment, evaluation, opponents
 from taskvec.answering import Answering, calibrate
@@ -20,12 +21,13 @@ from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.refining import RefineSettings, refine
 from taskvec.report.outcomes import Outcome, SearchedStack, TaskOutcome
 from taskvec.statistics import Statistics
-from taskvec.tasks import Task
+from taskvec.tasks import Images, Task
 from taskvec.vectors import TaskVectors
 
 QUERIES = 200
 RANDOM_DRAWS = 5
 EXAMPLES_SHOWN = 6
+SHOWN = ("one_shot", "query_only", "task_vectors")  # whose answers a report shows
 
 Progress = Callable[[str, dict[str, Any]], None]
 
@@ -91,6 +93,20 @@ def find_and_judge(
     return outcome, vectors
 
 
+def _examples(model: PromptedModel, prompts: Prompts, answers: Mapping[str, np.ndarray]) -> dict[str, Images]:
+    """What a report shows of some prompts: images, or texts, those of all supports of a prompt as one."""
+    if not model.takes_texts:
+        shown = {name: getattr(prompts, name) for name in ("support_input", "support_output", "query_input")}
+        return {**shown, "truth": prompts.query_output, **answers}
+    supports = np.char.add(prompts.support_input, prompts.support_output)
+    return {
+        "support_output": np.array(["".join(of_prompt) for of_prompt in supports.tolist()]),
+        "query_input": prompts.query_input,
+        "truth": prompts.query_output,
+        **{name: np.array(model.texts(torch.from_numpy(each))) for name, each in answers.items()},
+    }
+
+
 def _searched(model: PromptedModel, stack: str) -> SearchedStack:
     layout = model.stacks[stack]
     regions = Counter(layout.places[place].region or "all" for place in model.present("query_only")[stack].tolist())
@@ -117,7 +133,7 @@ class _Judge:
         task = prompts.task
         methods = {
             "one_shot": evaluation.run(model, "one_shot"),
-            "several": opponents.several(model, self.judged[1]),
+            **({} if model.takes_texts else {"several": opponents.several(model, self.judged[1])}),
             "query_only": evaluation.run(model, "query_only"),
             "task_vectors": evaluation.run(model, "query_only", vectors.patch),
         }
@@ -129,7 +145,8 @@ class _Judge:
         random = [evaluation.run(model, "query_only", patch) for patch in self._random(len(vectors.sites))]
         own = self._decoding(random[0])
         scores["random"] = np.mean([evaluation.scores(model, each.decoded(own), prompts) for each in random], 0)
-        scores["copy_input"] = evaluation.scores(model, evaluation.copy_input(model), prompts)
+        if not model.takes_texts:
+            scores["copy_input"] = evaluation.scores(model, evaluation.copy_input(model), prompts)
         if model.has_tokenizer:
             scores["reconstruction"] = evaluation.scores(model, evaluation.reconstruction(model), prompts)
         shown = slice(EXAMPLES_SHOWN)
@@ -142,19 +159,14 @@ class _Judge:
             queries=prompts.query_names,
             sites=vectors.sites,
             of=vectors.config.of,
-            examples={
-                "support_input": prompts.support_input[shown],
-                "support_output": prompts.support_output[shown],
-                "query_input": prompts.query_input[shown],
-                "truth": prompts.query_output[shown],
-                **{name: evaluated[name].answers[shown] for name in ("one_shot", "query_only", "task_vectors")},
-            },
+            examples=_examples(model, prompts[shown], {name: evaluated[name].answers[shown] for name in SHOWN}),
             history=list(vectors.search.history),
             seconds=seconds,
             decodings=decodings,
             likeliest={name: each[1].scores for name, each in both.items() if len(each) > 1},
             curve=vectors.search.curve,
             harmful=vectors.search.harmful,
+            shots=prompts.shots,
         )
 
     def _decoding(self, method: Answering) -> Decoding:

@@ -49,7 +49,7 @@ class Metric:
     says what it is in a phrase. A score is between ``low`` and ``high``. ``of_masks``: the
     outputs are masks, and two without a white pixel are a perfect score. Two methods whose means differ by less than
     ``margin`` do equally well; ``margin_is_share`` has it in shares of the mean of the one compared with. ``soft`` is
-    the measure for a search by gradient, None where there is none.
+    the measure for a search by gradient, None where there is none. ``of_texts``: answers are tokens, not images.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Metric:
     margin: float = 0.05
     margin_is_share: bool = True
     soft: SoftMeasure | None = None
+    of_texts: bool = False
 
     def score(
         self, images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None

@@ -44,6 +44,11 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.query_input)
 
+    @property
+    def shots(self) -> int:
+        """Supports in a prompt."""
+        return 1 if self.support_indices.ndim == 1 else self.support_indices.shape[1]
+
     def __getitem__(self, rows: slice) -> "Prompts":
         values = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
         chosen: dict[str, Any] = {name: value[rows] for name, value in values.items() if value is not None}
@@ -129,7 +134,7 @@ def draw_prompts(
             f"no class of {data.describe()['data']} has two examples here, which a prompt needs: there are {len(data)} "
             f"examples of {len(classes)} classes"
         )
-    shots = 1 if data.wording is None else min(data.wording.shots, min(of_class.fewest for of_class in taken))
+    shots = 1 if data.wording is None else min(data.wording.shots, *(of_class.fewest for of_class in taken))
     queries, supports = np.empty(count, np.int64), np.empty((count, shots), np.int64)
     members = [of_class.members for of_class in taken]
     for of_class, (rows, own) in zip(taken, SAMPLERS[sampling](members, count, random), strict=True):

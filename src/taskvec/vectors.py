@@ -34,7 +34,8 @@ from taskvec.sites import Granularity, Site, Sites
 from taskvec.tasks import TASKS
 
 CONFIG, TENSORS, CARD = "config.json", "vectors.safetensors", "README.md"
-# 4 was of images alone; 3 had no decoding; 1 and 2 no digests, and named images; 1 did not record those that vectors were found on
+# 4 was of images alone, 3 had no decoding; 1 and 2 no digests, and named images; 1 did not record those that vectors
+# were found on
 FORMAT, WITHOUT_DIGESTS = 5, (1, 2)
 CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass

@@ -36,7 +36,7 @@ class Wording:
 
     def answer(self, text: str) -> str:
         """What a model wrote after an input, up to where it would begin another example."""
-        return text.split(self.separator)[0].strip()
+        return text.split(self.separator, maxsplit=1)[0].strip()
 
     @property
     def _before(self) -> str:
@@ -69,8 +69,8 @@ class Examples:
 class DataSet(Protocol):
     """Examples that can be loaded by index; ``class_of`` is cheap and lets pairs of one class be drawn.
 
-    ``own_task`` is that of a data set which is a task by itself, such as a user's folder, else None. ``wording`` is that
-    of texts, None of images.
+    ``own_task`` is that of a data set which is a task by itself, such as a user's folder, else None. ``wording`` is
+    that of texts, None of images.
     """
 
     @property

@@ -295,7 +295,7 @@ class PromptedModel(ABC):
         int64 [rows, tokens that are scored]."""
 
     def truths(self, prompts: Truths) -> Tensor:
-        """What a metric compares ``answers`` with: the true outputs, images, or tokens with -1 where a text has ended."""
+        """What a metric compares ``answers`` with: true outputs, or their tokens with -1 where a text has ended."""
         return torch.from_numpy(prompts.query_output)
 
     def texts(self, answers: Int[Tensor, "rows tokens"]) -> list[str]:

@@ -21,7 +21,7 @@ from taskvec.metrics import Metric
 from taskvec.objectives import ObjectiveKind
 from taskvec.report.outcomes import EXAMPLES, Outcome, SearchedStack, TaskOutcome
 from taskvec.report.style import BLUE, FAINT, INK, MUTED, VERMILLION, ticks, tidy
-from taskvec.report.table import METHOD_LABELS, number
+from taskvec.report.table import METHOD_LABELS, method_label, number
 from taskvec.sites import Site
 from taskvec.tasks import Images
 
@@ -165,7 +165,7 @@ def _validation_loss(record: dict[str, Any]) -> float:
 
 def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:
     if objective == "token":
-        return "loss (nats a patch)"
+        return f"loss (nats a {'token' if metric.of_texts else 'patch'})"
     return f"loss ({'minus ' if metric.better == 'higher' else ''}{metric.label})"
 
 
@@ -308,7 +308,7 @@ def score_chart(outcome: TaskOutcome) -> str:
         score, colour = outcome.intervals[method], METHOD_COLOURS.get(method, MUTED)
         axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot([score.mean], [row], color=colour, marker="o", markersize=6.5, clip_on=False, zorder=3)
-    axes.set_yticks(range(len(methods)), [METHOD_LABELS[method] for method in methods])
+    axes.set_yticks(range(len(methods)), [method_label(method, outcome) for method in methods])
     axes.invert_yaxis()
     axes.set_xlim(outcome.metric.low, outcome.metric.high if math.isfinite(outcome.metric.high) else None)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)

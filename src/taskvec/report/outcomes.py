@@ -25,6 +25,7 @@ METHODS = {
     "reconstruction": "the tokenizer's reconstruction of the truth",
 }
 
+OF_TEXTS = {"one_shot": "the model with examples in its prompt"}  # in place of these, where answers are texts
 EXAMPLES = ("support_input", "support_output", "query_input", "one_shot", "query_only", "task_vectors", "truth")
 
 
@@ -33,8 +34,9 @@ class TaskOutcome:
     """One task: its scores by method (keys of METHODS), pictures, search and sites.
 
     ``scores`` are of every pair, [pairs] each, of random sites the mean over draws; ``supports`` and ``queries`` name
-    the pairs' examples, ``groups`` tell which pairs hang together by their queries. ``examples`` has uint8
-    [k, size, size, 3] under each name of EXAMPLES. ``history`` are the search's records (step, loss, sites, at
+    the pairs' examples, ``groups`` tell which pairs hang together by their queries. ``examples`` has under each name of
+    EXAMPLES uint8 [k, size, size, 3], or of texts str [k], those of all supports together as ``support_output``.
+    ``shots`` is how many supports a prompt has. ``history`` are the search's records (step, loss, sites, at
     checkpoints validation_loss and chosen_sites). ``seconds`` is the time of statistics and search. ``decodings`` has
     how the model's answers were decoded by each method that is judged so, ``likeliest`` what these score where the
     likeliest codes are decoded, as in the paper; empty where that is the decoding. ``curve`` has the
@@ -57,6 +59,7 @@ class TaskOutcome:
     likeliest: dict[str, Float[np.ndarray, " pairs"]]
     curve: tuple[tuple[int, float], ...] = ()
     harmful: tuple[Site, ...] = ()
+    shots: int = 1
 
     @property
     def fewest(self) -> int | None:
@@ -131,6 +134,16 @@ class Outcome:
         return self.tasks[0].methods
 
     @property
+    def of_texts(self) -> bool:
+        return self.tasks[0].metric.of_texts
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What a reader is told of the methods that were scored."""
+        told = {**METHODS, **(OF_TEXTS if self.of_texts else {})}
+        return {method: told[method] for method in self.methods}
+
+    @property
     def counted(self) -> str:
         """What scores are means over: 200 queries, or 132 pairs of 12 queries."""
         return (
@@ -141,6 +154,5 @@ class Outcome:
     def explained(self) -> str:
         """How the intervals come about."""
         groups = len(set(self.tasks[0].groups))
-        return (
-            f"95 % intervals (Student's t over {groups} {'images' if groups == self.queries else 'groups of images'})"
-        )
+        each = "texts" if self.of_texts else "images"
+        return f"95 % intervals (Student's t over {groups} {each if groups == self.queries else f'groups of {each}'})"

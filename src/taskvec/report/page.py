@@ -6,9 +6,9 @@ from typing import Any
 
 from taskvec.files import replacing
 from taskvec.report import figures
-from taskvec.report.outcomes import METHODS, Outcome, TaskOutcome
+from taskvec.report.outcomes import Outcome, TaskOutcome
 from taskvec.report.rendering import data_uri, duration, environment, facts, place
-from taskvec.report.table import METHOD_LABELS, RELATION_LABELS, number, span, winners
+from taskvec.report.table import RELATION_LABELS, method_label, number, span, winners
 from taskvec.tasks import title_of
 
 
@@ -34,12 +34,12 @@ def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str]
         outcome=outcome,
         pairs=data_uri(pairs) if pairs else None,
         remarks=remarks,
-        methods={method: METHODS[method] for method in outcome.methods},
-        labels=METHOD_LABELS,
+        methods=outcome.described,
+        labels={method: method_label(method, outcome.tasks[0]) for method in outcome.methods},
         margins=", or ".join(dict.fromkeys(task.metric.margin_told for task in outcome.tasks)),
         metrics=dict.fromkeys(task.metric for task in outcome.tasks),
         relations=RELATION_LABELS,
-        idea=data_uri(figures.idea(illustrated)),
+        idea=None if outcome.of_texts else data_uri(figures.idea(illustrated)),
         illustrated=illustrated,
         sections=[_section(outcome, task) for task in outcome.tasks],
         facts={
@@ -60,7 +60,7 @@ def _section(outcome: Outcome, task: TaskOutcome) -> dict[str, Any]:
         "title": title_of(task.task),
         "winners": winners(task),
         "score_chart": data_uri(figures.score_chart(task)),
-        "examples": data_uri(figures.example_grid(task)),
+        "examples": None if outcome.of_texts else data_uri(figures.example_grid(task)),
         "search": data_uri(curve) if curve else None,
         "curve": data_uri(figures.sites_curve(task)) if task.curve else None,
         "sites": data_uri(figures.site_map(task, outcome.stacks)),

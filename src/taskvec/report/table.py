@@ -23,6 +23,13 @@ METHOD_LABELS = {
     "copy_input": "copy input",
     "reconstruction": "tokenizer",
 }
+
+
+def method_label(method: str, task: TaskOutcome) -> str:
+    """What tables and figures call a method at a task."""
+    return f"{task.shots}-shot" if method == "one_shot" and task.shots > 1 else METHOD_LABELS[method]
+
+
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
 TABLE_WIDTH = 116  # columns
 
@@ -53,7 +60,7 @@ def results_table(outcome: Outcome) -> Table:
     )
     table.add_column("task", overflow="fold", min_width=12)
     for method in outcome.methods:
-        table.add_column(METHOD_LABELS[method], justify="right", width=11)
+        table.add_column(method_label(method, outcome.tasks[0]), justify="right", width=11)
     table.add_column("sites", justify="right")
     for task in outcome.tasks:
         scores = [_cell(task, method) for method in task.methods]

@@ -15,7 +15,12 @@ from taskvec.intervals import FEWEST, Interval, Verdict, gain, verdict
 from taskvec.metrics import FOR_MASKS, Metric
 
 Scores = Mapping[str, Float[np.ndarray, " n"]]
-BASELINES = ("one_shot", "query_only", "random", "copy_input")  # what task vectors are compared with
+BASELINES = (
+    "one_shot",
+    "query_only",
+    "random",
+    "copy_input",
+)  # what task vectors are compared with; the last of images
 
 Relation = Literal["better", "as good", "not worse", "not better", "worse", "undecided", "too few"]
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
@@ -32,12 +37,15 @@ NAMES = {
     "copy_input": "copying the input",
     "several": "the mean of five examples",
 }
+NAMES_OF_TEXTS = {**NAMES, "one_shot": "a prompt with examples"}
 
 LOOK = "Look at the pictures in the report: does every output follow from its input, and in the same way?"
+LOOK_AT_TEXTS = "Look at the answers in the report: are they of the right kind, if not right?"
 COPYING = "Where outputs are nearly their inputs, a small error says little: look at what the pictures change."
 MASKS = f"If the outputs are masks, score them so: --metric {FOR_MASKS.name}."
 SEARCH_MORE = "Search longer (--steps 100, or --preset paper), or bring more pairs."
 OTHER_MODEL = "Try another model: --model tiny is for drawn scenes, --model small for photographs."
+OTHER_LANGUAGE_MODEL = "Try a model that does the task better with examples in its prompt, such as a larger one."
 MORE_PAIRS = f"Bring more pairs: a fifth of a directory is kept aside to judge by, so it takes {5 * FEWEST}."
 MORE_QUERIES = "Judge by more queries: more pairs, or a higher --queries where that is what limits them."
 
@@ -105,14 +113,14 @@ def compare(
 
 
 def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = None) -> Judgement:
-    """What follows for task vectors from the scores [queries] of ``task_vectors``, all of BASELINES and, where they are
-    there, ``several`` and ``reconstruction``.
+    """What follows for task vectors from the scores [queries] of ``task_vectors``, of BASELINES, of which answers that
+    are texts have no ``copy_input``, and, where they are there, ``several`` and ``reconstruction``.
 
     ``groups`` tell which queries hang together. In this order: too few queries say nothing; vectors that are no better
     than the query alone, or than as many random sites, have learnt nothing; where copying the input does as well, that
     is said before how they stand to an example in the prompt.
     """
-    others = [other for other in (*BASELINES, "several") if other in BASELINES or other in scores]
+    others = [other for other in (*BASELINES, "several") if other in scores]
     versus = {other: compare(metric, scores["task_vectors"], scores[other], groups) for other in others}
     independent = versus["one_shot"].gain.groups
     if independent < FEWEST:
@@ -130,7 +138,7 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
     )
     kind, headline, advice = case.nothing_learnt() or case.copying() or case.cannot_tell() or case.beside_an_example()
     notes = []
-    if case.relation["copy_input"] in AT_MOST_AS_GOOD and kind != "copying":
+    if case.relation.get("copy_input") in AT_MOST_AS_GOOD and kind != "copying":
         notes.append(f"{_sentence(case.does_as_well('copy_input'))}.")
     if case.relation.get("several") == "worse" and case.relation["one_shot"] != "worse":
         notes.append(f"{_sentence(case.does_as_well('several'))}.")
@@ -138,7 +146,7 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
         how = "does not help" if one_shot in AT_MOST_AS_GOOD else "is not shown to help"
         either = " either" if kind == "nothing learnt" else ""
         alone = f"the query alone has {mean['query_only']}"
-        notes.append(f"An example in the prompt ({mean['one_shot']}) {how} this model{either}: {alone}.")
+        notes.append(f"{_sentence(case.named('one_shot'))} {how} this model{either}: {alone}.")
     if (
         "reconstruction" in scores
         and compare(metric, scores["copy_input"], scores["reconstruction"], groups).relation == "better"
@@ -172,14 +180,14 @@ class _Case:
         """Task vectors are no better than none, or than some at random sites."""
         for other in NO_VECTORS:
             if self.relation[other] in AT_MOST_AS_GOOD:
-                more = SEARCH_MORE if self.example == "better" else OTHER_MODEL
+                more = SEARCH_MORE if self.example == "better" else self._other_model
                 headline = f"Nothing was learnt: {self.does_as_well(other)}."
-                return "nothing learnt", headline, [LOOK, more, *self._masks]
+                return "nothing learnt", headline, [self._look, more, *self._masks]
         return None
 
     def copying(self) -> Said | None:
         """The task can be done as well without a model."""
-        if self.relation["copy_input"] not in AT_MOST_AS_GOOD:
+        if self.relation.get("copy_input") not in AT_MOST_AS_GOOD:
             return None
         learnt = all(self.relation[other] == "better" for other in NO_VECTORS)
         beside = BESIDE.get(self.relation["one_shot"])
@@ -190,10 +198,10 @@ class _Case:
         """There is no evidence that task vectors are better than none, nor that they are not."""
         for other in NO_VECTORS:
             if self.relation[other] != "better":
-                than = f"task vectors ({self.own}) are not shown to be better than {self._named(other)}"
-                more = [] if self.example == "better" else [OTHER_MODEL]
+                than = f"task vectors ({self.own}) are not shown to be better than {self.named(other)}"
+                more = [] if self.example == "better" else [self._other_model]
                 headline = f"It cannot be told whether anything was learnt: {than}."
-                return "cannot tell", headline, [MORE_QUERIES, LOOK, *more]
+                return "cannot tell", headline, [MORE_QUERIES, self._look, *more]
         return None
 
     def beside_an_example(self) -> Said:
@@ -209,18 +217,31 @@ class _Case:
 
     def does_as_well(self, other: str) -> str:
         """Of a relation of AT_MOST_AS_GOOD, how much better the other does."""
-        return f"{self._named(other)} does {AT_LEAST[self.relation[other]]} task vectors ({self.own})"
+        return f"{self.named(other)} does {AT_LEAST[self.relation[other]]} task vectors ({self.own})"
 
     @property
     def _masks(self) -> tuple[str, ...]:
-        return () if self.metric.of_masks else (MASKS,)
+        return () if self.metric.of_masks or self.metric.of_texts else (MASKS,)
+
+    @property
+    def _look(self) -> str:
+        return LOOK_AT_TEXTS if self.metric.of_texts else LOOK
+
+    @property
+    def _other_model(self) -> str:
+        return OTHER_LANGUAGE_MODEL if self.metric.of_texts else OTHER_MODEL
 
     @property
     def _prompting(self) -> str:
-        return self._named("one_shot")
+        return self.named("one_shot")
 
-    def _named(self, method: str) -> str:
-        return f"{NAMES[method]} ({self.mean[method]})"
+    def named(self, method: str) -> str:
+        """A method and its mean, as they stand in a sentence."""
+        return f"{_names(self.metric)[method]} ({self.mean[method]})"
+
+
+def _names(metric: Metric) -> Mapping[str, str]:
+    return NAMES_OF_TEXTS if metric.of_texts else NAMES
 
 
 def _sentence(words: str) -> str:
@@ -229,9 +250,9 @@ def _sentence(words: str) -> str:
 
 def _ahead(metric: Metric, scores: Scores) -> tuple[str, ...]:
     """What has the best mean of too few queries, where it is not task vectors."""
-    means = {method: float(scores[method].mean()) for method in ("task_vectors", *BASELINES)}
+    means = {method: float(scores[method].mean()) for method in ("task_vectors", *BASELINES) if method in scores}
     best, own = metric.best(means.values()), means["task_vectors"]
     if best == own:
         return ()
     ahead = next(method for method, mean in means.items() if mean == best)
-    return (f"Among these few, {NAMES[ahead]} is ahead: {number(best)}, task vectors {number(own)}.",)
+    return (f"Among these few, {_names(metric)[ahead]} is ahead: {number(best)}, task vectors {number(own)}.",)
