@@ -2,7 +2,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-
 import pytest
 import torch
 from torch import Tensor
