@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from taskvec.heads import Patch
-from taskvec.models.interface import Locations, Place, StackLayout, Tap
+from taskvec.models.interface import Locations, Place, ProjectionTap, StackLayout
 from taskvec.sites import Granularity, Sites
 
 STACK = "decoder"
@@ -62,8 +62,8 @@ class CausalLm:
         """Of sequences of this length, whose every token is a place."""
         return StackLayout(self.layers, self.heads, 0, tuple(Place(None, token) for token in range(length)))
 
-    def taps(self) -> dict[str, list[Tap]]:
-        return {STACK: [Tap(projection) for projection in self._projections]}
+    def taps(self) -> dict[str, list[ProjectionTap]]:
+        return {STACK: [ProjectionTap(projection) for projection in self._projections]}
 
     def fingerprint(self) -> str:
         """SHA-256 of class, configuration and weights, 16 hexadecimal digits, computed once: means are of one model."""
