@@ -24,6 +24,7 @@ from taskvec.tasks import Images
 __all__ = [
     "DECODINGS",
     "VIEWS",
+    "AnswerScope",
     "Decoding",
     "DecodingKind",
     "Images",
@@ -148,6 +149,7 @@ class Targets(Protocol):
 
 
 Area = Literal["canvas", "quadrant"]
+AnswerScope = Literal["first", "whole"]
 
 DecodingKind = Literal["likeliest", "expected"]
 DECODINGS: tuple[DecodingKind, ...] = ("likeliest", "expected")
@@ -196,12 +198,14 @@ class Variant:
     ``fused`` computes attention in one kernel, equal but for rounding. ``bfloat16`` computes matrix products and
     convolutions in that type, with a copy of their weights, and attention as ``fused`` does. ``area`` is what a model
     with a canvas decodes together, None for what its tokenizer is made for. ``decoding`` None is the default one.
+    ``answers`` is what a language model is scored on: the first token of an answer (None, too), or all of its tokens.
     """
 
     bfloat16: bool = False
     fused: bool = False
     area: Area | None = None
     decoding: Decoding | None = None
+    answers: AnswerScope | None = None
 
     def with_(self, other: "Variant") -> "Variant":
         """This one, and what the other asks for."""
@@ -210,6 +214,7 @@ class Variant:
             self.fused or other.fused,
             other.area or self.area,
             other.decoding or self.decoding,
+            other.answers or self.answers,
         )
 
 
@@ -293,6 +298,14 @@ class PromptedModel(ABC):
     def drafts(self, outputs: Tensor) -> Int[Tensor, "rows numbers"] | None:
         """What ``answers`` are made of where that is few numbers: of one item, equal ones have equal answers."""
         return None
+
+    def truths(self, prompts: Truths) -> Tensor:
+        """What ``answers`` would be were every one right: images, uint8, or numbers of tokens, on the CPU."""
+        return torch.from_numpy(prompts.query_output)
+
+    def texts(self, answers: Tensor) -> list[str]:
+        """Answers as text, of a model whose answers are that."""
+        raise NotImplementedError(f"answers of a model of the type {self.model_type} are images")
 
     @abstractmethod
     def targets(self, prompts: Truths) -> Targets:
