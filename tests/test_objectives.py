@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+
 import pytest
 import torch
 from torch import Tensor

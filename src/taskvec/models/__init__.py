@@ -21,7 +21,9 @@ SHIPPED = ("tiny", "small")
 TYPES = {
     "mae_vqgan": ("taskvec.models.mae_vqgan", "MaeVqgan"),
     "seggpt": ("taskvec.models.seggpt", "SegGpt"),
+    "causal_lm": ("taskvec.models.causal_lm", "CausalLm"),  # of whatever type transformers has such a model
 }
+DECODER = "causal_lm"
 MARKS = {"segment_token_x": "seggpt"}  # a name that the published file of this type has, and no other
 UNNAMED = "mae_vqgan"  # whose configuration has no model_type
 
@@ -35,8 +37,8 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> "Prompte
 
 
 def load_model(name: str | Path, device: str | torch.device = "cpu") -> "PromptedModel":
-    """A model that ships with the package (``tiny``, ``small``), a model directory, or ``hub:OWNER/NAME``, which is
-    downloaded: nothing else is ever taken from the network.
+    """A model that ships with the package (``tiny``, ``small``), a model directory, a language model's GGUF file, or
+    ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network.
 
     Raises ValueError where there is no such model or its files do not fit.
     """
@@ -45,7 +47,7 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> "Prompte
             return _load(directory, str(name), device)
     if hub.is_named(name):
         return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device)
-    if not Path(name).is_dir():
+    if not Path(name).is_dir() and not (str(name).endswith(".gguf") and Path(name).is_file()):
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
     return _load(Path(name), None, device)
@@ -62,8 +64,14 @@ def _class_of(directory: Path) -> Any:
     path = directory / "config.json"
     values = read_json(path) if path.is_file() else {}
     kind = values.get("model_type", UNNAMED) if isinstance(values, dict) else UNNAMED
+    if directory.suffix == ".gguf" or (not path.is_file() and any(directory.glob("*.gguf"))):
+        kind = DECODER
     if kind not in TYPES:
-        raise ValueError(f"{path}: model_type is {kind!r}: {choose_from(str(kind), TYPES)}")
+        from taskvec.models.causal_lm_loading import is_decoder  # noqa: PLC0415 (imports transformers, if it is there)
+
+        if not is_decoder(str(kind)):
+            raise ValueError(f"{path}: model_type is {kind!r}: {choose_from(str(kind), TYPES)}")
+        kind = DECODER
     module, name = TYPES[kind]
     return getattr(import_module(module), name)
 

@@ -1,108 +1,387 @@
-"""Hugging Face decoders (Llama, GPT-2, GPT-NeoX, ...) as models whose head outputs the one engine reaches.
+"""Hugging Face decoders (Llama, GPT-2, GPT-NeoX, ...) as models that learn from examples in their prompt.
 
-Their one stack is ``decoder``; its tokens are numbered by their places in the sequence. The model comes loaded from the
-library transformers, which nothing here imports.
+A prompt is text: the examples, then the question (``taskvec.models.token_texts``). There is one place, the prompt's
+last token, wherever it is in a row; it has no region. The stack is ``decoder``; where layers differ in heads or their
+width, there is one for each kind, such as ``decoder_8x256``. Scored is the first token of an answer or, with
+``Variant(answers="whole")``, every one of its tokens, each behind the true ones before it: all of these are the
+likeliest if and only if greedy generation gives the answer.
 """
 
+import copy
 import hashlib
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from inspect import signature
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from taskvec.heads import Patch
-from taskvec.models.interface import Locations, Place, ProjectionTap, StackLayout
-from taskvec.sites import Granularity, Sites
+from taskvec import digests
+from taskvec.models.interface import (
+    VIEWS,
+    Decoding,
+    Images,
+    Inputs,
+    Locations,
+    Place,
+    ProjectionTap,
+    PromptedModel,
+    RowCost,
+    StackLayout,
+    Tap,
+    Truths,
+    Variant,
+    ViewName,
+)
+from taskvec.models.selected_logits import selected_logits
+from taskvec.models.token_texts import NOTHING, FirstTokens, TokenTexts, padded, texts_of
 
+TYPE = "causal_lm"
 STACK = "decoder"
+LAST = Place(None, None)  # the prompt's last token
 ATTENTIONS = ("self_attn", "self_attention", "attn", "attention")  # what the architectures call a block's attention
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "c_proj", "dense")  # and in it the layer that takes all heads' outputs
+ASSUMED_TOKENS = 128  # of a prompt, where none was prepared yet
+SAMPLES = 4096  # numbers of a weight that the fingerprint is made of
+# what of a configuration numbers depend on and no weight's shape tells, by the names that architectures have for it
+FACTS = (
+    "model_type",
+    "hidden_act",
+    "activation_function",
+    "hidden_activation",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "rope_parameters",
+    "partial_rotary_factor",
+    "sliding_window",
+    "layer_types",
+    "attention_chunk_size",
+    "query_pre_attn_scalar",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+    "attention_multiplier",
+    "residual_multiplier",
+    "embedding_multiplier",
+    "num_experts_per_tok",
+)
 
 
-def locations(length: int) -> dict[str, Locations]:
-    """Of sequences of this length, whose every token is a place."""
-    return {STACK: Locations(torch.arange(length)[None], length)}
+@dataclass(frozen=True)
+class CausalItems:
+    """Prompts as tokens, filled up on the right, with those of their answers that are run too.
 
-
-class CausalLm:
-    """A decoder with a head for language modelling, on sequences of one length: tokens in, logits out.
-
-    Raises ValueError where its layers do not have one attention output projection each, or its numbers of layers and
-    heads are not told or not the attention's own.
+    ``last`` is where in a row its prompt's last token is, from which on ``scored`` tokens have their next one scored.
     """
 
-    def __init__(self, model: nn.Module):
-        config: Any = model.config
-        self.model = model
-        layers, heads = (getattr(config, name, None) for name in ("num_hidden_layers", "num_attention_heads"))
-        if layers is None or heads is None:
-            raise ValueError(f"{type(model).__name__} does not tell its numbers of layers and heads: it is no decoder")
-        self.layers: int = layers
-        self.heads: int = heads
-        found = _output_projections(model)
-        self._projections = [projection for _, projection in found]
-        if len(self._projections) != self.layers:
-            raise ValueError(
-                f"{type(model).__name__} has {len(self._projections)} attention output projections in {self.layers} "
-                f"layers, expected one in each, named {', '.join(OUTPUT_PROJECTIONS)}"
-            )
+    tokens: Int[Tensor, "rows tokens"]
+    lengths: Int[Tensor, " rows"]  # of all tokens of a row
+    last: Int[Tensor, " rows"]
+    scored: int
+    stacks: tuple[str, ...]
 
-        for attention, _ in found:
-            if (own := getattr(attention, "num_heads", heads)) != heads:
-                raise ValueError(f"{type(model).__name__} has attention of {own} heads, its configuration says {heads}")
+    def __len__(self) -> int:
+        return len(self.tokens)
 
-    @property
-    def stacks(self) -> dict[str, StackLayout]:
-        return {STACK: self.layout(0)}
-
-    def layout(self, length: int) -> StackLayout:
-        """Of sequences of this length, whose every token is a place."""
-        return StackLayout(self.layers, self.heads, 0, tuple(Place(None, token) for token in range(length)))
-
-    def taps(self) -> dict[str, list[ProjectionTap]]:
-        return {STACK: [ProjectionTap(projection) for projection in self._projections]}
-
-    def fingerprint(self) -> str:
-        """SHA-256 of class, configuration and weights, 16 hexadecimal digits, computed once: means are of one model."""
-        return self._fingerprint
+    def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> "CausalItems":
+        """These rows, no longer than the longest of them."""
+        lengths = self.lengths[rows]
+        longest = int(lengths.max()) if len(lengths) else 0
+        return replace(self, tokens=self.tokens[rows, :longest], lengths=lengths, last=self.last[rows])
 
     @cached_property
-    def _fingerprint(self) -> str:
-        config: Any = self.model.config
-        # of the configuration what the numbers depend on: neither where the model lies nor who wrote it
-        passing = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
-        facts = {name: value for name, value in config.to_dict().items() if name not in passing}
-        kept = json.dumps([type(self.model).__name__, facts], sort_keys=True, default=str)
-        digest = hashlib.sha256(kept.encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:16]
-
-    def sites(self, granularity: Granularity, length: int) -> Sites:
-        """The sites of a search in sequences of this length: by ``token``, ``head`` or ``layer``."""
-        if granularity == "quadrant":
-            raise ValueError("a sequence has no quadrants: expected the granularity token, head or layer")
-        return Sites.group({STACK: self.layout(length)}, {STACK: torch.arange(length)}, granularity)
-
-    def __call__(
-        self, tokens: Int[Tensor, "batch tokens"], patch: Patch | None = None
-    ) -> Float[Tensor, "batch tokens vocabulary"]:
-        """Logits of every next token; nothing is cached."""
-        if patch is None:
-            return self.model(tokens, use_cache=False).logits
-        with patch.applied(self, locations(tokens.shape[1])):
-            return self(tokens)
+    def places(self) -> Mapping[str, Locations]:
+        own = Locations(self.last[:, None].cpu(), self.tokens.shape[1])
+        return dict.fromkeys(self.stacks, own)
 
 
-def _output_projections(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """Every layer's attention and its output projection, in the order of the layers."""
+class CausalLm(PromptedModel):
+    """A ``transformers`` decoder with its head for language modelling, and its tokenizer.
+
+    The model is frozen and put into evaluation mode. Of one that takes pictures too, its language model is run. Raises
+    ValueError where head outputs cannot be reached.
+    """
+
+    name: str | None = None
+    licence: str | None = None
+    model_type = TYPE
+    _variant = Variant()
+
+    def __init__(self, model: Any, tokenizer: Any):
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self._texts = TokenTexts(tokenizer)
+        self._config = model.config.get_text_config(decoder=True)
+        found = _output_projections(model)
+        layers, heads = self._config.num_hidden_layers, self._config.num_attention_heads
+        if len(found) != layers:
+            raise ValueError(
+                f"{type(model).__name__} has {len(found)} attention output projections in {layers} "
+                f"layers, expected one in each, named {', '.join(OUTPUT_PROJECTIONS)}"
+            )
+        widths = [_inputs_of(projection) // heads for projection in found]
+        self._taps: dict[str, list[Tap]] = {}
+        self._stacks: dict[str, StackLayout] = {}
+        kinds = sorted(set(widths))
+        for width in kinds:
+            stack = STACK if len(kinds) == 1 else f"{STACK}_{heads}x{width}"
+            self._taps[stack] = [ProjectionTap(each) for each, own in zip(found, widths, strict=True) if own == width]
+            self._stacks[stack] = StackLayout(len(self._taps[stack]), heads, width, (LAST,))
+        self._longest: dict[str, int] = {}  # tokens of a prompt that was prepared, by view
+        self._in_bfloat16: list[Any] = []  # the copy of the model, once there is one; variants share the list
+        self._fingerprint = _fingerprint(model, self._config)
+
+    @classmethod
+    def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Self:
+        from taskvec.models.causal_lm_loading import read  # noqa: PLC0415 (which imports transformers)
+
+        return cls(*read(directory, dtype))
+
+    def save(self, directory: Path) -> None:
+        """Write a directory that ``load_model`` reads at once: weights as safetensors, configuration, tokenizer."""
+        from taskvec.models.causal_lm_loading import write  # noqa: PLC0415
+
+        write(self.model, self.tokenizer, directory)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def to(self, device: str | torch.device) -> Self:
+        for model in (self.model, *self._in_bfloat16):
+            model.to(device)
+        return self
+
+    @property
+    def image_size(self) -> int:
+        """It takes no images."""
+        return 0
+
+    @property
+    def stacks(self) -> Mapping[str, StackLayout]:
+        return self._stacks
+
+    def taps(self) -> Mapping[str, Sequence[Tap]]:
+        return self._taps
+
+    def present(self, view: ViewName) -> Mapping[str, Int[Tensor, " present"]]:
+        _check_view(view)
+        return {stack: torch.tensor([0]) for stack in self._stacks}
+
+    @property
+    def decoding(self) -> Decoding:
+        """There is no choice: answers are the likeliest tokens."""
+        return Decoding()
+
+    @property
+    def _whole(self) -> bool:
+        return self._variant.answers == "whole"
+
+    def variant(self, variant: Variant) -> Self:
+        """Attention is one kernel in any case. ``bfloat16`` computes everything but the logits' softmax in it."""
+        if variant.area is not None:
+            raise ValueError(f"a language model has no canvas: expected no area, not {variant.area!r}")
+        if variant.decoding not in (None, Decoding()):
+            raise ValueError(f"a language model has no decoding {variant.decoding}: its answers are the likeliest tokens")
+        other = copy.copy(self)
+        other._variant = self._variant.with_(variant)
+        if variant.bfloat16 and not self._variant.bfloat16:
+            if not self._in_bfloat16:
+                self._in_bfloat16.append(_in_bfloat16(self.model))
+            other.model = self._in_bfloat16[0]
+        return other
+
+    @torch.no_grad()
+    def prepare(self, inputs: Inputs, view: ViewName) -> CausalItems:
+        """Where all tokens of answers are scored, inputs that have no answers are run to the first of them."""
+        _check_view(view)
+        texts = texts_of(inputs, view)
+        prompts = self._texts.of_texts(texts)
+        behind: list[list[int]] = [[] for _ in prompts]
+        if self._whole and hasattr(inputs, "query_output"):
+            behind = [own[:-1] for own in self._answers_of(inputs)]
+        rows = [prompt + own for prompt, own in zip(prompts, behind, strict=True)]
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        self._check_lengths(lengths)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], dtype=torch.int64)
+        scored = 1 + max(map(len, behind), default=0)
+        self._longest[view] = max(self._longest.get(view, 0), int(lengths.max()) if rows else 1)
+        tokens = padded(rows, self._filler)
+        device = self.device
+        return CausalItems(tokens.to(device), lengths.to(device), last.to(device), scored, tuple(self._stacks))
+
+    @property
+    def _filler(self) -> int:
+        """The token that rows are filled up with, which no other token sees."""
+        return self.tokenizer.pad_token_id or 0
+
+    def _check_lengths(self, lengths: Int[Tensor, " rows"]) -> None:
+        most = getattr(self._config, "max_position_embeddings", None)
+        if most is not None and len(lengths) and int(lengths.max()) > most:
+            raise ValueError(f"a prompt with its answer has {int(lengths.max())} tokens, more than the model's {most}")
+
+    def run(self, items: CausalItems) -> Float[Tensor, "rows scored vocabulary"]:
+        """Logits, float32, of the tokens that are scored."""
+        numbers = torch.arange(items.tokens.shape[1], device=items.tokens.device)
+        scored = items.last[:, None] + torch.arange(items.scored, device=items.tokens.device)
+        logits = selected_logits(
+            self.model,
+            scored.clamp(max=items.tokens.shape[1] - 1),
+            input_ids=items.tokens,
+            attention_mask=(numbers < items.lengths[:, None]).long(),
+            **self._known(position_ids=numbers.expand_as(items.tokens), use_cache=False),
+        )
+        return logits.float()
+
+    @cached_property
+    def _parameters(self) -> frozenset[str]:
+        return frozenset(signature(self.model.forward).parameters)
+
+    def _known(self, **options: Any) -> dict[str, Any]:
+        """Those that the model takes."""
+        return {name: value for name, value in options.items() if name in self._parameters}
+
+    def answers(self, outputs: Tensor, items: Any) -> Int[Tensor, "rows scored"]:
+        """The likeliest tokens."""
+        return outputs.detach().argmax(-1)
+
+    def truths(self, prompts: Truths) -> Int[Tensor, "rows scored"]:
+        """The true tokens, -1 where an answer has no more."""
+        tokens = self._answers_of(prompts)
+        return padded(tokens if self._whole else [own[:1] for own in tokens], NOTHING)
+
+    def _answers_of(self, prompts: Any) -> list[list[int]]:
+        return self._texts.of_answers(texts_of(prompts, "query_only"), prompts.query_output.tolist())
+
+    def texts(self, answers: Int[Tensor, "rows tokens"]) -> list[str]:
+        return self._texts.decode(answers)
+
+    def targets(self, prompts: Truths) -> Int[Tensor, "rows scored"]:
+        return self.truths(prompts).to(self.device)
+
+    def losses(
+        self, outputs: Float[Tensor, "rows scored vocabulary"], items: Any, targets: Int[Tensor, "rows scored"]
+    ) -> Float[Tensor, " rows"]:
+        """The mean cross-entropy of the true tokens, in nats."""
+        scored = outputs.shape[1]
+        if (targets[:, scored:] != NOTHING).any():
+            raise ValueError(f"targets of {targets.shape[1]} tokens do not fit outputs of {scored}")
+        true = F.pad(targets[:, :scored], (0, max(0, scored - targets.shape[1])), value=NOTHING)
+        losses = F.cross_entropy(outputs.transpose(1, 2), true, ignore_index=NOTHING, reduction="none")
+        return losses.sum(1) / (true != NOTHING).sum(1)
+
+    def first_tokens(self, prompts: Truths) -> FirstTokens:
+        """How many of the different answers have several tokens, or share their first one."""
+        return self._texts.first_tokens(texts_of(prompts, "query_only"), prompts.query_output.tolist())
+
+    def features(self, images: Images) -> Float[Tensor, "n width"]:
+        raise ValueError("a language model has no features of images")
+
+    def mean_outputs(self, outputs: Iterable[Tensor]) -> Tensor:
+        """The logarithm of mean probabilities."""
+        first, *others = outputs
+        if not others:
+            return first
+        mean = first.log_softmax(-1)
+        for count, other in enumerate(others, 1):
+            mean = torch.logaddexp(mean + torch.tensor(count).log(), other.log_softmax(-1)) - torch.tensor(count + 1).log()
+        return mean
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """None of images."""
+        return False
+
+    def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
+        _check_view(view)
+        config = self._config
+        tokens = self._longest.get(view, ASSUMED_TOKENS)
+        width, layers = config.hidden_size, config.num_hidden_layers
+        hidden = 4 * (getattr(config, "intermediate_size", None) or 4 * width)
+        layer = 12 * width + hidden
+        kept = layer * (layers if gradient else 1)
+        logits = config.vocab_size * (4 if gradient else 2)
+        return RowCost(tokens, 4 * (tokens * kept + logits))
+
+    @property
+    def number_of_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def gigaflops(self) -> dict[str, float]:
+        """Of a token."""
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.model(torch.zeros(1, 1, dtype=torch.int64, device=self.device))
+        return dict.fromkeys(VIEWS, counter.get_total_flops() / 1e9)
+
+    def describe(self) -> dict[str, Any]:
+        config = self._config
+        return {
+            "architecture": type(self.model).__name__,
+            "layers": config.num_hidden_layers,
+            "heads": config.num_attention_heads,
+            "key_value_heads": getattr(config, "num_key_value_heads", config.num_attention_heads),
+            "width": config.hidden_size,
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 of class, configuration and weights, 16 hexadecimal digits, computed when the model is taken.
+
+        Of a weight its name, shape and up to ``SAMPLES`` numbers are looked at, the first and evenly spaced others, as
+        float32: that tells models apart that were trained apart, or further, and is quick for billions of weights. It
+        does not tell a change of single numbers, nor one after the model was taken, and not what of a configuration is
+        not in ``FACTS``.
+        """
+        return self._fingerprint
+
+
+def _fingerprint(model: nn.Module, config: Any) -> str:
+    facts = {name: digests.plain(getattr(config, name, None)) for name in FACTS}
+    digest = hashlib.sha256(json.dumps([type(model).__name__, facts], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        step = max(1, -(-tensor.numel() // SAMPLES))
+        sample = tensor.detach().flatten()[::step]
+        sample = sample.float() if sample.is_floating_point() else sample
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(sample.cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[: digests.LENGTH]
+
+
+def _in_bfloat16(model: Any) -> Any:
+    """A copy whose parameters are of that type; nothing is there in the model's own type twice but small buffers."""
+    with torch.no_grad():
+        memo: dict[int, Any] = {
+            id(weight): nn.Parameter(weight.to(torch.bfloat16), requires_grad=False) for weight in model.parameters()
+        }
+    return copy.deepcopy(model, memo)
+
+
+def _output_projections(model: nn.Module) -> list[nn.Module]:
+    """Every layer's attention output projection, in the order of the layers."""
     found = []
     for name, module in model.named_modules():
         *_, parent, own = ["", "", *name.split(".")]
         if parent in ATTENTIONS and own in OUTPUT_PROJECTIONS:
-            found.append((model.get_submodule(name.rpartition(".")[0]), module))
+            found.append(module)
     return found
+
+
+def _inputs_of(projection: Any) -> int:
+    """Its width, of a linear layer or of GPT-2's, which holds [inputs, outputs]."""
+    return projection.in_features if isinstance(projection, nn.Linear) else projection.weight.shape[0]
+
+
+def _check_view(view: str) -> None:
+    if view not in VIEWS:
+        raise ValueError(f"there is no view {view!r}: expected one of {', '.join(VIEWS)}")

@@ -24,6 +24,7 @@ from taskvec.tasks import Images
 __all__ = [
     "DECODINGS",
     "VIEWS",
+    "AnswerScope",
     "Decoding",
     "DecodingKind",
     "Handle",

@@ -1,0 +1,145 @@
+"""Language models from files of this machine: nothing is fetched, no code in a directory is run, nothing is unpickled.
+
+What is read is a directory with config.json, safetensors files and a tokenizer, or a GGUF file, whose weights become
+plain ones again. Reading that takes most of a minute; ``write`` makes a directory of it that loads at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from taskvec.files import read_json, replacing
+from taskvec.models.pretrained import CONFIG, WEIGHTS
+
+GGUF = ".gguf"
+SAFETENSORS = ".safetensors"
+PICKLED = (".bin", ".pt", ".pth")
+INSTALL = 'a language model needs the library transformers: pip install "taskvec[llm]"'
+# of every model that is read: files of this machine, and no code but the library's
+OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether this is a GGUF file, or a directory that holds one and no config.json."""
+    return (path.suffix == GGUF and path.is_file()) or (path.is_dir() and not _config_in(path) and bool(_ggufs_in(path)))
+
+
+def is_decoder(model_type: str) -> bool:
+    """Whether transformers has a causal language model of this type of config.json, alone or with pictures.
+
+    ValueError where the library is not there.
+    """
+    try:
+        from transformers.models.auto import modeling_auto  # noqa: PLC0415 (an extra, and slow to import)
+    except ImportError as error:
+        raise ValueError(INSTALL) from error
+    known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return any(model_type in names for names in known)
+
+
+def read(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """The model, whose weights are of this type, and the tokenizer of a directory or a GGUF file.
+
+    Raises ValueError, which names the file, where one is missing, is of another kind or does not fit.
+    """
+    try:
+        import transformers  # noqa: F401, PLC0415 (an extra, and slow to import)
+    except ImportError as error:
+        raise ValueError(INSTALL) from error
+    return _read_gguf(path, dtype) if is_gguf(path) else _read_directory(path, dtype)
+
+
+def write(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write weights as safetensors, configuration and tokenizer; weights that are one in the model are stored once."""
+    directory.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Tensor] = {}
+    seen: set[tuple[int, torch.Size]] = set()
+    for name, tensor in model.state_dict().items():
+        key = tensor.data_ptr(), tensor.shape
+        if key not in seen:
+            state[name] = tensor.detach().cpu().contiguous()
+        seen.add(key)
+    with replacing(directory / WEIGHTS) as temporary:
+        save_file(state, temporary, {"format": "pt"})
+    config = type(model.config).from_dict({**model.config.to_dict(), "quantization_config": None})
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.architectures = [type(model).__name__]
+    config.dtype = next(model.parameters()).dtype
+    config.save_pretrained(directory)
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _read_directory(directory: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer  # noqa: PLC0415
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: PLC0415
+
+    if not _config_in(directory):
+        raise ValueError(f"{directory} is not a model: there is no {CONFIG} in it")
+    names = sorted(path.name for path in directory.iterdir())
+    if not any(name.endswith(SAFETENSORS) for name in names):
+        pickled = next((name for name in names if name.endswith(PICKLED)), None)
+        if pickled is not None:
+            raise ValueError(
+                f"{directory / pickled} is a pickle, which could run code: expected weights as {SAFETENSORS} files"
+            )
+        raise ValueError(f"{directory} is not a model: there is no {SAFETENSORS} file in it")
+    kind = read_json(directory / CONFIG).get("model_type")
+    auto: Any = AutoModelForCausalLM if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else AutoModelForImageTextToText
+    with _read_errors(directory):
+        model, report = auto.from_pretrained(
+            directory, dtype=dtype, use_safetensors=True, output_loading_info=True, **OFFLINE
+        )
+    for problem in ("missing_keys", "mismatched_keys"):
+        if found := sorted(map(str, report.get(problem) or ())):
+            more = f" ({len(found)} such weights)" if len(found) > 1 else ""
+            raise ValueError(f"{directory}: the weight {found[0]} is {problem.removesuffix('_keys')}{more}")
+    _check_finite(model, directory)
+    with _read_errors(directory):
+        return model, AutoTokenizer.from_pretrained(directory, **OFFLINE)
+
+
+def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
+    files = _ggufs_in(path) if path.is_dir() else [path]
+    if len(files) > 1:
+        raise ValueError(f"{path} holds {len(files)} files of GGUF, {files[0].name} first: expected one, or its own name")
+    options = {"gguf_file": files[0].name, **OFFLINE}
+    with _read_errors(files[0]):
+        model = AutoModelForCausalLM.from_pretrained(files[0].parent, dtype=dtype, **options)
+        _check_finite(model, files[0])
+        return model, AutoTokenizer.from_pretrained(files[0].parent, **options)
+
+
+def _check_finite(model: Any, source: Path) -> None:
+    for name, weight in model.named_parameters():
+        if not weight.detach().sum(dtype=torch.float32).isfinite() and not weight.isfinite().all():
+            raise ValueError(f"{source}: {name} holds values that are not finite")
+
+
+@contextmanager
+def _read_errors(source: Path) -> Iterator[None]:
+    """Whatever the library raises for files that it cannot read, as a ValueError of one sentence."""
+    try:
+        yield
+    except Exception as error:  # anything: of JSON, of validation, of safetensors, of shapes
+        if isinstance(error, ValueError) and str(error).startswith(str(source)):
+            raise
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        raise ValueError(f"{source} cannot be read as a language model: {reason}") from error
+
+
+def _config_in(directory: Path) -> bool:
+    return (directory / CONFIG).is_file()
+
+
+def _ggufs_in(directory: Path) -> list[Path]:
+    return sorted(directory.glob(f"*{GGUF}"))
