@@ -1,4 +1,7 @@
-"""What every data set gives: images, with the mask of one object or an output of their own, at the size asked for."""
+"""What every data set gives: images, with the mask of one object or an output of their own, at the size asked for.
+
+Or texts, each with an output of its own.
+"""
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,12 +10,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Shaped, UInt8
 
 from taskvec.files import digest, read_bytes
 from taskvec.tasks import LACKING, TASKS, Need, Task, task_named
 
 T = TypeVar("T")
+Texts = Shaped[np.ndarray, " n"]  # of str
 FEW = 10  # examples that a class gives to its smallest part; with fewer, how a share is rounded matters
 
 
@@ -23,14 +27,14 @@ class Examples:
     images: RGB, 0..255. masks: 255 on the object, 0 elsewhere, grey where resizing mixed the two; None where the data
     has none. classes: the object's class. indices: which examples of their data set these are. outputs: the images'
     own outputs, RGB, where the data set is a task of its own. ignored: True where an output does not count, None where
-    all of them do.
+    all of them do. Where the data is texts, images and outputs are these as a prompt has them, and have no size.
     """
 
-    images: UInt8[np.ndarray, "n height width 3"]
+    images: UInt8[np.ndarray, "n height width 3"] | Texts
     masks: UInt8[np.ndarray, "n height width"] | None
     classes: Int[np.ndarray, " n"]
     indices: Int[np.ndarray, " n"]
-    outputs: UInt8[np.ndarray, "n height width 3"] | None = None
+    outputs: UInt8[np.ndarray, "n height width 3"] | Texts | None = None
     ignored: Bool[np.ndarray, "n height width"] | None = None
 
     def __len__(self) -> int:
