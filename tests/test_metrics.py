@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec import metrics
-from taskvec.metrics import CHANGED, CHROMA, IOU, METRICS, MSE, WHITE, cut, is_white, metric_named
+from taskvec.metrics import CHANGED, CHROMA, IMAGE_METRICS, IOU, METRICS, MSE, TOP1, WHITE, cut, is_white, metric_named
 from taskvec.models.mae_vqgan import MaeVqgan, negative_log_likelihood
 
 
@@ -117,7 +117,7 @@ def test_soft_scores_have_the_gradient_of_their_slope(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     pictures = (255 * torch.rand(targets.shape, generator=generator)).requires_grad_()
     direction = torch.randn(targets.shape, generator=generator)
-    for metric in METRICS.values():
+    for metric in IMAGE_METRICS.values():
         assert metric.soft is not None
         ahead, behind = (metric.soft(pictures + step * direction, targets, None, 100.0) for step in (1, -1))
         (gradient,) = torch.autograd.grad(metric.soft(pictures, targets, None, 100.0).sum(), pictures)
@@ -165,6 +165,14 @@ def test_the_changed_part_alone_counts() -> None:
     errors = metrics.changed_error(answer, truth, inputs=given_input)
     one = metrics.mean_squared_error(answer[:1, :1, :1], truth[:1, :1, :1])
     assert errors.tolist() == pytest.approx([float(one[0]) / 4, float("nan")], nan_ok=True)
+
+
+def test_an_answer_is_right_if_every_token_of_the_truth_is() -> None:
+    truths = torch.tensor([[5, 6, 7], [5, 6, -1], [5, -1, -1]])
+    answers = torch.tensor([[[5, 6, 7], [5, 6, 9], [5, 0, 0]], [[5, 6, 8], [5, 7, -1], [4, -1, -1]]])
+    assert TOP1.score(answers[0], truths).tolist() == [1.0, 1.0, 1.0]
+    assert TOP1.score(answers[1], truths).tolist() == [0.0, 0.0, 0.0]
+    assert TOP1.score(answers[1, :, :1], truths[:, :1]).tolist() == [1.0, 1.0, 0.0]
 
 
 def test_what_follows_from_a_metric() -> None:

@@ -1,4 +1,4 @@
-"""Metrics of predicted images, one number per sample (Section 8.3, and the conventions of the official code).
+"""Metrics of predicted images and tokens, one number per sample (Section 8.3, and the official code's conventions).
 
 All that the rest of the package must know of a metric is in its object: a new one is a function and a ``Metric`` here.
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from pydantic import AfterValidator
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from taskvec.images.colour import IMAGENET_STD
 from taskvec.names import choose_from
 
 Pixels = UInt8[Tensor, "n height width 3"]
+Tokens = Int[Tensor, "n scored"]  # of an answer; of a truth -1 where it has ended
 Ignored = Bool[Tensor, "n height width"]  # True where a truth does not say what is right, as at VOC's void borders
 Better = Literal["higher", "lower"]
 WHITE = 255
@@ -26,10 +27,15 @@ Numbers = TypeVar("Numbers", float, np.ndarray, Tensor)
 
 
 class Measure(Protocol):
-    """Scores [n] of answers beside their truths; ``ignored`` and the ``inputs`` matter to some."""
+    """Scores [n] of answers beside their truths, images or tokens; ``ignored`` and the ``inputs`` matter to some."""
 
     def __call__(
-        self, images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+        self,
+        answers: Pixels | Tokens,
+        truths: Pixels | Tokens,
+        /,
+        ignored: Ignored | None = None,
+        inputs: Pixels | None = None,
     ) -> Float[Tensor, " n"]: ...
 
 
@@ -46,10 +52,10 @@ class Metric:
     """A measure and all that follows from what it measures.
 
     ``name`` is what options and files call it, ``label`` what tables print, ``unit`` what its axis is in; ``described``
-    says what it is in a phrase. A score is between ``low`` and ``high``. ``of_masks``: the
-    outputs are masks, and two without a white pixel are a perfect score. Two methods whose means differ by less than
-    ``margin`` do equally well; ``margin_is_share`` has it in shares of the mean of the one compared with. ``soft`` is
-    the measure for a search by gradient, None where there is none. ``of_texts``: answers are tokens, not images.
+    says what it is in a phrase. A score is between ``low`` and ``high``. ``of_masks``: the outputs are masks, and two
+    without a white pixel are a perfect score. ``of_tokens``: they are words, not images. Two methods whose means differ
+    by less than ``margin`` do equally well; ``margin_is_share`` has it in shares of the mean of the one compared with.
+    ``soft`` is the measure for a search by gradient, None where there is none.
     """
 
     name: str
@@ -61,16 +67,20 @@ class Metric:
     low: float = 0.0
     high: float = math.inf
     of_masks: bool = False
+    of_tokens: bool = False
     margin: float = 0.05
     margin_is_share: bool = True
     soft: SoftMeasure | None = None
-    of_texts: bool = False
 
     def score(
-        self, images: Pixels, targets: Pixels, ignored: Ignored | None = None, inputs: Pixels | None = None
+        self,
+        answers: Pixels | Tokens,
+        truths: Pixels | Tokens,
+        ignored: Ignored | None = None,
+        inputs: Pixels | None = None,
     ) -> Float[Tensor, " n"]:
         """The score of every sample."""
-        return self.measure(images, targets, ignored, inputs)
+        return self.measure(answers, truths, ignored, inputs)
 
     def loss(self, scores: Numbers) -> Numbers:
         """What a search minimises: an error itself, else minus the score; of a loss, the score again."""
@@ -170,6 +180,13 @@ def changed_error(
     return squares.flatten(1).sum(1) / (3 * changed.flatten(1).sum(1))
 
 
+def every_token_right(
+    answers: Tokens, truths: Tokens, ignored: Ignored | None = None, inputs: Pixels | None = None
+) -> Float[Tensor, " n"]:
+    """1 where every token of the truth is the answer's, else 0; what follows the end of the truth counts nowhere."""
+    return ((answers == truths) | (truths < 0)).all(1).float()
+
+
 _CHROMA = torch.tensor([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 
 IOU = Metric(
@@ -193,7 +210,20 @@ MSE = Metric(
     described="the mean squared difference of pixels after ImageNet normalisation",
     soft=soft_mean_squared_error,
 )
-METRICS = {metric.name: metric for metric in (IOU, MSE)}  # those that a task can be scored by
+TOP1 = Metric(
+    "top1",
+    "top-1",
+    every_token_right,
+    unit="0 to 1",
+    described="the share of queries whose likeliest answer is the true one",
+    better="higher",
+    high=1.0,
+    of_tokens=True,
+    margin=0.02,
+    margin_is_share=False,
+)
+METRICS = {metric.name: metric for metric in (IOU, MSE, TOP1)}  # those that a task can be scored by
+IMAGE_METRICS = {metric.name: metric for metric in METRICS.values() if not metric.of_tokens}
 FOR_MASKS, FOR_IMAGES = IOU, MSE  # where nothing else is asked for
 
 # Second errors, of just what a task is to change, where its metric is mostly about the rest.

@@ -21,7 +21,7 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from taskvec import digests, hub, provenance
-from taskvec.data.examples import Wording
+from taskvec.data.templates import Wording
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize

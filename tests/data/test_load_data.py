@@ -10,7 +10,7 @@ def test_scenes_by_name() -> None:
 
 
 def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no data set 'imagenet': expected one of scenes, pictures, pascal, folder"):
+    with pytest.raises(ValueError, match="no data set 'imagenet': expected one of scenes, pictures, pascal, folder, p"):
         load_data("imagenet")
     with pytest.raises(ValueError, match="scenes has no root: it takes seed, count"):
         load_data("scenes", root=tmp_path)
@@ -22,3 +22,11 @@ def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
         load_data("folder", root=tmp_path, fold=1)
     with pytest.raises(ValueError, match=r"pascal needs root \(--root\), the directory that holds it"):
         load_data("pascal")
+    with pytest.raises(ValueError, match=r"pairs needs root \(--root\), the file that holds them"):
+        load_data("pairs")
+    with pytest.raises(ValueError, match=r"relations needs the name of one \(--task\), such as country-capital"):
+        load_data("relations")
+    with pytest.raises(ValueError, match=r"there is no relation 'country-capitol'.*did you mean country-capital"):
+        load_data("relations", relation="country-capitol")
+    with pytest.raises(ValueError, match="relations has no root: it takes relation, template, shots"):
+        load_data("relations", relation="country-capital", root=tmp_path)

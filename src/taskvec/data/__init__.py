@@ -1,37 +1,56 @@
 """Data sets by name."""
 
-from dataclasses import fields
+from collections.abc import Callable
+from inspect import signature
 
 from taskvec.data.examples import DataSet
 from taskvec.data.folder import Folder
+from taskvec.data.pairs import WordPairs
 from taskvec.data.pascal import Pascal
 from taskvec.data.pictures import Pictures
+from taskvec.data.relations import named_relation
 from taskvec.data.scenes import Scenes
 from taskvec.names import choose_from
 
-DATA_SETS = {"scenes": Scenes, "pictures": Pictures, "pascal": Pascal, "folder": Folder}
+DATA_SETS: dict[str, Callable[..., DataSet]] = {
+    "scenes": Scenes,
+    "pictures": Pictures,
+    "pascal": Pascal,
+    "folder": Folder,
+    "pairs": WordPairs,
+    "relations": named_relation,
+}
+# what cannot be left out, and what it is
+_NEEDED = {
+    "pascal": ("root", "root (--root), the directory that holds it"),
+    "folder": ("root", "root (--root), the directory that holds it"),
+    "pairs": ("root", "root (--root), the file that holds them"),
+    "relations": ("relation", "the name of one (--task), such as country-capital"),
+}
 
 
 def load_data(name: str = "scenes", split: str = "train", **options: object) -> DataSet:
     """A data set by name: ``scenes`` are drawn by this package, ``pictures`` six photographs that ship with it,
-    ``pascal`` is Pascal-5i, ``folder`` a user's own task or images.
+    ``pascal`` is Pascal-5i, ``folder`` a user's own task or images, ``pairs`` a user's file of word pairs, and
+    ``relations`` word pairs that ship with the package.
 
     ``options`` are those of the classes: ``fold`` and ``seed`` of scenes; ``root``, ``fold``, ``layout`` and
-    ``skip_missing`` of pascal; those of ``Folder`` of a folder; pictures have none. Raises ValueError for a name,
+    ``skip_missing`` of pascal; those of ``Folder`` of a folder; ``root``, ``template`` and ``shots`` of pairs;
+    ``relation``, its name, ``template`` and ``shots`` of relations; pictures have none. Raises ValueError for a name,
     split or option that there is not, and as the classes do.
     """
     if name not in DATA_SETS:
         raise ValueError(f"there is no data set {name!r}: {choose_from(name, DATA_SETS)}")
     kind = DATA_SETS[name]
-    known = [field.name for field in fields(kind)]
+    known = list(signature(kind).parameters)
     for option in options:
         if option not in known:
             named = "folds (--fold)" if option == "fold" else _as_option(option)
             others = ", ".join(_as_option(field) for field in known if field not in ("split", "fold"))
             raise ValueError(f"{name} has no {named}: it takes {others or 'no options'}")
-    if "root" in known and "root" not in options:
-        raise ValueError(f"{name} needs root (--root), the directory that holds it")
-    return kind(split=split, **options)  # pyright: ignore[reportArgumentType]
+    if name in _NEEDED and _NEEDED[name][0] not in options:
+        raise ValueError(f"{name} needs {_NEEDED[name][1]}")
+    return kind(split=split, **options)
 
 
 def judging_split(name: str) -> str:
@@ -44,4 +63,15 @@ def _as_option(name: str) -> str:
     return name.removesuffix("_level").replace("_", "-")
 
 
-__all__ = ["DATA_SETS", "DataSet", "Folder", "Pascal", "Pictures", "Scenes", "judging_split", "load_data"]
+__all__ = [
+    "DATA_SETS",
+    "DataSet",
+    "Folder",
+    "Pascal",
+    "Pictures",
+    "Scenes",
+    "WordPairs",
+    "judging_split",
+    "load_data",
+    "named_relation",
+]

@@ -8,39 +8,15 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Shaped, UInt8
 
+from taskvec.data.templates import Wording
 from taskvec.files import digest, read_bytes
 from taskvec.tasks import LACKING, TASKS, Need, Task, task_named
 
 T = TypeVar("T")
+Texts = Shaped[np.ndarray, " n"]  # of str
 FEW = 10  # examples that a class gives to its smallest part; with fewer, how a share is rounded matters
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How pairs of texts become a prompt: ``template`` with {input} and {output}, what stands between examples, and how
-    many of those there are in a prompt."""
-
-    template: str
-    separator: str
-    shots: int
-
-    def input(self, text: str) -> str:
-        """An input as it stands in a prompt, up to where its output begins."""
-        return self._before.replace("{input}", text).rstrip(" ")
-
-    def output(self, text: str) -> str:
-        """What follows it."""
-        return self._before[len(self._before.rstrip(" ")) :] + text
-
-    def answer(self, text: str) -> str:
-        """What a model wrote after an input, up to where it would begin another example."""
-        return text.split(self.separator, maxsplit=1)[0].strip()
-
-    @property
-    def _before(self) -> str:
-        return self.template.partition("{output}")[0]
 
 
 @dataclass(frozen=True)
@@ -52,14 +28,14 @@ class Examples:
     images: RGB, 0..255. masks: 255 on the object, 0 elsewhere, grey where resizing mixed the two; None where the data
     has none. classes: the object's class. indices: which examples of their data set these are. outputs: the images'
     own outputs, RGB, where the data set is a task of its own. ignored: True where an output does not count, None where
-    all of them do.
+    all of them do. Where the data is texts, images and outputs are these as a prompt has them, and have no size.
     """
 
-    images: UInt8[np.ndarray, "n height width 3"]
+    images: UInt8[np.ndarray, "n height width 3"] | Texts
     masks: UInt8[np.ndarray, "n height width"] | None
     classes: Int[np.ndarray, " n"]
     indices: Int[np.ndarray, " n"]
-    outputs: UInt8[np.ndarray, "n height width 3"] | None = None
+    outputs: UInt8[np.ndarray, "n height width 3"] | Texts | None = None
     ignored: Bool[np.ndarray, "n height width"] | None = None
 
     def __len__(self) -> int:

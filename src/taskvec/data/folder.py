@@ -1,6 +1,5 @@
 """A user's own images as a directory, or task: inputs, and outputs that say what they should become."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -11,20 +10,19 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from taskvec.data.examples import Examples, digests, read_each
-from taskvec.data.groups import groups_of
+from taskvec.data.groups import TEST_SHARE, groups_of, kept_aside
 from taskvec.data.layouts import Pairs, find_pairs
 from taskvec.data.levels import range_of
 from taskvec.data.masks import Census, MaskRule, Outputs, census, label_named, outputs_of
 from taskvec.digests import of_json
 from taskvec.files import printable
 from taskvec.images import MAX_PIXELS, Header, Range, Raster, in_colour, peek, read_raster, resize
-from taskvec.metrics import FOR_IMAGES, FOR_MASKS, Metric, metric_named
+from taskvec.metrics import FOR_IMAGES, FOR_MASKS, IMAGE_METRICS, Metric, metric_named
 from taskvec.tasks import Task, image, own_output
 
 T = TypeVar("T")
 
 SPLITS = ("train", "test", "all")
-TEST_SHARE = 0.2
 FEWEST = 10  # of which two are kept aside and four are behind the means
 _GLANCE = 16  # outputs that show whether all are pictures
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -76,6 +74,8 @@ class Folder:
             raise ValueError(f"--metric {self.metric} takes outputs as pictures, which have no --object and no --void")
         if self.metric is not None and self._pairs.outputs is None:
             raise ValueError(f"{self.root} has no output/ that the metric {self.metric} could compare with")
+        if self._asked is not None and self._asked.of_tokens:
+            raise ValueError(f"--metric {self.metric} is for words: expected {' or '.join(IMAGE_METRICS)}")
         if len(self._pairs.inputs) < FEWEST and self.split != "all":
             raise ValueError(
                 f"{self.root} has {len(self._pairs.inputs)} images, expected {FEWEST} or more: "
@@ -293,26 +293,8 @@ class Folder:
     def _members(self) -> Int[np.ndarray, " n"]:
         if self.split == "all":
             return np.arange(len(self._pairs.inputs))
-        aside = _kept_aside(self._groups, TEST_SHARE, self.root)
+        aside = kept_aside(self._groups, TEST_SHARE, f"images of {self.root}")
         return np.flatnonzero(aside == (self.split == "test"))
-
-
-def _kept_aside(groups: Sequence[str], share: float, root: Path) -> Bool[np.ndarray, " n"]:
-    """Whole groups, in the order of their digests, that are about this share together; ValueError for one group."""
-    names, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < 2:
-        raise ValueError(
-            f"all {len(groups)} images of {root} are of one group: expected two or more, to judge by others"
-        )
-    order = np.argsort([hashlib.sha256(name.encode()).hexdigest() for name in names])
-    wanted, total, chosen = share * len(groups), 0, []
-    for index in order:
-        if total + counts[index] / 2 <= wanted and total + counts[index] < len(groups):
-            chosen.append(index)
-            total += counts[index]
-    if not chosen:
-        chosen = [order[np.argmin(counts[order])]]
-    return np.isin(place, chosen)
 
 
 def _joined(groups: Sequence[str], digests: Sequence[str]) -> list[str]:

@@ -1,12 +1,20 @@
-"""What hangs together in a folder: the images of one patient, video or object, named by a rule that a user gives."""
+"""What hangs together: which groups are kept aside to judge by, and a user's rule for what is one.
+
+In a folder that may be the images of one patient, video or object.
+"""
 
 import csv
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool
+
 from taskvec.files import check_regular, printable
 
+TEST_SHARE = 0.2  # of a user's own examples: what results are judged by
 _HOW = (
     "expected a number of first letters, a separator (such as _) that ends the group's name, a regular expression with "
     "a group in parentheses, or a CSV file of lines NAME,GROUP"
@@ -68,3 +76,23 @@ def _from_csv(paths: Sequence[Path], file: Path) -> list[str]:
             raise ValueError(f"--groups {file} has no line for {path.name}: expected NAME,GROUP of every image")
         groups.append(group)
     return groups
+
+
+def kept_aside(groups: Sequence[str], share: float, examples: str) -> Bool[np.ndarray, " n"]:
+    """Whole groups, in the order of their digests, that are about this share together.
+
+    ``groups`` are those of every example, and ``examples`` is what a sentence calls them. Raises ValueError where all
+    are of one group.
+    """
+    names, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(f"all {len(groups)} {examples} are of one group: expected two or more, to judge by others")
+    order = np.argsort([hashlib.sha256(name.encode()).hexdigest() for name in names])
+    wanted, total, chosen = share * len(groups), 0, []
+    for index in order:
+        if total + counts[index] / 2 <= wanted and total + counts[index] < len(groups):
+            chosen.append(index)
+            total += counts[index]
+    if not chosen:
+        chosen = [order[np.argmin(counts[order])]]
+    return np.isin(place, chosen)

@@ -194,7 +194,9 @@ class CausalLm(PromptedModel):
         if variant.area is not None:
             raise ValueError(f"a language model has no canvas: expected no area, not {variant.area!r}")
         if variant.decoding not in (None, Decoding()):
-            raise ValueError(f"a language model has no decoding {variant.decoding}: its answers are the likeliest tokens")
+            raise ValueError(
+                f"a language model has no decoding {variant.decoding}: its answers are the likeliest tokens"
+            )
         other = copy.copy(self)
         other._variant = self._variant.with_(variant)
         if variant.bfloat16 and not self._variant.bfloat16:
@@ -296,7 +298,9 @@ class CausalLm(PromptedModel):
             return first
         mean = first.log_softmax(-1)
         for count, other in enumerate(others, 1):
-            mean = torch.logaddexp(mean + torch.tensor(count).log(), other.log_softmax(-1)) - torch.tensor(count + 1).log()
+            mean = (
+                torch.logaddexp(mean + torch.tensor(count).log(), other.log_softmax(-1)) - torch.tensor(count + 1).log()
+            )
         return mean
 
     @property

@@ -165,7 +165,7 @@ def _validation_loss(record: dict[str, Any]) -> float:
 
 def _loss_label(metric: Metric, objective: ObjectiveKind) -> str:
     if objective == "token":
-        return f"loss (nats a {'token' if metric.of_texts else 'patch'})"
+        return f"loss (nats a {'token' if metric.of_tokens else 'patch'})"
     return f"loss ({'minus ' if metric.better == 'higher' else ''}{metric.label})"
 
 

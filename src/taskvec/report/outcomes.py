@@ -135,7 +135,7 @@ class Outcome:
 
     @property
     def of_texts(self) -> bool:
-        return self.tasks[0].metric.of_texts
+        return self.tasks[0].metric.of_tokens
 
     @property
     def described(self) -> dict[str, str]:

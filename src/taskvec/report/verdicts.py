@@ -221,15 +221,15 @@ class _Case:
 
     @property
     def _masks(self) -> tuple[str, ...]:
-        return () if self.metric.of_masks or self.metric.of_texts else (MASKS,)
+        return () if self.metric.of_masks or self.metric.of_tokens else (MASKS,)
 
     @property
     def _look(self) -> str:
-        return LOOK_AT_TEXTS if self.metric.of_texts else LOOK
+        return LOOK_AT_TEXTS if self.metric.of_tokens else LOOK
 
     @property
     def _other_model(self) -> str:
-        return OTHER_LANGUAGE_MODEL if self.metric.of_texts else OTHER_MODEL
+        return OTHER_LANGUAGE_MODEL if self.metric.of_tokens else OTHER_MODEL
 
     @property
     def _prompting(self) -> str:
@@ -241,7 +241,7 @@ class _Case:
 
 
 def _names(metric: Metric) -> Mapping[str, str]:
-    return NAMES_OF_TEXTS if metric.of_texts else NAMES
+    return NAMES_OF_TEXTS if metric.of_tokens else NAMES
 
 
 def _sentence(words: str) -> str:
