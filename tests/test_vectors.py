@@ -551,7 +551,7 @@ def test_format_3_had_no_decoding(small_model: MaeVqgan, vectors: TaskVectors, t
     assert _same(loaded, vectors)
     assert loaded.fingerprint() == vectors.fingerprint()
     loaded.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["format"] == 4
+    assert json.loads((tmp_path / "config.json").read_text())["format"] == 5
 
 
 @pytest.mark.parametrize("kind", ["likeliest", "expected"])

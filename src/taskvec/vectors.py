@@ -186,7 +186,7 @@ class TaskVectors:
             answers.append(model.answers(run(model, items, self.patch), items).cpu())
         return torch.cat(answers).numpy()
 
-    def complete(self, texts: Sequence[str], tokens: int = ANSWER_TOKENS, **sampling: Any) -> list[str]:
+    def generate(self, texts: Sequence[str], tokens: int = ANSWER_TOKENS, **sampling: Any) -> list[str]:
         """The answers of a model for texts to inputs, without an example: at most so many tokens each.
 
         Inputs are put into the template that the vectors were found with, and an answer ends where the model would
@@ -197,7 +197,7 @@ class TaskVectors:
         if wording is None:
             raise ValueError(f"the task vectors of {self.task} are of images: texts are none")
         asked = [wording.input(text) for text in texts]
-        answers = self.model.complete(asked, tokens, self.patch, **sampling)
+        answers = self.model.generate(asked, tokens, patch=self.patch, **sampling)
         return [wording.answer(answer) for answer in answers]
 
     @overload
@@ -215,7 +215,7 @@ class TaskVectors:
     def __call__(
         self, image: Image.Image | str | list[Image.Image] | list[str], levels: tuple[float, float] | None = None
     ) -> Image.Image | str | list[Image.Image] | list[str]:
-        """Do the task on an image or a text, or on each of a list; of texts as ``complete`` does.
+        """Do the task on an image or a text, or on each of a list; of texts as ``generate`` does.
 
         The model sees its own size; results have that of the image, upright as its EXIF data say. A task whose outputs
         are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere. ``levels`` are those of deep images (16
@@ -223,14 +223,14 @@ class TaskVectors:
         ValueError for a deep image without.
         """
         if isinstance(image, str):
-            return self.complete([image])[0]
+            return self.generate([image])[0]
         if isinstance(image, Image.Image):
             return self([image], levels)[0]
         if not image:
             return []
         texts = [one for one in image if isinstance(one, str)]
         if len(texts) == len(image):
-            return self.complete(texts)
+            return self.generate(texts)
         if self.config.wording is not None:
             raise ValueError(f"the task vectors of {self.task} are of texts: images are none")
         rasters = [raster_of(one) for one in image if not isinstance(one, str)]

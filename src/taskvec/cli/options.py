@@ -153,6 +153,14 @@ AtMost = Annotated[
     int | None,
     typer.Option("--at-most", min=1, metavar="K", help="The best set of no more sites; any number if not given."),
 ]
+Answers = Annotated[
+    str | None,
+    typer.Option(
+        "--answers",
+        help=f"Of a language model, how much of an answer is to be right: {' or '.join(ANSWER_SCOPES)}, its first token or "
+        "all of them; first if not given.",
+    ),
+]
 Refine = Annotated[
     bool,
     typer.Option(

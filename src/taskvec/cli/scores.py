@@ -19,7 +19,7 @@ from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
 from taskvec.hub import located
 from taskvec.models import load_model
-from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel
+from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.names import choose_from
 from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
@@ -68,6 +68,7 @@ def evaluate_command(
             "part of the data."
         ),
     ] = None,
+    answers: options.Answers = None,
     json_file: Annotated[
         Path | None,
         typer.Option(
@@ -98,6 +99,7 @@ def evaluate_command(
     patched = [evaluation.patched_by(name.replace("{fold}", str(folds[0]))) for name in (method, against or "")]
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
     network = load_model(model, options.working_on(device, threads))
+    network = network.variant(Variant(answers=options.answer_scope(answers, network)))
     choices = Choices(_decoding(decoding, vectors=[located(each[1]) for each in patched if each]))
     decodings: dict[str, dict[str, Any]] = {}
     evaluations: dict[str, evaluation.Evaluation] = {}
@@ -150,7 +152,7 @@ def evaluate_command(
         }
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
         facts |= {"versions": environment.versions(), **compared}
-        write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method.startswith("one_shot"))
+        write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method.startswith("one_shot"), texts=network.texts)
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,10 @@ def _folds(fold: str | None) -> list[int] | list[None]:
 
 def _tell(method: str, prompts: Prompts) -> None:
     """What a reader of the scores should know: what was left out, and what the task vectors have seen or are for."""
+    if prompts.task.metric.of_tokens:
+        told = model.first_tokens(prompts)
+        if told.several or told.shared:
+            console.print(str(told))
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
     if patched := evaluation.patched_by(method):

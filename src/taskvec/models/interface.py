@@ -347,7 +347,7 @@ class PromptedModel(ABC):
         """Answers that are tokens as texts; ValueError of a model whose answers are images."""
         raise ValueError(f"a model of the type {self.model_type} answers with images")
 
-    def complete(self, texts: Sequence[str], tokens: int, patch: Any = None, **sampling: Any) -> list[str]:
+    def generate(self, texts: Sequence[str], tokens: int, *, patch: Any = None, **sampling: Any) -> list[str]:
         """What follows texts, at most so many tokens, with a patch at their last token if there is one; ValueError of a
         model whose answers are images."""
         raise ValueError(f"a model of the type {self.model_type} answers with images")

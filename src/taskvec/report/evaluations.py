@@ -64,7 +64,7 @@ def gain_line(metric: Metric, evaluations: Sequence[Evaluation], others: Sequenc
 
 
 def companions(path: Path) -> tuple[Path, Path]:
-    """What is written beside NAME.json: NAME.pairs.jsonl and NAME.examples.png."""
+    """What is written beside NAME.json: NAME.pairs.jsonl and, of images, NAME.examples.png."""
     return path.with_suffix(".pairs.jsonl"), path.with_suffix(".examples.png")
 
 
@@ -76,11 +76,12 @@ def write_evaluations(
     facts: Mapping[str, Any],
     *,
     with_example: bool,
+    texts: Callable[[Tensor], list[str]],
 ) -> None:
     """Write evaluations by fold, with their summaries, to ``path`` and the ``companions`` beside it.
 
     ``facts`` are added to the JSON. ``with_example`` says whether the method saw the prompt's example, which is then
-    shown.
+    shown. ``texts`` makes texts of answers that are tokens.
     """
     results = {
         **facts,
@@ -89,18 +90,23 @@ def write_evaluations(
             fold: {**plain(summaries[fold]), "prompts": each.prompts.origin} for fold, each in evaluations.items()
         },
     }
-    picture = ranked_grid(list(evaluations.values()), with_example=with_example)
+    of_tokens = next(iter(evaluations.values())).prompts.task.metric.of_tokens
+    picture = None if of_tokens else ranked_grid(list(evaluations.values()), with_example=with_example)
     pairs_path, picture_path = companions(path)
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for fold, each in evaluations.items():
+            answers = texts(torch.from_numpy(each.answers)) if of_tokens else []
             for row, score in enumerate(each.scores.tolist()):
                 names = {"support": each.prompts.support_names[row], "query": each.prompts.query_names[row]}
                 record: dict[str, Any] = {"fold": fold, **names, "score": score}
+                if of_tokens:
+                    record |= {"answer": answers[row], "truth": str(each.prompts.query_output[row])}
                 if each.details is not None:
                     record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
                 lines.write(json_text(record) + "\n")
-    with replacing(picture_path) as temporary:
-        temporary.write_bytes(picture)
+    if picture is not None:
+        with replacing(picture_path) as temporary:
+            temporary.write_bytes(picture)
     write_json(path, results)
 
 
