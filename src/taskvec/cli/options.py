@@ -9,6 +9,7 @@ import typer
 
 from taskvec.files import check_destination, check_destination_directory
 from taskvec.models import SHIPPED, shipped_model
+from taskvec.models.interface import ANSWER_SCOPES, AnswerScope, PromptedModel
 from taskvec.tasks import TASKS
 from taskvec.threads import settle
 from taskvec.vectors import read_config
@@ -39,6 +40,17 @@ def check_destinations(out: Path, files: Iterable[str], directories: Iterable[st
         check_destination_directory(out / name)
     for name in files:
         check_destination(out / name)
+
+
+def answer_scope(given: str | None, model: PromptedModel) -> AnswerScope | None:
+    """What was asked for; ValueError for anything else, or of a model that answers with images."""
+    if given is None:
+        return None
+    if given not in ANSWER_SCOPES:
+        raise ValueError(f"--answers {given}: expected {' or '.join(ANSWER_SCOPES)}")
+    if not model.takes_texts:
+        raise ValueError(f"--answers {given}: the model answers with images, expected a language model")
+    return given
 
 
 def device_named(name: str) -> torch.device:

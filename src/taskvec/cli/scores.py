@@ -113,7 +113,7 @@ def evaluate_command(
             size = network.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
             place = ALL if own is None else str(own)
-            _tell(named[0], prompts)
+            _tell(network, named[0], prompts)
 
             ways = [_Way(name, examples, redecoded=decoding is not None) for name in named]
             load = partial(data_options.load, "train", fold=own)
@@ -218,12 +218,10 @@ def _folds(fold: str | None) -> list[int] | list[None]:
     return [int(fold)]
 
 
-def _tell(method: str, prompts: Prompts) -> None:
+def _tell(model: PromptedModel, method: str, prompts: Prompts) -> None:
     """What a reader of the scores should know: what was left out, and what the task vectors have seen or are for."""
-    if prompts.task.metric.of_tokens:
-        told = model.first_tokens(prompts)
-        if told.several or told.shared:
-            console.print(str(told))
+    for remark in model.remarks(prompts):
+        console.print(remark)
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
     if patched := evaluation.patched_by(method):

@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import digests
+from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.interface import (
     VIEWS,
     Decoding,
@@ -40,7 +40,8 @@ from taskvec.models.interface import (
     Variant,
     ViewName,
 )
-from taskvec.models.selected_logits import selected_logits
+from taskvec.models.key_values import Layout, Prefixes, Way, compute_prefixes, find_way, run_continued
+from taskvec.models.passes import run_whole
 from taskvec.models.token_texts import NOTHING, FirstTokens, TokenTexts, padded, texts_of
 
 TYPE = "causal_lm"
@@ -49,6 +50,7 @@ LAST = Place(None, None)  # the prompt's last token
 ATTENTIONS = ("self_attn", "self_attention", "attn", "attention")  # what the architectures call a block's attention
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "c_proj", "dense")  # and in it the layer that takes all heads' outputs
 ASSUMED_TOKENS = 128  # of a prompt, where none was prepared yet
+KEPT_SHARE = 0.25  # of the free memory that keys and values of prompts may take
 SAMPLES = 4096  # numbers of a weight that the fingerprint is made of
 # what of a configuration numbers depend on and no weight's shape tells, by the names that architectures have for it
 FACTS = (
@@ -91,6 +93,8 @@ class CausalItems:
     last: Int[Tensor, " rows"]
     scored: int
     stacks: tuple[str, ...]
+    prefixes: Prefixes | None = None  # of all tokens of a prompt but the last, where these are not among ``tokens``
+    prompt: Int[Tensor, " rows"] | None = None  # the number of each row's prefix
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -99,11 +103,13 @@ class CausalItems:
         """These rows, no longer than the longest of them."""
         lengths = self.lengths[rows]
         longest = int(lengths.max()) if len(lengths) else 0
-        return replace(self, tokens=self.tokens[rows, :longest], lengths=lengths, last=self.last[rows])
+        own = None if self.prompt is None else self.prompt[rows]
+        return replace(self, tokens=self.tokens[rows, :longest], lengths=lengths, last=self.last[rows], prompt=own)
 
     @cached_property
     def places(self) -> Mapping[str, Locations]:
-        own = Locations(self.last[:, None].cpu(), self.tokens.shape[1])
+        where = torch.zeros(1, 1, dtype=torch.int64) if self.prefixes else self.last[:, None].cpu()
+        own = Locations(where, self.tokens.shape[1])
         return dict.fromkeys(self.stacks, own)
 
 
@@ -140,6 +146,7 @@ class CausalLm(PromptedModel):
             self._taps[stack] = [ProjectionTap(each) for each, own in zip(found, widths, strict=True) if own == width]
             self._stacks[stack] = StackLayout(len(self._taps[stack]), heads, width, (LAST,))
         self._longest: dict[str, int] = {}  # tokens of a prompt that was prepared, by view
+        self._ways: dict[bool, Way] = {}  # by whether it is in bfloat16
         self._in_bfloat16: list[Any] = []  # the copy of the model, once there is one; variants share the list
         self._fingerprint = _fingerprint(model, self._config)
 
@@ -214,46 +221,75 @@ class CausalLm(PromptedModel):
         behind: list[list[int]] = [[] for _ in prompts]
         if self._whole and hasattr(inputs, "query_output"):
             behind = [own[:-1] for own in self._answers_of(inputs)]
-        rows = [prompt + own for prompt, own in zip(prompts, behind, strict=True)]
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        self._check_lengths(lengths)
-        last = torch.tensor([len(prompt) - 1 for prompt in prompts], dtype=torch.int64)
+        self._check_lengths([len(prompt) + len(own) for prompt, own in zip(prompts, behind, strict=True)])
         scored = 1 + max(map(len, behind), default=0)
-        self._longest[view] = max(self._longest.get(view, 0), int(lengths.max()) if rows else 1)
-        tokens = padded(rows, self._filler)
-        device = self.device
-        return CausalItems(tokens.to(device), lengths.to(device), last.to(device), scored, tuple(self._stacks))
+        self._longest[view] = max(self._longest.get(view, 1), *map(len, prompts), 1)
+        layout = self._layout_for(prompts, scored)
+        known, prompt_of_row = None, None
+        if layout is not None:
+            different: dict[tuple[int, ...], int] = {}
+            numbers = [different.setdefault(tuple(prompt[:-1]), len(different)) for prompt in prompts]
+            known, prompt_of_row = self._prefixes(list(different)), torch.tensor(numbers, device=self.device)
+            prompts = [prompt[-1:] for prompt in prompts]
+        rows = [prompt + own for prompt, own in zip(prompts, behind, strict=True)]
+        lengths, last = (torch.tensor([len(row) for row in each], dtype=torch.int64) for each in (rows, prompts))
+        return CausalItems(
+            padded(rows, self._filler).to(self.device),
+            lengths.to(self.device),
+            last.to(self.device) - 1,
+            scored,
+            tuple(self._stacks),
+            known,
+            prompt_of_row,
+        )
+
+    @property
+    def way(self) -> Way:
+        """How prompts are run, found out by running a few tokens in every way when it is first asked for."""
+        if self._variant.bfloat16 not in self._ways:
+            self._ways[self._variant.bfloat16] = find_way(self.model, self._filler)
+        return self._ways[self._variant.bfloat16]
+
+    def _layout_for(self, prompts: Sequence[Sequence[int]], scored: int) -> Layout | None:
+        """How prefixes of these prompts are used, None where whole sequences are run.
+
+        That is so in a model that cannot, of prompts longer than a window of its attention, and where the keys and
+        values of all of them would take too much of the memory that is free.
+        """
+        longest = max(map(len, prompts), default=1)
+        way = self.way
+        if way.layout is None or longest == 1 or (way.window is not None and longest + scored > way.window):
+            return None
+        free = free_bytes(self.device)
+        needed = len(prompts) * longest * way.bytes_of_a_token
+        return None if free is not None and needed > KEPT_SHARE * free else way.layout
+
+    def _prefixes(self, rows: Sequence[Sequence[int]]) -> Prefixes:
+        tokens = max(map(len, rows))
+        together = rows_of_a_pass(self.device, RowCost(tokens, self._bytes_of_a_pass(tokens, gradient=False)))
+        return compute_prefixes(self.model, rows, self._filler, together)
 
     @property
     def _filler(self) -> int:
         """The token that rows are filled up with, which no other token sees."""
         return self.tokenizer.pad_token_id or 0
 
-    def _check_lengths(self, lengths: Int[Tensor, " rows"]) -> None:
+    def _check_lengths(self, lengths: Sequence[int]) -> None:
         most = getattr(self._config, "max_position_embeddings", None)
-        if most is not None and len(lengths) and int(lengths.max()) > most:
-            raise ValueError(f"a prompt with its answer has {int(lengths.max())} tokens, more than the model's {most}")
+        if most is not None and max(lengths, default=0) > most:
+            raise ValueError(f"a prompt with its answer has {max(lengths)} tokens, more than the model's {most}")
 
     def run(self, items: CausalItems) -> Float[Tensor, "rows scored vocabulary"]:
         """Logits, float32, of the tokens that are scored."""
-        numbers = torch.arange(items.tokens.shape[1], device=items.tokens.device)
-        scored = items.last[:, None] + torch.arange(items.scored, device=items.tokens.device)
-        logits = selected_logits(
-            self.model,
-            scored.clamp(max=items.tokens.shape[1] - 1),
-            input_ids=items.tokens,
-            attention_mask=(numbers < items.lengths[:, None]).long(),
-            **self._known(position_ids=numbers.expand_as(items.tokens), use_cache=False),
+        positions = (items.last[:, None] + torch.arange(items.scored, device=items.tokens.device)).clamp(
+            max=items.tokens.shape[1] - 1
         )
-        return logits.float()
-
-    @cached_property
-    def _parameters(self) -> frozenset[str]:
-        return frozenset(signature(self.model.forward).parameters)
-
-    def _known(self, **options: Any) -> dict[str, Any]:
-        """Those that the model takes."""
-        return {name: value for name, value in options.items() if name in self._parameters}
+        if items.prefixes is None or items.prompt is None:
+            return run_whole(self.model, items.tokens, items.lengths, positions).float()
+        layout = self.way.layout or "gathered"
+        return run_continued(
+            self.model, items.tokens, items.lengths, positions, items.prefixes, items.prompt, layout
+        ).float()
 
     def answers(self, outputs: Tensor, items: Any) -> Int[Tensor, "rows scored"]:
         """The likeliest tokens."""
@@ -288,6 +324,16 @@ class CausalLm(PromptedModel):
         """How many of the different answers have several tokens, or share their first one."""
         return self._texts.first_tokens(texts_of(prompts, "query_only"), prompts.query_output.tolist())
 
+    def remarks(self, prompts: Truths) -> list[str]:
+        """How many answers are not told by their first token alone, where that is scored."""
+        found = self.first_tokens(prompts)
+        if self._whole or not (found.several or found.shared):
+            return []
+        return [
+            f"scored is the first token of an answer: of {found.answers} different answers, {found.several} have several "
+            f"tokens, and {found.shared} share their first one with another"
+        ]
+
     def features(self, images: Images) -> Float[Tensor, "n width"]:
         raise ValueError("a language model has no features of images")
 
@@ -310,14 +356,17 @@ class CausalLm(PromptedModel):
 
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
         _check_view(view)
-        config = self._config
         tokens = self._longest.get(view, ASSUMED_TOKENS)
+        run = tokens if self.way.layout is None else 1
+        logits = self._config.vocab_size * (4 if gradient else 2)
+        return RowCost(run, self._bytes_of_a_pass(run, gradient=gradient) + 4 * logits)
+
+    def _bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
+        """Of so many tokens of a row, without logits."""
+        config = self._config
         width, layers = config.hidden_size, config.num_hidden_layers
-        hidden = 4 * (getattr(config, "intermediate_size", None) or 4 * width)
-        layer = 12 * width + hidden
-        kept = layer * (layers if gradient else 1)
-        logits = config.vocab_size * (4 if gradient else 2)
-        return RowCost(tokens, 4 * (tokens * kept + logits))
+        layer = 12 * width + 4 * (getattr(config, "intermediate_size", None) or 4 * width)
+        return 4 * tokens * layer * (layers if gradient else 1)
 
     @property
     def number_of_parameters(self) -> int:

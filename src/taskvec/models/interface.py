@@ -347,6 +347,10 @@ class PromptedModel(ABC):
         """Answers that are tokens as texts; ValueError of a model whose answers are images."""
         raise ValueError(f"a model of the type {self.model_type} answers with images")
 
+    def remarks(self, prompts: Truths) -> list[str]:
+        """What a reader of scores on these prompts should know of how the model is given them, a sentence each."""
+        return []
+
     def generate(self, texts: Sequence[str], tokens: int, *, patch: Any = None, **sampling: Any) -> list[str]:
         """What follows texts, at most so many tokens, with a patch at their last token if there is one; ValueError of a
         model whose answers are images."""

@@ -1,12 +1,14 @@
 """An evaluation as files: the result as JSON, every pair as a line of JSONL, and a picture of examples."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from taskvec.evaluation import Evaluation, Summary
 from taskvec.files import json_text, replacing, write_json
