@@ -38,6 +38,7 @@ from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
+TEXT_PROMPTS = 50  # behind each mean of a language model, by default
 SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and validation items
 PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
 YARDSTICK = (32, 0.3)  # random masks, and the share of sites in each, that tell by how much masks move a task's loss
@@ -385,7 +386,7 @@ def find(
 ) -> TaskVectors:
     """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
-    ``settings`` are by default those of preset ``best``, as of the command. ``progress`` shows bars of the statistics
+    ``settings`` are by default those of the command: preset ``best``, or ``language`` of a language model. ``progress`` shows bars of the statistics
     and of the search on standard error, or in a notebook. Ctrl-C raises SearchInterrupted, which has the best task
     vectors so far, once there are any, and is a KeyboardInterrupt; a ``checkpoint`` keeps the state then, too.
     ``checkpoint`` and what else is raised are as in ``find_sites``.
@@ -410,7 +411,7 @@ def find_all(
     ``data`` is that of all tasks, or a list with one for each: ``find_all(model, [lungs, ribs], [None, None])`` of two
     folders that are tasks of their own. ``settings``, ``progress``, Ctrl-C and errors are as in ``find``.
     """
-    settings = settings or FindSettings()
+    settings = settings or FindSettings(prompts=TEXT_PROMPTS if model.takes_texts else FindSettings.prompts)
     chosen = [task_for(one, task) for one, task in zip(data_of_each(data, tasks), tasks, strict=True)]
     with search_progress(shown=progress) as shown:
         collecting = shown.add_task("statistics", total=settings.prompts, status="", visible=statistics is None)

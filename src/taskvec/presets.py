@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from taskvec.files import read_toml
-from taskvec.finding import FindSettings
+from taskvec.finding import TEXT_PROMPTS, FindSettings
+from taskvec.models.interface import PromptedModel
 from taskvec.models.pretrained import parse
 from taskvec.names import choose_from
 from taskvec.search import SEARCHES, ReinforceSettings
@@ -38,7 +39,10 @@ PRESETS = {
     # more than more steps; halving gives most of those items to the samples that do well on few. Answers are
     # the mean of what the model believes.
     "best": FindSettings(),
+    # The same for language models, whose prompts with examples are long: the mean over 50 of them is as good.
+    "language": FindSettings(prompts=TEXT_PROMPTS),
 }
+DEFAULT, DEFAULT_OF_TEXTS = "best", "language"  # of ``find``
 
 
 def preset_named(name: str) -> FindSettings:
@@ -46,6 +50,11 @@ def preset_named(name: str) -> FindSettings:
     if name not in PRESETS:
         raise ValueError(f"there is no preset {name!r}: {choose_from(name, PRESETS)}")
     return PRESETS[name]
+
+
+def default_preset(model: PromptedModel) -> str:
+    """That of ``find`` for a model, where none is named."""
+    return DEFAULT_OF_TEXTS if model.takes_texts else DEFAULT
 
 
 def with_method(settings: FindSettings, method: str) -> FindSettings:

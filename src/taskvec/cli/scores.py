@@ -152,7 +152,15 @@ def evaluate_command(
         }
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
         facts |= {"versions": environment.versions(), **compared}
-        write_evaluations(json_file, evaluations, whole, summaries, facts, with_example=method.startswith("one_shot"), texts=network.texts)
+        write_evaluations(
+            json_file,
+            evaluations,
+            whole,
+            summaries,
+            facts,
+            with_example=method.startswith("one_shot"),
+            texts=network.texts,
+        )
 
 
 @dataclass(frozen=True)

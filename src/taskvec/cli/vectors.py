@@ -24,6 +24,7 @@ from taskvec.cli.terminal import (
     show,
     write_json,
 )
+from taskvec.cli.texts import TextsIn, apply_to_texts
 from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing, shortened, write_json_lines
@@ -32,8 +33,9 @@ from taskvec.hub import located
 from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
+from taskvec.models.interface import Variant
 from taskvec.objectives import OBJECTIVES
-from taskvec.presets import PRESETS, settings_of
+from taskvec.presets import DEFAULT, DEFAULT_OF_TEXTS, PRESETS, default_preset, settings_of
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS, show_descent
 from taskvec.prompts import draw_prompts
 from taskvec.refining import RefineSettings, refine
@@ -43,11 +45,10 @@ from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
 from taskvec.tasks import TASKS
+from taskvec.vectors import ANSWER_TOKENS, TaskVectors
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
-from taskvec.vectors import TaskVectors
 
-DEFAULT_PRESET = "best"
 JUDGEMENT = ("report.html", "examples.png", "pairs.png", "results.json", "pairs.jsonl")  # beside the task vectors
 VECTORS = (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
 OVERVIEW = "overview.png"  # by which a demonstration is known
@@ -67,12 +68,17 @@ def find_command(
         int, typer.Option(min=2, help="Pairs to judge by, of examples kept aside, or all that there are.")
     ] = QUERIES,
     preset: Annotated[
-        str, typer.Option(help=f"How they are found: {', '.join(PRESETS)}. taskvec.find takes the same by default.")
-    ] = DEFAULT_PRESET,
+        str | None,
+        typer.Option(
+            help=f"How they are found: {', '.join(PRESETS)}; {DEFAULT}, of language models {DEFAULT_OF_TEXTS}, if not "
+            "given, as by taskvec.find."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the search; the preset's if not given.")] = None,
     at_most: options.AtMost = None,
     curve: options.Curve = False,
     refined: options.Refine = False,
+    answers: options.Answers = None,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
@@ -85,18 +91,31 @@ def find_command(
     """The whole job for one task: statistics, a search, scores on examples kept aside, a verdict, pictures.
 
     The search is that of `--preset best`, some seconds with tiny. Ctrl-C keeps the best sites so far, once there are
-    any. A directory with input/ and output/ is a task of its own, from ten pairs on. For every setting of a search see
-    `taskvec search`.
+    any. A directory with input/ and output/ is a task of its own, from ten pairs on; of a language model a table of
+    inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`.
     """
-    settings = _settings(preset, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
     options.check_destinations(out, (*VECTORS, *JUDGEMENT))
     started = time.monotonic()
     network = load_model(model, options.working_on(device, threads))
+    network = network.variant(Variant(answers=options.answer_scope(answers, network)))
+    settings = _settings(
+        preset or default_preset(network),
+        settings_file,
+        assignments,
+        steps,
+        seed,
+        at_most,
+        curve=curve,
+        bfloat16=bfloat16,
+    )
     examples = data_options.load("train")
     chosen = choose_task(examples, task, data_options.metric)
-    sheet = contact_sheet(draw_prompts(examples, chosen, PAIRS, network.image_size, settings.seed))
+    shown = draw_prompts(examples, chosen, PAIRS, network.image_size, settings.seed)
+    sheet = None if network.takes_texts else contact_sheet(shown)
+    for remark in network.remarks(shown):
+        console.print(remark)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
         on_step = search_log(progress, bar, out / SEARCH_LOG, total)
@@ -113,10 +132,11 @@ def find_command(
             show_descent(progress, RefineSettings.steps),
         )
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
-    with replacing(out / "examples.png") as temporary:
-        temporary.write_bytes(example_grid(outcome.tasks[0]))
-    with replacing(out / "pairs.png") as temporary:
-        temporary.write_bytes(sheet)
+    if sheet is not None:
+        with replacing(out / "examples.png") as temporary:
+            temporary.write_bytes(example_grid(outcome.tasks[0]))
+        with replacing(out / "pairs.png") as temporary:
+            temporary.write_bytes(sheet)
     _write_outcome(outcome, out, json_file, time.monotonic() - started, sheet, examples.remarks())
 
 
@@ -183,10 +203,23 @@ def refine_command(
 @app.command("apply")
 def apply_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
-    images: Annotated[Path, typer.Argument(help="An image, or a directory of images.")],
+    inputs: Annotated[
+        Path | None,
+        typer.Argument(help="An image, or a directory of images; of a language model a text file, an input a line."),
+    ] = None,
     out: Annotated[
-        Path, typer.Option(callback=options.directory, help="Directory for the results: PNG files of the same names.")
-    ],
+        Path | None,
+        typer.Option(
+            callback=options.directory,
+            help="Directory for the results: PNG files of the same names, or answers.jsonl, which is not needed.",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="An input of a language model; repeat for more, in place of a file.")
+    ] = None,
+    generate: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Tokens that a language model may answer with.")
+    ] = ANSWER_TOKENS,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Also the images in its directories, to directories of the same names.")
     ] = False,
@@ -203,14 +236,19 @@ def apply_command(
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Do a task on images through its task vectors. Interrupted, the same command goes on where it stopped.
+    """Do a task on images, or texts, through its task vectors. Interrupted, the same command goes on where it stopped.
 
-    Results carry the names of the images and their sizes; those that are there already are kept, if they are whole.
+    Answers to texts are printed, each behind its input and a tab. Results of images carry the names of the images and their sizes; those that are there already are kept, if they are whole.
     What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
     """
     place = located(vectors)
     found = TaskVectors.load(place, load_model(options.model_of([place], model), options.working_on(device, threads)))
-    planned = application.plan(images, out, recursive=recursive)
+    if found.config.wording is not None:
+        apply_to_texts(found, TextsIn(inputs, text or ()), generate, out, json_file, overwrite=overwrite)
+        return
+    if inputs is None or out is None or text:
+        raise ValueError("these task vectors are of images: expected an image or a directory of images, and --out")
+    planned = application.plan(inputs, out, recursive=recursive)
     if strict and planned.skipped:
         raise ValueError(f"--strict: {next(iter(planned.skipped.values()))} ({len(planned.skipped)} such files in all)")
     jobs = planned.jobs
@@ -270,9 +308,7 @@ def demo_command(
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
-    settings = _settings(
-        DEFAULT_PRESET, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16
-    )
+    settings = _settings(DEFAULT, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16)
     network = load_model(model, options.working_on(device, threads))
     usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
     name = data_options.data or usual

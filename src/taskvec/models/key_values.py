@@ -71,7 +71,10 @@ class Blocks:
         blocks = -(-counts // size)
         within = torch.arange(rows, device=prompts.device) - (counts.cumsum(0) - counts)[inverse]
         slots = (blocks.cumsum(0) - blocks)[inverse] * size + within
-        slot, row = torch.empty_like(order), torch.zeros(int(blocks.sum()) * size, dtype=order.dtype, device=order.device)
+        slot, row = (
+            torch.empty_like(order),
+            torch.zeros(int(blocks.sum()) * size, dtype=order.dtype, device=order.device),
+        )
         slot[order], row[slots] = slots, order
         prompt: Tensor | slice = different.repeat_interleave(blocks)
         first = int(prompt[0])
@@ -104,7 +107,9 @@ class ContinuedCache(DynamicCache):
         self._layer = -1  # whose attention is next
         self._blocks = Blocks.of(prompt) if layout == "shared" else None
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         self._layer = layer_idx
         if self.layout == "shared":
             return key_states, value_states
