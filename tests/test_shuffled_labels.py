@@ -63,5 +63,7 @@ def test_every_other_output_is_as_likely() -> None:
 def test_a_single_example_has_no_other_label() -> None:
     prompts = _prompts([["a"], ["b"]])
     for few in (prompts, replace(prompts, support_output=prompts.support_output[:0, 0])):
-        with pytest.raises(ValueError, match="labels are shuffled among the examples of a prompt, which has [01]: exp"):
+        with pytest.raises(
+            ValueError, match=r"labels are shuffled among the examples of a prompt, which has [01]: exp"
+        ):
             with_shuffled_labels(few, 0)

@@ -1,4 +1,4 @@
-"""Prompts whose examples are answered wrongly: what causal mediation compares right examples with (Todd et al., 2024)."""
+"""Prompts whose examples are answered wrongly, with which causal mediation begins (Todd et al., 2024)."""
 
 from dataclasses import replace
 
@@ -11,9 +11,9 @@ from taskvec.prompts import Prompts
 def with_shuffled_labels(prompts: Prompts, seed: int) -> Prompts:
     """The same prompts in which every example has the output of another example of its prompt, drawn at random.
 
-    No example keeps its output, nor gets an equal one of another example, as long as no output is that of more than half
-    of a prompt's examples; where one is, as few as possible get an equal one. Inputs, queries, and what the examples
-    are called stay as they are; ``origin`` says that labels are shuffled, and by which seed. Raises ValueError where
+    No example keeps its output, nor gets an equal one of another example, as long as no output is that of more than
+    half of a prompt's examples; where one is, as few as possible get an equal one. Inputs, queries, and what the
+    examples are called stay as they are; ``origin`` says by which seed labels are shuffled. Raises ValueError where
     prompts do not have two examples or more.
     """
     outputs = prompts.support_output

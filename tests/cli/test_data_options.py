@@ -33,6 +33,26 @@ def test_only_what_was_given_reaches_the_data_set() -> None:
     assert given == {"root": Path("a"), "suffix": "_mask", "object_level": "2", "levels": (0, 9)}
 
 
+def test_a_template_is_given_in_one_line() -> None:
+    given = DataOptions("pairs", Path("a.csv"), template=r"{input}\n= {output}\t\\n\d", shots=3).given()
+    assert given == {"root": Path("a.csv"), "template": "{input}\n= {output}\t\\n\\d", "shots": 3}
+
+
+def test_every_relation_that_is_named_is_data_of_its_own(tmp_path: Path) -> None:
+    named = ["country-capital", "present-past"]
+    of_each = DataOptions("relations", template="colon").load_each("test", named)
+    tasks = [data.own_task for data in of_each]
+    assert [task and task.name for task in tasks] == named
+    assert of_each[0].load(np.arange(1), 0).images.tolist() == ["Algeria:"]
+    with pytest.raises(ValueError, match=r"relations needs the name of one \(--task\)"):
+        DataOptions("relations").load_each("test", None)
+    with pytest.raises(ValueError, match="relations has no root"):
+        DataOptions("relations", tmp_path).load_each("test", named)
+    one, other = DataOptions("scenes").load_each("test", ["identity", "low_light"])
+    assert one is other
+    assert len(DataOptions("scenes").load_each("test", None)) == 1
+
+
 def test_the_options_of_a_folder_go_through_the_whole_job(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,4 +88,6 @@ def test_help_shows_them_where_they_are_taken(capsys: pytest.CaptureFixture[str]
         shown = capsys.readouterr().out
         assert "Options for your own folders" in shown
         assert "--groups" in shown
+        assert "Options for word pairs" in shown
+        assert "--template" in shown
         assert ("--metric" in shown) == (command not in ("demo", "experiment"))

@@ -12,6 +12,11 @@ def test_scenes_by_name() -> None:
 def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no data set 'imagenet': expected one of scenes, pictures, pascal, folder, p"):
         load_data("imagenet")
+    (tmp_path / "words.csv").write_text("a,b\n")
+    with pytest.raises(
+        ValueError, match=r"words\.csv is a file: `--data pairs` reads files of word pairs, folders are"
+    ):
+        load_data("folder", root=tmp_path / "words.csv")
     with pytest.raises(ValueError, match="scenes has no root: it takes seed, count"):
         load_data("scenes", root=tmp_path)
     with pytest.raises(ValueError, match="pictures has no root: it takes no options"):

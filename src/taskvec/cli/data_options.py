@@ -1,5 +1,6 @@
 """Which data a command works on: one bundle of options for all commands that read a data set."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import wraps
@@ -13,14 +14,21 @@ from taskvec.cli import options
 from taskvec.cli.terminal import console
 from taskvec.data import DATA_SETS, DataSet, load_data
 from taskvec.data.pascal import LAYOUTS
+from taskvec.data.templates import PRESETS
 from taskvec.images import MAX_PIXELS
-from taskvec.metrics import METRICS
+from taskvec.metrics import IMAGE_METRICS
 
-_FOLDERS = "Options for your own folders"
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}  # which a shell hands on as they are typed
+_ESCAPE = re.compile(r"\\([nt\\])")
+_FOLDERS, _PAIRS = "Options for your own folders", "Options for word pairs"
 
 
 def _of_folders(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=_FOLDERS, **settings)
+
+
+def _of_pairs(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=_PAIRS, **settings)
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,9 @@ class DataOptions:
     ] = None
     root: Annotated[
         Path | None,
-        typer.Option("--root", help="The directory of Pascal-5i, of images, or of inputs and outputs."),
+        typer.Option(
+            "--root", help="The directory of Pascal-5i, of images, or of inputs and outputs; the file of word pairs."
+        ),
     ] = None
     fold: Annotated[
         int | None, typer.Option("--fold", help="Only the classes of this fold of scenes or Pascal-5i, 0 to 3.")
@@ -46,7 +56,7 @@ class DataOptions:
     ] = False
     metric: Annotated[
         str | None,
-        _of_folders("--metric", help=f"{' or '.join(METRICS)}; told from the outputs if not given."),
+        _of_folders("--metric", help=f"{' or '.join(IMAGE_METRICS)}; told from the outputs if not given."),
     ] = None
     input: Annotated[
         Path | None,
@@ -86,6 +96,18 @@ class DataOptions:
         ),
     ] = None
     max_pixels: options.MaxPixels = MAX_PIXELS
+    template: Annotated[
+        str | None,
+        _of_pairs(
+            "--template",
+            metavar="TEXT",
+            help=f"How a pair is written: {', '.join(PRESETS)} (qa if not given), or a text with {{input}} and "
+            "{output}, in which \\n is the end of a line; what follows {output} stands between two pairs.",
+        ),
+    ] = None
+    shots: Annotated[
+        int | None, _of_pairs("--shots", min=1, help="Pairs before the query of a prompt; 10 if not given.")
+    ] = None
     _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def given(self) -> dict[str, object]:
@@ -95,6 +117,8 @@ class DataOptions:
         chosen = {name: value for name, value in names.items() if name != "data" and value != defaults[name]}
         if self.root is None and self.input is not None:
             chosen["root"] = Path()
+        if self.template is not None:
+            chosen["template"] = _ESCAPE.sub(lambda found: _ESCAPES[found[1]], self.template)
         return chosen
 
     def load(self, part: str, **more: object) -> DataSet:
@@ -106,6 +130,15 @@ class DataOptions:
                 self._said.add(remark)
                 console.print(remark)
         return data
+
+    def load_each(self, part: str, tasks: Sequence[str] | None) -> list[DataSet]:
+        """A part of the data for every task named, or for the data's own where none is.
+
+        Of relations that is the one of the task's name, of all else one data set for all of them.
+        """
+        if self.data == "relations":
+            return [self.load(part, relation=name) for name in tasks or (None,)]
+        return [self.load(part)] * max(1, len(tasks or ()))
 
 
 NONE_GIVEN = DataOptions()

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 
 from taskvec.data.examples import DataSet
 from taskvec.data.folder import Folder
+from taskvec.data.pair_files import ENDINGS
 from taskvec.data.pairs import WordPairs
 from taskvec.data.pascal import Pascal
 from taskvec.data.pictures import Pictures
 from taskvec.data.relations import named_relation
 from taskvec.data.scenes import Scenes
+from taskvec.files import printable
 from taskvec.names import choose_from
 
 DATA_SETS: dict[str, Callable[..., DataSet]] = {
@@ -50,6 +53,16 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
             raise ValueError(f"{name} has no {named}: it takes {others or 'no options'}")
     if name in _NEEDED and _NEEDED[name][0] not in options:
         raise ValueError(f"{name} needs {_NEEDED[name][1]}")
+    root = options.get("root")
+    if (
+        name == "folder"
+        and isinstance(root, str | Path)
+        and Path(root).suffix.lower() in ENDINGS
+        and Path(root).is_file()
+    ):
+        raise ValueError(
+            f"{printable(root)} is a file: `--data pairs` reads files of word pairs, folders are directories"
+        )
     return kind(split=split, **options)
 
 

@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from taskvec.files import check_regular, escaped, printable
 
 SIDES = ("input", "output")
+ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".tab")
 _LONGEST = 60  # letters of a value in a sentence
 
 
@@ -41,26 +42,26 @@ def read_pairs(path: Path) -> Table:
     Raises ValueError, one sentence with the file, the row or line, the value and what was expected, for what is missing
     or empty, named twice, nested, no text, or no file of these kinds.
     """
-    kinds: dict[str, Callable[[Path, str], _Rows]] = {
-        ".json": _json_rows,
-        ".jsonl": _json_line_rows,
-        ".ndjson": _json_line_rows,
-        ".csv": lambda path, text: _table_rows(path, text, ",", "commas"),
-        ".tsv": lambda path, text: _table_rows(path, text, "\t", "tabs"),
-        ".tab": lambda path, text: _table_rows(path, text, "\t", "tabs"),
-    }
-    name = printable(path)
-    read = kinds.get(path.suffix.lower())
+    name, ending = printable(path), path.suffix.lower()
     try:
         check_regular(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise ValueError(f"{name} is not there: expected a file of pairs ({', '.join(kinds)})") from error
+        raise ValueError(f"{name} is not there: expected a file of pairs ({', '.join(ENDINGS)})") from error
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from error
-    if read is None:
-        raise ValueError(f"{name} is no file of pairs by its name: expected one of {', '.join(kinds)}")
-    rows = read(path, _decoded(path, content))
+    if ending not in ENDINGS:
+        raise ValueError(f"{name} is no file of pairs by its name: expected one of {', '.join(ENDINGS)}")
+    text = _decoded(path, content)
+    match ending:
+        case ".json":
+            rows = _json_rows(path, text)
+        case ".jsonl" | ".ndjson":
+            rows = _json_line_rows(path, text)
+        case ".csv":
+            rows = _table_rows(path, text, ",", "commas")
+        case _:
+            rows = _table_rows(path, text, "\t", "tabs")
     return _checked(path, rows)
 
 
