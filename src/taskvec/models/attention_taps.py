@@ -142,17 +142,27 @@ class _Product:
     """What probabilities times values gave, in the order of axes in which the model computes it."""
 
     result: Tensor
+    keys: int  # that a row of probabilities is over
     module: str  # that was running
 
-    def order(self, z: Tensor) -> tuple[int, ...] | None:
-        """The order of z's axes in which it is the result, None where it is not the result at all."""
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it can be attention to tokens; what mixes streams or experts has fewer."""
+        return self.keys >= TOKENS
+
+    def order(self, z: Tensor, *, scaled: bool) -> tuple[int, ...] | None:
+        """The order of z's axes in which it is the result, None where it is not the result at all.
+
+        With ``scaled`` up to a number for every row, token and head, by which some attention functions end.
+        """
         if self.result.numel() != z.numel():
             return None
         for order in permutations(range(AXES)):
             shape = [z.shape[axis] for axis in order]
             if not _merges(shape, self.result.shape):
                 continue
-            if _same(self.result.reshape(shape), z.permute(order)):
+            result = self.result.reshape(shape).permute(*(order.index(axis) for axis in range(AXES)))
+            if _same(result, z) or (scaled and _same(_directions(result), _directions(z))):
                 return order
         return None
 
@@ -176,6 +186,10 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return scale > 0 and bool(torch.allclose(one, other, rtol=1e-3, atol=1e-3 * scale))
 
 
+def _directions(z: HeadOutput) -> HeadOutput:
+    return nn.functional.normalize(z.float(), dim=-1)
+
+
 class _Witness(TorchFunctionMode):
     """Sees the head outputs where they are computed: attention in one kernel, and softmax times values.
 
@@ -197,20 +211,21 @@ class _Witness(TorchFunctionMode):
         if not isinstance(output, Tensor):
             return output
         if name == "scaled_dot_product_attention":
-            return self._seen(output)
+            return self._seen(output, args[1].shape[-2])
         if name in ("softmax", "_softmax"):
             self._probabilities[id(output)] = output
             return output
         tensors = [each for each in _flat((*args, *(kwargs or {}).values())) if isinstance(each, Tensor)]
         if name in ("matmul", "__matmul__", "bmm", "einsum", "baddbmm"):
-            return self._seen(output) if any(id(each) in self._probabilities for each in tensors) else output
+            of = [each for each in tensors if id(each) in self._probabilities]
+            return self._seen(output, of[0].shape[-1]) if of else output
         if tensors and id(tensors[0]) in self._probabilities:  # dropout, another type, a part, ...
             self._probabilities[id(output)] = output
         return output
 
-    def _seen(self, output: Tensor) -> Tensor:
+    def _seen(self, output: Tensor, keys: int) -> Tensor:
         number = len(self.products)
-        self.products.append(_Product(output.detach().clone(), self._running[-1] if self._running else ""))
+        self.products.append(_Product(output.detach().clone(), keys, self._running[-1] if self._running else ""))
         return self._change[number](output) if number in self._change else output
 
 
@@ -255,38 +270,33 @@ def find_taps(model: nn.Module) -> DecoderTaps:
     if getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(f"{name} has an encoder and a decoder: expected a decoder alone")
     _watch(model)
-    tokens, modules, remarks = _tokens(model), dict(model.named_modules()), []
+    tokens, remarks = _tokens(model), []
     plain = _run(model, tokens)
+    modules = dict(model.named_modules())  # after a pass, as some models choose their attention in the first
     found: dict[int, _Found] = {}  # by the number of the product
     _match(plain.products, ((each, z, AttentionTap(modules[each])) for each, z in plain.calls), found)
     _require_once(name, [each for each, _ in plain.calls], found)
-    if len(found) < len(plain.products):
-        inputs = _run(model, tokens, with_inputs=True).inputs
-        _match(plain.products, ((each, x, ProjectionTap(modules[each])) for each, x in inputs), found)
-        _require_once(name, [each for each, _ in inputs], found)
     if not plain.products:
         found = {number: _Found(AttentionTap(modules[each]), each, z) for number, (each, z) in enumerate(plain.calls)}
         _require_once(name, [each for each, _ in plain.calls], found)
         remarks.append("its attention runs in a kernel that cannot be looked into: the taps are not checked against it")
     if not found:
-        where = sorted({product.module for product in plain.products})
-        raise ValueError(
-            f"{name} computes with its head outputs before any module is given them, in {_several(where)}"
-            if where
-            else f"{name} has no attention: no product of softmax and values was seen in its pass"
-        )
-
+        inputs = _run(model, tokens, with_inputs=True).inputs
+        _match(plain.products, ((each, x, ProjectionTap(modules[each])) for each, x in inputs), found)
+        _require_once(name, [each for each, _ in inputs], found)
+        remarks.append("head outputs are reached as inputs of modules, not through the library's attention function")
+    missed = [each for number, each in enumerate(plain.products) if each.of_tokens and number not in found]
+    if not found:
+        raise ValueError(_unreached(name, missed))
+    if missed:
+        remarks.append(f"some attention is not reached and left alone: {_several([each.module for each in missed])}")
     found = dict(sorted(found.items()))
     if plain.products:
         _require_equivalent(model, tokens, plain.logits, found)
-    if missed := sorted({product.module for number, product in enumerate(plain.products) if number not in found}):
-        remarks.append(f"attention that is not reached is left alone: {_several(missed)}")
-    if any(isinstance(each.tap, ProjectionTap) for each in found.values()):
-        remarks.append("head outputs are reached as inputs of modules, not through the library's attention function")
     names = tuple(each.module for each in found.values())
     layers, without = _layers(model, names)
     if without:
-        remarks.append(f"layers without attention have no head outputs: {_several([str(each) for each in without])}")
+        remarks.append(f"no attention in layers {_several([str(each) for each in without])}")
     changed = tokens.clone()
     changed[:, -1] = tokens[:, 0]
     causal = _same(_run(model, changed).logits[:, :-1], plain.logits[:, :-1])
@@ -304,7 +314,20 @@ def find_taps(model: nn.Module) -> DecoderTaps:
     )
 
 
+def _unreached(name: str, missed: list[_Product]) -> str:
+    """Why no head outputs are reached."""
+    if not missed:
+        return f"{name} has no attention: no product of softmax and values was seen in its pass"
+    where = _several([each.module for each in missed])
+    if all(each.result.numel() % (ROWS * TOKENS) for each in missed) or not any(
+        TOKENS in each.result.shape or ROWS * TOKENS in each.result.shape for each in missed
+    ):
+        return f"{name} attends with other tokens than those that it is given, in {where}"
+    return f"{name} computes with its head outputs before any module is given them, in {where}"
+
+
 def _several(names: list[str], most: int = 4) -> str:
+    names = list(dict.fromkeys(names))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -403,7 +426,10 @@ def _match(
                 if x.shape[-1] % width:
                     continue
                 z = x.flatten(1, -2).unflatten(-1, (-1, width))
-            if z.shape[:2] == (ROWS, TOKENS) and (order := product.order(z)) is not None:
+            if (
+                z.shape[:2] == (ROWS, TOKENS)
+                and (order := product.order(z, scaled=isinstance(tap, AttentionTap))) is not None
+            ):
                 found[number] = _Found(tap, name, z, order)
                 break
 
