@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import digests
+from taskvec.heads import Patch
 from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.interface import (
     VIEWS,
@@ -39,6 +40,8 @@ from taskvec.models.interface import (
     Variant,
     ViewName,
 )
+from taskvec.models.attention_instead import open_attention
+from taskvec.models.generation import generate
 from taskvec.models.key_values import Layout, Prefixes, Way, compute_prefixes, find_way, run_continued
 from taskvec.models.passes import run_whole
 from taskvec.models.token_texts import NOTHING, FirstTokens, TokenTexts, padded, texts_of
@@ -147,6 +150,7 @@ class CausalLm(PromptedModel):
         self._longest: dict[str, int] = {}  # tokens of a prompt that was prepared, by view
         self._ways: dict[bool, Way] = {}  # by whether it is in bfloat16
         self._in_bfloat16: list[Any] = []  # the copy of the model, once there is one; variants share the list
+        open_attention(model)
         self._fingerprint = _fingerprint(model, self._config)
 
     @classmethod
@@ -226,12 +230,12 @@ class CausalLm(PromptedModel):
         if layout is not None:
             different: dict[tuple[int, ...], int] = {}
             numbers = [different.setdefault(tuple(prompt[:-1]), len(different)) for prompt in prompts]
-            known, prompt_of_row = self._prefixes(list(different)), torch.tensor(numbers, device=self.device)
+            known, prompt_of_row = self.prefixes_of(list(different)), torch.tensor(numbers, device=self.device)
             prompts = [prompt[-1:] for prompt in prompts]
         rows = [prompt + own for prompt, own in zip(prompts, behind, strict=True)]
         lengths, last = (torch.tensor([len(row) for row in each], dtype=torch.int64) for each in (rows, prompts))
         return CausalItems(
-            padded(rows, self._filler).to(self.device),
+            padded(rows, self.filler).to(self.device),
             lengths.to(self.device),
             last.to(self.device) - 1,
             scored,
@@ -244,7 +248,7 @@ class CausalLm(PromptedModel):
     def way(self) -> Way:
         """How prompts are run, found out by running a few tokens in every way when it is first asked for."""
         if self._variant.bfloat16 not in self._ways:
-            self._ways[self._variant.bfloat16] = find_way(self.model, self._filler)
+            self._ways[self._variant.bfloat16] = find_way(self.model, self.filler)
         return self._ways[self._variant.bfloat16]
 
     def _layout_for(self, prompts: Sequence[Sequence[int]], scored: int) -> Layout | None:
@@ -261,13 +265,13 @@ class CausalLm(PromptedModel):
         needed = len(prompts) * longest * way.bytes_of_a_token
         return None if free is not None and needed > KEPT_SHARE * free else way.layout
 
-    def _prefixes(self, rows: Sequence[Sequence[int]]) -> Prefixes:
+    def prefixes_of(self, rows: Sequence[Sequence[int]]) -> Prefixes:
         tokens = max(map(len, rows))
-        together = rows_of_a_pass(self.device, RowCost(tokens, self._bytes_of_a_pass(tokens, gradient=False)))
-        return compute_prefixes(self.model, rows, self._filler, together)
+        together = rows_of_a_pass(self.device, RowCost(tokens, self.bytes_of_a_pass(tokens, gradient=False)))
+        return compute_prefixes(self.model, rows, self.filler, together)
 
     @property
-    def _filler(self) -> int:
+    def filler(self) -> int:
         """The token that rows are filled up with, which no other token sees."""
         return self.tokenizer.pad_token_id or 0
 
@@ -302,6 +306,35 @@ class CausalLm(PromptedModel):
 
     def texts(self, answers: Int[Tensor, "rows tokens"]) -> list[str]:
         return self._texts.decode(answers)
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        tokens: int,
+        *,
+        patch: Patch | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """What the model goes on with behind every text: up to ``tokens`` tokens, or to the end that it sets itself.
+
+        Greedy at temperature 0; else sampled from softmax(logits / temperature), of the likeliest tokens that together
+        have ``top_p`` of the probability. Texts do not hang on which others are there. A patch, of one row or a row for
+        every text, acts on the texts' last tokens. Raises ValueError for other values, or texts that are too long.
+        """
+        prompts = self._texts.of_texts(texts)
+        self._check_lengths([len(prompt) + tokens - 1 for prompt in prompts])
+        return self.texts(generate(self, prompts, tokens, patch, temperature, top_p, seed))
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        settings = (getattr(self.model, "generation_config", None), self._config, self.tokenizer)
+        told = [getattr(each, "eos_token_id", None) for each in settings]
+        return frozenset(
+            end for ends in told for end in (ends if isinstance(ends, list | tuple) else [ends]) if end is not None
+        )
 
     def targets(self, prompts: Truths) -> Int[Tensor, "rows scored"]:
         return self.truths(prompts).to(self.device)
@@ -344,9 +377,9 @@ class CausalLm(PromptedModel):
         tokens = self._longest.get(view, ASSUMED_TOKENS)
         run = tokens if self.way.layout is None else 1
         logits = self._config.vocab_size * (4 if gradient else 2)
-        return RowCost(run, self._bytes_of_a_pass(run, gradient=gradient) + 4 * logits)
+        return RowCost(run, self.bytes_of_a_pass(run, gradient=gradient) + 4 * logits)
 
-    def _bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
+    def bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
         """Of so many tokens of a row, without logits."""
         config = self._config
         width, layers = config.hidden_size, config.num_hidden_layers

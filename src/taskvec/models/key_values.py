@@ -247,16 +247,27 @@ def run_continued(
         )
 
 
+def kept_cache(prefixes: Prefixes) -> DynamicCache:
+    """A cache of the library's own that holds the prefixes, one a row, and grows with what is run behind them."""
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(zip(prefixes.keys, prefixes.values, strict=True)):
+        if keys is not None and values is not None:
+            cache.update(keys, values, number)
+    return cache
+
+
 @dataclass(frozen=True)
 class Way:
     """How prompts of a model are run: with kept keys and values in this layout, or, None, as whole sequences.
 
-    ``reason`` says why not faster. ``window`` is how many tokens attention reaches back where that is bounded in some
+    ``reason`` says why not faster. ``continues`` is whether a cache of the library's that holds the keys and values can be
+    gone on from. ``window`` is how many tokens attention reaches back where that is bounded in some
     layer. ``bytes_of_a_token`` are those of its keys and values in all layers.
     """
 
     layout: Layout | None
     reason: str | None
+    continues: bool = False
     window: int | None = None
     bytes_of_a_token: int = 0
 
@@ -289,21 +300,21 @@ def find_way(model: Any, filler: int) -> Way:
     try:
         prefixes = compute_prefixes(model, [row[:-1] for row in rows], filler, len(rows))
     except Exception as error:  # whatever a model does with a cache that is not its own
-        return Way(None, _sentence(error), window)
+        return Way(None, _sentence(error), window=window)
     kept = [side for side in (*prefixes.keys, *prefixes.values) if side is not None]
     size = sum(side[0, :, 0].numel() * side.element_size() for side in kept)
-    reason = None
+    prompt = torch.tensor([0, 1, 1], device=device)
+    failures: dict[Layout, str] = {}
     for layout in LAYOUTS:
         try:
-            logits = run_continued(model, alone, both, first, prefixes, torch.tensor([0, 1, 1], device=device), layout)
+            error = (run_continued(model, alone, both, first, prefixes, prompt, layout) - expected).abs().max()
+            if not error <= bound:
+                failures[layout] = f"logits would differ by {float(error):.2g}"
         except Exception as error:
-            reason = reason or _sentence(error)
-            continue
-        error = (logits - expected).abs().max()
-        if error <= bound:
-            return Way(layout, reason, window, size)
-        reason = reason or f"logits would differ by {float(error):.2g}"
-    return Way(None, reason, window)
+            failures[layout] = _sentence(error)
+    layout = next((layout for layout in LAYOUTS if layout not in failures), None)
+    reason = next(iter(failures.values()), None)
+    return Way(layout, None if layout == LAYOUTS[0] else reason, "gathered" not in failures, window, size)
 
 
 def _sentence(error: Exception) -> str:
