@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from taskvec.heads import Means, Patch, intercept, recording
-from taskvec.models.interface import Locations, Tap
+from taskvec.models.interface import Locations, ProjectionTap
 from taskvec.sites import Place, Sites, StackLayout
 from taskvec.statistics import _at_places, _present
 
@@ -31,9 +31,9 @@ class Layer:
     def stacks(self) -> Mapping[str, StackLayout]:
         return dict.fromkeys(self.streams, StackLayout(1, HEADS, DIM, self.places))
 
-    def taps(self) -> dict[str, list[Tap]]:
+    def taps(self) -> dict[str, list[ProjectionTap]]:
         count = len(self.streams)
-        return {stream: [Tap(self.projection, part, count)] for part, stream in enumerate(self.streams)}
+        return {stream: [ProjectionTap(self.projection, part, count)] for part, stream in enumerate(self.streams)}
 
     def fingerprint(self) -> str:
         return "layer"

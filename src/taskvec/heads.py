@@ -1,7 +1,7 @@
 """The one place where head outputs are recorded and replaced.
 
-z, the output of a head before the output projection, is the projection's input. Hooks in front of the projections
-therefore reach the head outputs of any model that can name them (``taps``); the model itself knows nothing of it.
+z is the output of a head before the output projection. A model says where each layer's are reached (``taps``) and
+knows nothing of what is done with them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +14,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
-from taskvec.models.interface import Locations, PromptedModel, Tap
+from taskvec.models.interface import Handle, HeadFunction, HeadOutput, Locations, PromptedModel, Tap
 from taskvec.sites import Sites, StackLayout
 
-HeadOutput = Float[Tensor, "batch tokens heads head_dim"]
 StackMeans = Float[Tensor, "tasks layers heads places head_dim"]
 
 
@@ -84,31 +83,17 @@ def intercept(model: HasHeads, function: Callable[[str, int, HeadOutput], HeadOu
     meanwhile and see nothing of it. The model is as before when the block ends, however it ends.
     """
     block = object()
-    handles = []
+    handles: list[Handle] = []
 
-    def hook(stack: str, layer: int, heads: int, tap: Tap) -> Callable[..., tuple[Tensor, ...] | None]:
-        def before_projection(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            if block not in _open_blocks.get():
-                return None
-            part = inputs[0].unflatten(0, (tap.parts, -1))[tap.part]
-            replaced = function(stack, layer, part.flatten(1, -2).unflatten(-1, (heads, -1)))
-            if replaced is None:
-                return None
-            whole = replaced.flatten(-2).view_as(part)
-            if tap.parts > 1:
-                parts = list(inputs[0].chunk(tap.parts))
-                parts[tap.part] = whole
-                whole = torch.cat(parts)
-            return (whole, *inputs[1:])
-
-        return before_projection
+    def inside(stack: str, layer: int) -> HeadFunction:
+        return lambda z: function(stack, layer, z) if block in _open_blocks.get() else None
 
     try:
         with _hooking:
             for stack, taps in model.taps().items():
                 heads = model.stacks[stack].heads
                 for layer, tap in enumerate(taps):
-                    handles.append(tap.module.register_forward_pre_hook(hook(stack, layer, heads, tap)))
+                    handles.append(tap.attach(inside(stack, layer), heads))
         _open_blocks.set(_open_blocks.get() | {block})
         yield
     finally:
@@ -124,15 +109,19 @@ def recording(model: HasHeads) -> Iterator[dict[str, list[HeadOutput]]]:
     head_dim] each.
 
     They are copies without a gradient, to be used and edited as any tensor, under ``torch.inference_mode`` too.
+    RuntimeError where the block ends without every layer having run in it.
     """
     recorded: dict[str, list[HeadOutput]] = {stack: [] for stack in model.taps()}
+    pending = {(stack, layer) for stack, taps in model.taps().items() for layer in range(len(taps))}
 
     def keep(stack: str, layer: int, z: HeadOutput) -> None:
+        pending.discard((stack, layer))
         with torch.inference_mode(False), torch.no_grad():
             recorded[stack].append(z.clone())
 
     with intercept(model, keep):
         yield recorded
+    _require_reached("recording", pending)
 
 
 @dataclass(frozen=True)
@@ -225,11 +214,7 @@ class Patch:
 
         with intercept(model, replace):
             yield
-        if pending:
-            raise RuntimeError(
-                f"the patch did not reach {sorted(pending)}: the model was not run inside the block, or from a later "
-                "layer, or in another thread, where a patch has no effect"
-            )
+        _require_reached("patch", pending)
 
     def _replaced(
         self, z: Float[Tensor, "rows places heads head_dim"], stack: str, layer: int, places: Int[Tensor, " places"]
@@ -286,13 +271,21 @@ def _fingerprint(model: Patchable) -> str:
 
     Every pass under a patch needs it, and to look at all weights would take a tenth of a small model's pass.
     """
-    modules = (tap.module for taps in model.taps().values() for tap in taps)
-    weights = [weight for module in modules for weight in module.parameters(recurse=False)]
+    weights = [weight for taps in model.taps().values() for tap in taps for weight in tap.weights()]
     state = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
     known = _fingerprints.get(model)
     if known is None or known[0] != state:
         known = _fingerprints[model] = (state, model.fingerprint())
     return known[1]
+
+
+def _require_reached(what: str, pending: set[tuple[str, int]]) -> None:
+    """RuntimeError where a block has ended and some of its layers, as (stack, number), have not run in it."""
+    if pending:
+        raise RuntimeError(
+            f"the {what} did not reach {sorted(pending)}: the model was not run inside the block, or from a later "
+            f"layer, or in another thread, where a {what} has no effect"
+        )
 
 
 def _spread(masks: Tensor, index: Int[Tensor, "*positions"]) -> Shaped[Tensor, "rows *positions"]:

@@ -26,7 +26,9 @@ OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 def is_gguf(path: Path) -> bool:
     """Whether this is a GGUF file, or a directory that holds one and no config.json."""
-    return path.suffix == GGUF and path.is_file() or (path.is_dir() and not _config_in(path) and bool(_ggufs_in(path)))
+    return (path.suffix == GGUF and path.is_file()) or (
+        path.is_dir() and not _config_in(path) and bool(_ggufs_in(path))
+    )
 
 
 def is_decoder(model_type: str) -> bool:
@@ -111,7 +113,9 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
 
     files = _ggufs_in(path) if path.is_dir() else [path]
     if len(files) > 1:
-        raise ValueError(f"{path} holds {len(files)} files of GGUF, {files[0].name} first: expected one, or its own name")
+        raise ValueError(
+            f"{path} holds {len(files)} files of GGUF, {files[0].name} first: expected one, or its own name"
+        )
     options = {"gguf_file": files[0].name, **OFFLINE}
     with _read_errors(files[0]):
         model = AutoModelForCausalLM.from_pretrained(files[0].parent, dtype=dtype, **options)

@@ -7,7 +7,7 @@ the rest from outside.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, Self
@@ -27,6 +27,9 @@ __all__ = [
     "AnswerScope",
     "Decoding",
     "DecodingKind",
+    "Handle",
+    "HeadFunction",
+    "HeadOutput",
     "Images",
     "Inputs",
     "Items",
@@ -34,6 +37,7 @@ __all__ = [
     "ModelIdentity",
     "Pixels",
     "Place",
+    "ProjectionTap",
     "PromptedModel",
     "Queries",
     "RowCost",
@@ -75,8 +79,30 @@ class Locations:
         return self if len(self.where) == 1 else Locations(self.where[rows], self.tokens)
 
 
+HeadOutput = Float[Tensor, "rows tokens heads head_dim"]
+HeadFunction = Callable[[HeadOutput], HeadOutput | None]
+
+
+class Handle(Protocol):
+    def remove(self) -> None:
+        """Undo what this is the handle of."""
+
+
+class Tap(Protocol):
+    """Where the head outputs of one layer are reached."""
+
+    def attach(self, function: HeadFunction, heads: int) -> Handle:
+        """Call ``function`` with the head outputs of every forward pass from now on; what it returns, unless None,
+        takes their place. Of several functions each sees what the one before made of them."""
+        ...
+
+    def weights(self) -> Iterable[Tensor]:
+        """Weights next to the heads: where these are still the same, the model is taken to be."""
+        ...
+
+
 @dataclass(frozen=True)
-class Tap:
+class ProjectionTap:
     """A layer's output projection, whose input is z: [rows, tokens, width] or [rows, height, width of grid, width].
 
     Where a model runs several streams as one batch, z is ``part`` of ``parts`` that lie one after the other in its
@@ -86,6 +112,24 @@ class Tap:
     module: nn.Module
     part: int = 0
     parts: int = 1
+
+    def attach(self, function: HeadFunction, heads: int) -> Handle:
+        def before_projection(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            part = inputs[0].unflatten(0, (self.parts, -1))[self.part]
+            replaced = function(part.flatten(1, -2).unflatten(-1, (heads, -1)))
+            if replaced is None:
+                return None
+            whole = replaced.flatten(-2).view_as(part)
+            if self.parts > 1:
+                parts = list(inputs[0].chunk(self.parts))
+                parts[self.part] = whole
+                whole = torch.cat(parts)
+            return (whole, *inputs[1:])
+
+        return self.module.register_forward_pre_hook(before_projection)
+
+    def weights(self) -> Iterable[Tensor]:
+        return self.module.parameters(recurse=False)
 
 
 @dataclass(frozen=True)

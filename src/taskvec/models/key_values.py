@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from taskvec.models.attention_instead import attending, open_attention
+from taskvec.models.attention_taps import attending_by
 from taskvec.models.passes import cached, numbered, run_prefixes, run_whole, selected_logits
 from taskvec.models.token_texts import padded
 
@@ -71,7 +71,10 @@ class Blocks:
         blocks = -(-counts // size)
         within = torch.arange(rows, device=prompts.device) - (counts.cumsum(0) - counts)[inverse]
         slots = (blocks.cumsum(0) - blocks)[inverse] * size + within
-        slot, row = torch.empty_like(order), torch.zeros(int(blocks.sum()) * size, dtype=order.dtype, device=order.device)
+        slot, row = (
+            torch.empty_like(order),
+            torch.zeros(int(blocks.sum()) * size, dtype=order.dtype, device=order.device),
+        )
         slot[order], row[slots] = slots, order
         prompt: Tensor | slice = different.repeat_interleave(blocks)
         first = int(prompt[0])
@@ -104,7 +107,9 @@ class ContinuedCache(DynamicCache):
         self._layer = -1  # whose attention is next
         self._blocks = Blocks.of(prompt) if layout == "shared" else None
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         self._layer = layer_idx
         if self.layout == "shared":
             return key_states, value_states
@@ -137,7 +142,7 @@ class ContinuedCache(DynamicCache):
         if self.layout == "gathered":
             yield
             return
-        with attending(self.attend):
+        with attending_by(self.attend):
             yield
         if self._layer < 0:
             raise UnfitError("no attention asked for earlier tokens")
@@ -162,7 +167,7 @@ class ContinuedCache(DynamicCache):
         blocks = self._blocks
         assert blocks is not None  # noqa: S101 (of this layout)
         keys, values = (side[blocks.prompt] for side in self._of(self._layer))
-        (count, key_heads, before, _), tokens = keys.shape, query.shape[2]
+        key_heads, before, tokens = *keys.shape[1:3], query.shape[2]
         if key.shape[1] != key_heads or key.shape[2] != tokens:
             raise UnfitError("attention on other keys than those of the tokens")
         # [blocks, key_heads, size, group, tokens, width]: heads of a group share their keys
@@ -195,7 +200,7 @@ def compute_prefixes(model: Any, rows: Sequence[Sequence[int]], filler: int, tog
     Raises UnfitError for a model that keeps anything else in its cache.
     """
     device = model.device
-    longest = max(1, max(map(len, rows)))
+    longest = max(1, *map(len, rows))
     lengths = torch.tensor([len(row) for row in rows], device=device)
     tokens = padded(rows, filler, longest).to(device)
     kept: list[tuple[Tensor, Tensor] | None] = []
@@ -260,9 +265,9 @@ def kept_cache(prefixes: Prefixes) -> DynamicCache:
 class Way:
     """How prompts of a model are run: with kept keys and values in this layout, or, None, as whole sequences.
 
-    ``reason`` says why not faster. ``continues`` is whether a cache of the library's that holds the keys and values can be
-    gone on from. ``window`` is how many tokens attention reaches back where that is bounded in some
-    layer. ``bytes_of_a_token`` are those of its keys and values in all layers.
+    ``reason`` says why not faster. ``continues`` is whether the library's own cache can be gone on from that holds the
+    keys and values. ``window`` is how many tokens attention reaches back where that is bounded in some layer.
+    ``bytes_of_a_token`` are those of its keys and values in all layers.
     """
 
     layout: Layout | None
@@ -279,11 +284,13 @@ class Way:
 
 @torch.no_grad()
 def find_way(model: Any, filler: int) -> Way:
-    """The fastest way whose logits are those of whole sequences, found by running a few tokens in each."""
+    """The fastest way whose logits are those of whole sequences, found by running a few tokens in each.
+
+    The taps of the model were found before.
+    """
     config = model.config.get_text_config(decoder=True)
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
     window = min((each for each in windows if isinstance(each, int)), default=None)
-    open_attention(model)
     random = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     rows = [torch.randint(vocabulary, (length,), generator=random).tolist() for length in (PROBED, PROBED - 2)]

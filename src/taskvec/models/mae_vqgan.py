@@ -26,10 +26,10 @@ from taskvec.models.interface import (
     Inputs,
     Locations,
     Pixels,
+    ProjectionTap,
     PromptedModel,
     Queries,
     RowCost,
-    Tap,
     Truths,
     Variant,
     ViewName,
@@ -149,7 +149,7 @@ class MaeVqgan(Pretrained, PromptedModel):
         """Both have a place for every canvas token."""
         return self._stacks
 
-    def taps(self) -> dict[str, list[Tap]]:
+    def taps(self) -> dict[str, list[ProjectionTap]]:
         return {"encoder": self.encoder.taps(), "decoder": self.decoder.taps()}
 
     def present(self, view: ViewName | View = "query_only") -> dict[str, Int[Tensor, " present"]]:

@@ -39,9 +39,7 @@ def run_whole(
     numbers = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     mask = (numbers < lengths[:, None]).long()
     uncached = {"use_cache": False} if takes(model, "use_cache") else {}
-    return selected_logits(
-        model, chosen, input_ids=tokens, attention_mask=mask, **numbered(model, numbers), **uncached
-    )
+    return selected_logits(model, chosen, input_ids=tokens, attention_mask=mask, **numbered(model, numbers), **uncached)
 
 
 def run_prefixes(model: Any, tokens: Int[Tensor, "rows tokens"], lengths: Int[Tensor, " rows"], cache: Any) -> None:

@@ -44,11 +44,11 @@ from taskvec.models.interface import (
     Locations,
     Pixels,
     Place,
+    ProjectionTap,
     PromptedModel,
     Queries,
     RowCost,
     StackLayout,
-    Tap,
     Truths,
     Variant,
     ViewName,
@@ -262,12 +262,15 @@ class SegGpt(PromptedModel):
     def stacks(self) -> Mapping[str, StackLayout]:
         return self._stacks
 
-    def taps(self) -> Mapping[str, Sequence[Tap]]:
+    def taps(self) -> Mapping[str, Sequence[ProjectionTap]]:
         projections = [layer.attention.proj for layer in self.model.model.encoder.layers]
         split = self.model.config.merge_index + 1
         return {
-            **{name: [Tap(each, part, 2) for each in projections[:split]] for part, name in enumerate(STREAMS)},
-            "merged": [Tap(each) for each in projections[split:]],
+            **{
+                name: [ProjectionTap(each, part, 2) for each in projections[:split]]
+                for part, name in enumerate(STREAMS)
+            },
+            "merged": [ProjectionTap(each) for each in projections[split:]],
         }
 
     def present(self, view: ViewName) -> Mapping[str, Int[Tensor, " present"]]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from taskvec.models.interface import Tap
+from taskvec.models.interface import ProjectionTap
 
 MOST_LAYERS = 1000  # which are made one by one
 
@@ -105,8 +105,8 @@ class Stack(nn.Module):
     def layers(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
 
-    def taps(self) -> list[Tap]:
-        return [Tap(block.attn.proj) for block in self.layers()]
+    def taps(self) -> list[ProjectionTap]:
+        return [ProjectionTap(block.attn.proj) for block in self.layers()]
 
 
 def sinusoidal_positions(width: int, tokens: int) -> Float[Tensor, "tokens width"]:
