@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from taskvec import digests
 from taskvec.heads import Patch
 from taskvec.memory import free_bytes, rows_of_a_pass
-from taskvec.models.attention_taps import find_taps
+from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
 from taskvec.models.generation import generate
 from taskvec.models.interface import (
     VIEWS,
@@ -34,6 +33,7 @@ from taskvec.models.interface import (
     Inputs,
     Locations,
     Place,
+    ProjectionTap,
     PromptedModel,
     RowCost,
     StackLayout,
@@ -108,7 +108,7 @@ class CausalItems:
         own = None if self.prompt is None else self.prompt[rows]
         return replace(self, tokens=self.tokens[rows, :longest], lengths=lengths, last=self.last[rows], prompt=own)
 
-    @cached_property
+    @property
     def places(self) -> Mapping[str, Locations]:
         where = torch.zeros(1, 1, dtype=torch.int64) if self.prefixes else self.last[:, None].cpu()
         own = Locations(where, self.tokens.shape[1])
@@ -221,8 +221,7 @@ class CausalLm(PromptedModel):
             if not self._in_bfloat16:
                 self._in_bfloat16.append(_in_bfloat16(other.model))
             other.model = self._in_bfloat16[0]
-            named = zip(self._found.taps, self._found.names, strict=True)
-            other._taps = self._by_stack([replace(tap, module=other.model.get_submodule(name)) for tap, name in named])
+            other._taps = self._by_stack(_taps_of(self._found, other.model))
         return other
 
     @torch.no_grad()
@@ -397,9 +396,9 @@ class CausalLm(PromptedModel):
 
     def bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
         """Of so many tokens of a row, without logits."""
-        config = self._config
-        width, layers = config.hidden_size, config.num_hidden_layers
-        layer = 12 * width + 4 * (getattr(config, "intermediate_size", None) or 4 * width)
+        width, layers = self._config.hidden_size, len(self._found.layers) + len(self._found.without)
+        hidden = getattr(self._config, "intermediate_size", None) or 4 * width
+        layer = 12 * width + 4 * (hidden if isinstance(hidden, int) else max(hidden))
         return NUMBER * tokens * layer * (layers if gradient else 1)
 
     @property
@@ -455,6 +454,12 @@ def _fingerprint(model: nn.Module, config: Any) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(sample.cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()[: digests.LENGTH]
+
+
+def _taps_of(found: DecoderTaps, copied: nn.Module) -> list[Tap]:
+    """The taps that were found in a model, in a copy of it."""
+    kinds = [AttentionTap if isinstance(tap, AttentionTap) else ProjectionTap for tap in found.taps]
+    return [kind(copied.get_submodule(name)) for kind, name in zip(kinds, found.names, strict=True)]
 
 
 def _in_bfloat16(model: Any) -> Any:

@@ -76,10 +76,10 @@ class Blocks:
             torch.zeros(int(blocks.sum()) * size, dtype=order.dtype, device=order.device),
         )
         slot[order], row[slots] = slots, order
-        prompt: Tensor | slice = different.repeat_interleave(blocks)
-        first = int(prompt[0])
-        if torch.equal(prompt, torch.arange(first, first + len(prompt), device=prompt.device)):
-            prompt = slice(first, first + len(prompt))  # no copy is made
+        of_block = different.repeat_interleave(blocks)
+        first, count = int(of_block[0]), len(of_block)
+        in_order = torch.equal(of_block, torch.arange(first, first + count, device=of_block.device))
+        prompt = slice(first, first + count) if in_order else of_block  # of a slice no copy is made
         if len(row) == rows and torch.equal(row, torch.arange(rows, device=row.device)):
             return cls(prompt, size, None, None)
         return cls(prompt, size, row, slot)
@@ -208,22 +208,30 @@ def compute_prefixes(model: Any, rows: Sequence[Sequence[int]], filler: int, tog
         some = slice(start, start + together)
         cache = DynamicCache()
         run_prefixes(model, tokens[some], lengths[some].clamp(min=1), cache)  # of none, the filler is run
-        if not cache.layers:
-            raise UnfitError("nothing is kept")
-        for number, layer in enumerate(cache.layers):
-            own = layer.keys, layer.values
-            if own[0] is None or own[1] is None:
-                kept.append(None) if start == 0 else None
-                continue
-            if any(side.ndim != 4 or side.shape[2] != longest for side in own):
-                raise UnfitError(f"layer {number} keeps {tuple(own[0].shape)} of {longest} tokens")
-            if start == 0:
-                kept.append(tuple(side.new_empty(len(rows), *side.shape[1:]) for side in own))
-            for side, store in zip(own, kept[number], strict=True):
+        sides = [_kept_by(layer, longest) for layer in cache.layers]
+        if start == 0:
+            kept = [own and (_room(own[0], len(rows)), _room(own[1], len(rows))) for own in sides]
+        for stores, own in zip(kept, sides, strict=True):
+            for store, side in zip(stores or (), own or (), strict=True):
                 store[some] = side
-            layer.keys = layer.values = None
+    if not any(kept):
+        raise UnfitError("nothing is kept")
     keys, values = zip(*(each or (None, None) for each in kept), strict=True)
     return Prefixes(keys, values, lengths, longest)
+
+
+def _kept_by(layer: Any, tokens: int) -> tuple[Tensor, Tensor] | None:
+    """Keys and values that a layer of a cache kept of so many tokens, None where it kept nothing."""
+    keys, values = layer.keys, layer.values
+    if keys is None or values is None:
+        return None
+    if any(side.ndim != 4 or side.shape[2] != tokens for side in (keys, values)):
+        raise UnfitError(f"a layer keeps {tuple(keys.shape)} of {tokens} tokens")
+    return keys, values
+
+
+def _room(side: Tensor, prompts: int) -> Tensor:
+    return side.new_empty(prompts, *side.shape[1:])
 
 
 def run_continued(
@@ -307,7 +315,7 @@ def find_way(model: Any, filler: int) -> Way:
     try:
         prefixes = compute_prefixes(model, [row[:-1] for row in rows], filler, len(rows))
     except Exception as error:  # whatever a model does with a cache that is not its own
-        return Way(None, _sentence(error), window=window)
+        return Way(None, f"its cache is not of keys and values alone ({_sentence(error)})", window=window)
     kept = [side for side in (*prefixes.keys, *prefixes.values) if side is not None]
     size = sum(side[0, :, 0].numel() * side.element_size() for side in kept)
     prompt = torch.tensor([0, 1, 1], device=device)
@@ -317,11 +325,13 @@ def find_way(model: Any, filler: int) -> Way:
             error = (run_continued(model, alone, both, first, prefixes, prompt, layout) - expected).abs().max()
             if not error <= bound:
                 failures[layout] = f"logits would differ by {float(error):.2g}"
-        except Exception as error:
-            failures[layout] = _sentence(error)
-    layout = next((layout for layout in LAYOUTS if layout not in failures), None)
+        except UnfitError as error:
+            failures[layout] = str(error)
+        except Exception as error:  # of shapes that do not fit, where keys are not those that a model of its own awaits
+            failures[layout] = f"its attention is not that of the library ({_sentence(error)})"
+    fastest: Layout | None = next((layout for layout in LAYOUTS if layout not in failures), None)
     reason = next(iter(failures.values()), None)
-    return Way(layout, None if layout == LAYOUTS[0] else reason, "gathered" not in failures, window, size)
+    return Way(fastest, None if fastest == LAYOUTS[0] else reason, "gathered" not in failures, window, size)
 
 
 def _sentence(error: Exception) -> str:
