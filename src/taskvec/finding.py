@@ -386,8 +386,8 @@ def find(
 ) -> TaskVectors:
     """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
-    ``settings`` are by default those of the command: preset ``best``, or ``language`` of a language model. ``progress`` shows bars of the statistics
-    and of the search on standard error, or in a notebook. Ctrl-C raises SearchInterrupted, which has the best task
+    ``settings`` are by default those of the command: preset ``best``, or ``language`` of a language model. ``progress``
+    shows bars of the statistics and of the search on standard error, or in a notebook. Ctrl-C raises SearchInterrupted, which has the best task
     vectors so far, once there are any, and is a KeyboardInterrupt; a ``checkpoint`` keeps the state then, too.
     ``checkpoint`` and what else is raised are as in ``find_sites``.
     """

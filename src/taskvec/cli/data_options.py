@@ -131,14 +131,14 @@ class DataOptions:
                 console.print(remark)
         return data
 
-    def load_each(self, part: str, tasks: Sequence[str] | None) -> list[DataSet]:
+    def load_each(self, part: str, tasks: Sequence[str] | None, **more: object) -> list[DataSet]:
         """A part of the data for every task named, or for the data's own where none is.
 
         Of relations that is the one of the task's name, of all else one data set for all of them.
         """
         if self.data == "relations":
-            return [self.load(part, relation=name) for name in tasks or (None,)]
-        return [self.load(part)] * max(1, len(tasks or ()))
+            return [self.load(part, relation=name, **more) for name in tasks or (None,)]
+        return [self.load(part, **more)] * max(1, len(tasks or ()))
 
 
 NONE_GIVEN = DataOptions()

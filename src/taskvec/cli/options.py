@@ -169,8 +169,8 @@ Answers = Annotated[
     str | None,
     typer.Option(
         "--answers",
-        help=f"Of a language model, how much of an answer is to be right: {' or '.join(ANSWER_SCOPES)}, its first token or "
-        "all of them; first if not given.",
+        help=f"Of a language model, how much of an answer is to be right: {' or '.join(ANSWER_SCOPES)}, its first "
+        "token or all of them; first if not given.",
     ),
 ]
 Refine = Annotated[

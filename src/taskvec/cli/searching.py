@@ -54,21 +54,25 @@ def collect_command(
     """Mean and variance of every head output over one-shot prompts of each task."""
     options.refuse_to_overwrite(out, overwrite)
     network = load_model(model, options.working_on(device, threads))
-    examples = data_options.load("train")
+    examples = data_options.load_each("train", task)
     if task:
-        tasks = [choose_task(examples, [name], data_options.metric) for name in task]
+        named = zip(examples, task, strict=True)
+        tasks = [choose_task(one, [name], data_options.metric) for one, name in named]
     else:
-        tasks = tasks_of(examples) if examples.own_task is None else [choose_task(examples, None, data_options.metric)]
+        (one,) = examples
+        tasks = tasks_of(one) if one.own_task is None else [choose_task(one, None, data_options.metric)]
+        examples *= len(tasks)
     settings = FindSettings(prompts=prompts, seed=seed)
     with Progress(*COLUMNS, console=console) as progress:
         bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
-        batches = (statistics_prompts(network, examples, each, settings) for each in tasks)
+        batches = (statistics_prompts(network, one, each, settings) for one, each in zip(examples, tasks, strict=True))
         result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
     result.save(out)
+    described = list({id(one): one.describe() for one in examples}.values())
     summary = {
         "file": str(out),
         "model_fingerprint": result.model_fingerprint,
-        "data": examples.describe(),
+        "data": described[0] if len(described) == 1 else described,
         "seed": seed,
         "machine": environment.machine(),
     }
@@ -159,9 +163,9 @@ def search_command(
     if statistics is not None and prompts is not None:
         raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
     network = load_model(model, options.working_on(device, threads))
-    examples = data_options.load("train")
-    tasks = [choose_task(examples, name and [name], data_options.metric) for name in task or [None]]
-    examples = [examples] * len(tasks)
+    examples = data_options.load_each("train", task)
+    named = zip(examples, task or [None], strict=True)
+    tasks = [choose_task(one, name and [name], data_options.metric) for one, name in named]
     for other in and_root or []:
         folder = replace(data_options, root=other).load("train")
         examples.append(folder)

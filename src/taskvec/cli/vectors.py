@@ -110,8 +110,9 @@ def find_command(
         curve=curve,
         bfloat16=bfloat16,
     )
-    examples = data_options.load("train")
+    (examples,) = data_options.load_each("train", task)
     chosen = choose_task(examples, task, data_options.metric)
+    (judged_on,) = data_options.load_each(judging_split(data_options.data or "folder"), task)
     shown = draw_prompts(examples, chosen, PAIRS, network.image_size, settings.seed)
     sheet = None if network.takes_texts else contact_sheet(shown)
     for remark in network.remarks(shown):
@@ -122,7 +123,7 @@ def find_command(
         outcome, _ = find_and_judge(
             network,
             examples,
-            data_options.load(judging_split(data_options.data or "folder")),
+            judged_on,
             [chosen],
             settings,
             queries,
@@ -238,7 +239,8 @@ def apply_command(
 ) -> None:
     """Do a task on images, or texts, through its task vectors. Interrupted, the same command goes on where it stopped.
 
-    Answers to texts are printed, each behind its input and a tab. Results of images carry the names of the images and their sizes; those that are there already are kept, if they are whole.
+    Answers to texts are printed, each behind its input and a tab. Results of images carry the names of the images and
+    their sizes; those that are there already are kept, if they are whole.
     What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
     """
     place = located(vectors)

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +22,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import digests
+from taskvec.heads import Patch
 from taskvec.memory import free_bytes, rows_of_a_pass
+from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
+from taskvec.models.generation import generate
 from taskvec.models.interface import (
     VIEWS,
     Decoding,
@@ -47,8 +49,8 @@ from taskvec.models.token_texts import NOTHING, FirstTokens, TokenTexts, padded,
 TYPE = "causal_lm"
 STACK = "decoder"
 LAST = Place(None, None)  # the prompt's last token
-ATTENTIONS = ("self_attn", "self_attention", "attn", "attention")  # what the architectures call a block's attention
-OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "c_proj", "dense")  # and in it the layer that takes all heads' outputs
+NUMBER = 4  # bytes
+LOGITS, LOGITS_WITH_GRADIENT = 2, 4  # how often a row's are there at the peak
 ASSUMED_TOKENS = 128  # of a prompt, where none was prepared yet
 KEPT_SHARE = 0.25  # of the free memory that keys and values of prompts may take
 SAMPLES = 4096  # numbers of a weight that the fingerprint is made of
@@ -106,7 +108,7 @@ class CausalItems:
         own = None if self.prompt is None else self.prompt[rows]
         return replace(self, tokens=self.tokens[rows, :longest], lengths=lengths, last=self.last[rows], prompt=own)
 
-    @cached_property
+    @property
     def places(self) -> Mapping[str, Locations]:
         where = torch.zeros(1, 1, dtype=torch.int64) if self.prefixes else self.last[:, None].cpu()
         own = Locations(where, self.tokens.shape[1])
@@ -130,22 +132,20 @@ class CausalLm(PromptedModel):
         self.tokenizer = tokenizer
         self._texts = TokenTexts(tokenizer)
         self._config = model.config.get_text_config(decoder=True)
-        found = _output_projections(model)
-        layers, heads = self._config.num_hidden_layers, self._config.num_attention_heads
-        if len(found) != layers:
-            raise ValueError(
-                f"{type(model).__name__} has {len(found)} attention output projections in {layers} "
-                f"layers, expected one in each, named {', '.join(OUTPUT_PROJECTIONS)}"
-            )
-        widths = [_inputs_of(projection) // heads for projection in found]
-        self._taps: dict[str, list[Tap]] = {}
-        self._stacks: dict[str, StackLayout] = {}
-        kinds = sorted(set(widths))
-        for width in kinds:
-            stack = STACK if len(kinds) == 1 else f"{STACK}_{heads}x{width}"
-            self._taps[stack] = [ProjectionTap(each) for each, own in zip(found, widths, strict=True) if own == width]
-            self._stacks[stack] = StackLayout(len(self._taps[stack]), heads, width, (LAST,))
-        self._longest: dict[str, int] = {}  # tokens of a prompt that was prepared, by view
+        found = find_taps(model)
+        if not found.causal:
+            raise ValueError(f"{type(model).__name__} sees later tokens from earlier ones: expected a causal decoder")
+        self._found = found
+        shapes = list(zip(found.heads, found.widths, strict=True))
+        kinds = sorted(set(shapes))
+        self._kinds = {
+            STACK if len(kinds) == 1 else f"{STACK}_{heads}x{width}": (heads, width) for heads, width in kinds
+        }
+        self._stacks = {stack: StackLayout(shapes.count(kind), *kind, (LAST,)) for stack, kind in self._kinds.items()}
+        self._taps = self._by_stack(found.taps)
+        self._own = self.model, self._taps  # in the precision that it was loaded in
+        # the most tokens of a prompt that was prepared and of those scored, by view and whether whole answers are
+        self._longest: dict[tuple[ViewName, bool], tuple[int, int]] = {}
         self._ways: dict[bool, Way] = {}  # by whether it is in bfloat16
         self._in_bfloat16: list[Any] = []  # the copy of the model, once there is one; variants share the list
         self._fingerprint = _fingerprint(model, self._config)
@@ -162,12 +162,19 @@ class CausalLm(PromptedModel):
 
         write(self.model, self.tokenizer, directory)
 
+    def _by_stack(self, taps: Sequence[Tap]) -> dict[str, list[Tap]]:
+        of_kind = list(zip(self._found.heads, self._found.widths, strict=True))
+        return {
+            stack: [tap for tap, own in zip(taps, of_kind, strict=True) if own == kind]
+            for stack, kind in self._kinds.items()
+        }
+
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def to(self, device: str | torch.device) -> Self:
-        for model in (self.model, *self._in_bfloat16):
+        for model in (self._own[0], *self._in_bfloat16):
             model.to(device)
         return self
 
@@ -204,12 +211,17 @@ class CausalLm(PromptedModel):
             raise ValueError(
                 f"a language model has no decoding {variant.decoding}: its answers are the likeliest tokens"
             )
+        wanted = self._variant.with_(variant)
+        if wanted == self._variant:
+            return self
         other = copy.copy(self)
-        other._variant = self._variant.with_(variant)
-        if variant.bfloat16 and not self._variant.bfloat16:
+        other._variant = wanted
+        other.model, other._taps = self._own
+        if wanted.bfloat16:
             if not self._in_bfloat16:
-                self._in_bfloat16.append(_in_bfloat16(self.model))
+                self._in_bfloat16.append(_in_bfloat16(other.model))
             other.model = self._in_bfloat16[0]
+            other._taps = self._by_stack(_taps_of(self._found, other.model))
         return other
 
     @torch.no_grad()
@@ -223,18 +235,19 @@ class CausalLm(PromptedModel):
             behind = [own[:-1] for own in self._answers_of(inputs)]
         self._check_lengths([len(prompt) + len(own) for prompt, own in zip(prompts, behind, strict=True)])
         scored = 1 + max(map(len, behind), default=0)
-        self._longest[view] = max(self._longest.get(view, 1), *map(len, prompts), 1)
+        known_longest = self._longest.get((view, self._whole), (1, 1))
+        self._longest[view, self._whole] = max(known_longest[0], *map(len, prompts), 1), max(known_longest[1], scored)
         layout = self._layout_for(prompts, scored)
         known, prompt_of_row = None, None
         if layout is not None:
             different: dict[tuple[int, ...], int] = {}
             numbers = [different.setdefault(tuple(prompt[:-1]), len(different)) for prompt in prompts]
-            known, prompt_of_row = self._prefixes(list(different)), torch.tensor(numbers, device=self.device)
+            known, prompt_of_row = self.prefixes_of(list(different)), torch.tensor(numbers, device=self.device)
             prompts = [prompt[-1:] for prompt in prompts]
         rows = [prompt + own for prompt, own in zip(prompts, behind, strict=True)]
         lengths, last = (torch.tensor([len(row) for row in each], dtype=torch.int64) for each in (rows, prompts))
         return CausalItems(
-            padded(rows, self._filler).to(self.device),
+            padded(rows, self.filler).to(self.device),
             lengths.to(self.device),
             last.to(self.device) - 1,
             scored,
@@ -247,7 +260,7 @@ class CausalLm(PromptedModel):
     def way(self) -> Way:
         """How prompts are run, found out by running a few tokens in every way when it is first asked for."""
         if self._variant.bfloat16 not in self._ways:
-            self._ways[self._variant.bfloat16] = find_way(self.model, self._filler)
+            self._ways[self._variant.bfloat16] = find_way(self.model, self.filler)
         return self._ways[self._variant.bfloat16]
 
     def _layout_for(self, prompts: Sequence[Sequence[int]], scored: int) -> Layout | None:
@@ -264,13 +277,13 @@ class CausalLm(PromptedModel):
         needed = len(prompts) * longest * way.bytes_of_a_token
         return None if free is not None and needed > KEPT_SHARE * free else way.layout
 
-    def _prefixes(self, rows: Sequence[Sequence[int]]) -> Prefixes:
+    def prefixes_of(self, rows: Sequence[Sequence[int]]) -> Prefixes:
         tokens = max(map(len, rows))
-        together = rows_of_a_pass(self.device, RowCost(tokens, self._bytes_of_a_pass(tokens, gradient=False)))
-        return compute_prefixes(self.model, rows, self._filler, together)
+        together = rows_of_a_pass(self.device, RowCost(tokens, self.bytes_of_a_pass(tokens, gradient=False)))
+        return compute_prefixes(self.model, rows, self.filler, together)
 
     @property
-    def _filler(self) -> int:
+    def filler(self) -> int:
         """The token that rows are filled up with, which no other token sees."""
         return self.tokenizer.pad_token_id or 0
 
@@ -305,6 +318,35 @@ class CausalLm(PromptedModel):
 
     def texts(self, answers: Int[Tensor, "rows tokens"]) -> list[str]:
         return self._texts.decode(answers)
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        tokens: int,
+        *,
+        patch: Patch | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """What the model goes on with behind every text: up to ``tokens`` tokens, or to the end that it sets itself.
+
+        Greedy at temperature 0; else sampled from softmax(logits / temperature), of the likeliest tokens that together
+        have ``top_p`` of the probability. Texts do not hang on which others are there. A patch, of one row or a row for
+        every text, acts on the texts' last tokens. Raises ValueError for other values, or texts that are too long.
+        """
+        prompts = self._texts.of_texts(texts)
+        self._check_lengths([len(prompt) + tokens - 1 for prompt in prompts])
+        return self.texts(generate(self, prompts, tokens, patch, temperature, top_p, seed))
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        settings = (getattr(self.model, "generation_config", None), self._config, self.tokenizer)
+        told = [getattr(each, "eos_token_id", None) for each in settings]
+        return frozenset(
+            end for ends in told for end in (ends if isinstance(ends, list | tuple) else [ends]) if end is not None
+        )
 
     def targets(self, prompts: Truths) -> Int[Tensor, "rows scored"]:
         return self.truths(prompts).to(self.device)
@@ -355,37 +397,50 @@ class CausalLm(PromptedModel):
         return False
 
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
+        """By the longest prompts that were prepared in this view, or 128 tokens where none was."""
         _check_view(view)
-        tokens = self._longest.get(view, ASSUMED_TOKENS)
-        run = tokens if self.way.layout is None else 1
-        logits = self._config.vocab_size * (4 if gradient else 2)
-        return RowCost(run, self._bytes_of_a_pass(run, gradient=gradient) + 4 * logits)
+        tokens, scored = self._longest.get((view, self._whole), (ASSUMED_TOKENS, 1))
+        run = scored if self.way.layout is not None else tokens + scored - 1
+        logits = scored * self._config.vocab_size * (LOGITS_WITH_GRADIENT if gradient else LOGITS)
+        return RowCost(run, self.bytes_of_a_pass(run, gradient=gradient) + NUMBER * logits)
 
-    def _bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
+    def bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
         """Of so many tokens of a row, without logits."""
-        config = self._config
-        width, layers = config.hidden_size, config.num_hidden_layers
-        layer = 12 * width + 4 * (getattr(config, "intermediate_size", None) or 4 * width)
-        return 4 * tokens * layer * (layers if gradient else 1)
+        width, layers = self._config.hidden_size, len(self._found.layers) + len(self._found.without)
+        hidden = getattr(self._config, "intermediate_size", None) or 4 * width
+        layer = 12 * width + 4 * (hidden if isinstance(hidden, int) else max(hidden))
+        return NUMBER * tokens * layer * (layers if gradient else 1)
 
     @property
     def number_of_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def gigaflops(self) -> dict[str, float]:
-        """Of a token."""
+        """Of a run in each view; of every token before the last one, which are run once for all masks, without what
+        attention to earlier tokens takes.
+        """
+        token = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
+        one = torch.ones(1, dtype=torch.int64, device=self.device)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self.model(torch.zeros(1, 1, dtype=torch.int64, device=self.device))
-        return dict.fromkeys(VIEWS, counter.get_total_flops() / 1e9)
+            run_whole(self.model, token, one, token)
+            last = counter.get_total_flops() / 1e9
+            run_whole(self.model, token, one, token[:, :0])
+            earlier = counter.get_total_flops() / 1e9 - last
+        return {**dict.fromkeys(VIEWS, last), "earlier_token": earlier}
 
     def describe(self) -> dict[str, Any]:
-        config = self._config
+        config, found = self._config, self._found
         return {
             "architecture": type(self.model).__name__,
-            "layers": config.num_hidden_layers,
-            "heads": config.num_attention_heads,
-            "key_value_heads": getattr(config, "num_key_value_heads", config.num_attention_heads),
+            "layers": len(found.layers) + len(found.without),
+            "layers_without_attention": list(found.without),
+            "heads": sorted(set(found.heads)),
+            "head_widths": sorted(set(found.widths)),
+            "key_value_heads": getattr(config, "num_key_value_heads", None) or max(found.heads),
             "width": config.hidden_size,
+            "vocabulary": config.vocab_size,
+            "way": str(self.way),
+            "remarks": list(found.remarks),
         }
 
     def fingerprint(self) -> str:
@@ -411,6 +466,12 @@ def _fingerprint(model: nn.Module, config: Any) -> str:
     return digest.hexdigest()[: digests.LENGTH]
 
 
+def _taps_of(found: DecoderTaps, copied: nn.Module) -> list[Tap]:
+    """The taps that were found in a model, in a copy of it."""
+    kinds = [AttentionTap if isinstance(tap, AttentionTap) else ProjectionTap for tap in found.taps]
+    return [kind(copied.get_submodule(name)) for kind, name in zip(kinds, found.names, strict=True)]
+
+
 def _in_bfloat16(model: Any) -> Any:
     """A copy whose parameters are of that type; nothing is there in the model's own type twice but small buffers."""
     with torch.no_grad():
@@ -418,21 +479,6 @@ def _in_bfloat16(model: Any) -> Any:
             id(weight): nn.Parameter(weight.to(torch.bfloat16), requires_grad=False) for weight in model.parameters()
         }
     return copy.deepcopy(model, memo)
-
-
-def _output_projections(model: nn.Module) -> list[nn.Module]:
-    """Every layer's attention output projection, in the order of the layers."""
-    found = []
-    for name, module in model.named_modules():
-        *_, parent, own = ["", "", *name.split(".")]
-        if parent in ATTENTIONS and own in OUTPUT_PROJECTIONS:
-            found.append(module)
-    return found
-
-
-def _inputs_of(projection: Any) -> int:
-    """Its width, of a linear layer or of GPT-2's, which holds [inputs, outputs]."""
-    return projection.in_features if isinstance(projection, nn.Linear) else projection.weight.shape[0]
 
 
 def _check_view(view: str) -> None:

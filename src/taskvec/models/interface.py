@@ -192,7 +192,7 @@ class Items(Protocol):
 class Targets(Protocol):
     """What ``PromptedModel.losses`` compares outputs with, one row an item, on the model's device."""
 
-    def __getitem__(self, rows: Int[Tensor, " rows"] | slice) -> Self: ...
+    def __getitem__(self, rows: Int[Tensor, " rows"] | slice, /) -> Self: ...
 
 
 Area = Literal["canvas", "quadrant"]

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from taskvec.models.attention_instead import attending, open_attention
+from taskvec.models.attention_taps import attending_by
 from taskvec.models.passes import cached, numbered, run_prefixes, run_whole, selected_logits
 from taskvec.models.token_texts import padded
 
@@ -76,10 +76,10 @@ class Blocks:
             torch.zeros(int(blocks.sum()) * size, dtype=order.dtype, device=order.device),
         )
         slot[order], row[slots] = slots, order
-        prompt: Tensor | slice = different.repeat_interleave(blocks)
-        first = int(prompt[0])
-        if torch.equal(prompt, torch.arange(first, first + len(prompt), device=prompt.device)):
-            prompt = slice(first, first + len(prompt))  # no copy is made
+        of_block = different.repeat_interleave(blocks)
+        first, count = int(of_block[0]), len(of_block)
+        in_order = torch.equal(of_block, torch.arange(first, first + count, device=of_block.device))
+        prompt = slice(first, first + count) if in_order else of_block  # of a slice no copy is made
         if len(row) == rows and torch.equal(row, torch.arange(rows, device=row.device)):
             return cls(prompt, size, None, None)
         return cls(prompt, size, row, slot)
@@ -142,7 +142,7 @@ class ContinuedCache(DynamicCache):
         if self.layout == "gathered":
             yield
             return
-        with attending(self.attend):
+        with attending_by(self.attend):
             yield
         if self._layer < 0:
             raise UnfitError("no attention asked for earlier tokens")
@@ -167,7 +167,7 @@ class ContinuedCache(DynamicCache):
         blocks = self._blocks
         assert blocks is not None  # noqa: S101 (of this layout)
         keys, values = (side[blocks.prompt] for side in self._of(self._layer))
-        (count, key_heads, before, _), tokens = keys.shape, query.shape[2]
+        key_heads, before, tokens = *keys.shape[1:3], query.shape[2]
         if key.shape[1] != key_heads or key.shape[2] != tokens:
             raise UnfitError("attention on other keys than those of the tokens")
         # [blocks, key_heads, size, group, tokens, width]: heads of a group share their keys
@@ -200,7 +200,7 @@ def compute_prefixes(model: Any, rows: Sequence[Sequence[int]], filler: int, tog
     Raises UnfitError for a model that keeps anything else in its cache.
     """
     device = model.device
-    longest = max(1, max(map(len, rows)))
+    longest = max(1, *map(len, rows))
     lengths = torch.tensor([len(row) for row in rows], device=device)
     tokens = padded(rows, filler, longest).to(device)
     kept: list[tuple[Tensor, Tensor] | None] = []
@@ -208,22 +208,30 @@ def compute_prefixes(model: Any, rows: Sequence[Sequence[int]], filler: int, tog
         some = slice(start, start + together)
         cache = DynamicCache()
         run_prefixes(model, tokens[some], lengths[some].clamp(min=1), cache)  # of none, the filler is run
-        if not cache.layers:
-            raise UnfitError("nothing is kept")
-        for number, layer in enumerate(cache.layers):
-            own = layer.keys, layer.values
-            if own[0] is None or own[1] is None:
-                kept.append(None) if start == 0 else None
-                continue
-            if any(side.ndim != 4 or side.shape[2] != longest for side in own):
-                raise UnfitError(f"layer {number} keeps {tuple(own[0].shape)} of {longest} tokens")
-            if start == 0:
-                kept.append(tuple(side.new_empty(len(rows), *side.shape[1:]) for side in own))
-            for side, store in zip(own, kept[number], strict=True):
+        sides = [_kept_by(layer, longest) for layer in cache.layers]
+        if start == 0:
+            kept = [own and (_room(own[0], len(rows)), _room(own[1], len(rows))) for own in sides]
+        for stores, own in zip(kept, sides, strict=True):
+            for store, side in zip(stores or (), own or (), strict=True):
                 store[some] = side
-            layer.keys = layer.values = None
+    if not any(kept):
+        raise UnfitError("nothing is kept")
     keys, values = zip(*(each or (None, None) for each in kept), strict=True)
     return Prefixes(keys, values, lengths, longest)
+
+
+def _kept_by(layer: Any, tokens: int) -> tuple[Tensor, Tensor] | None:
+    """Keys and values that a layer of a cache kept of so many tokens, None where it kept nothing."""
+    keys, values = layer.keys, layer.values
+    if keys is None or values is None:
+        return None
+    if any(side.ndim != 4 or side.shape[2] != tokens for side in (keys, values)):
+        raise UnfitError(f"a layer keeps {tuple(keys.shape)} of {tokens} tokens")
+    return keys, values
+
+
+def _room(side: Tensor, prompts: int) -> Tensor:
+    return side.new_empty(prompts, *side.shape[1:])
 
 
 def run_continued(
@@ -252,16 +260,27 @@ def run_continued(
         )
 
 
+def kept_cache(prefixes: Prefixes) -> DynamicCache:
+    """A cache of the library's own that holds the prefixes, one a row, and grows with what is run behind them."""
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(zip(prefixes.keys, prefixes.values, strict=True)):
+        if keys is not None and values is not None:
+            cache.update(keys, values, number)
+    return cache
+
+
 @dataclass(frozen=True)
 class Way:
     """How prompts of a model are run: with kept keys and values in this layout, or, None, as whole sequences.
 
-    ``reason`` says why not faster. ``window`` is how many tokens attention reaches back where that is bounded in some
-    layer. ``bytes_of_a_token`` are those of its keys and values in all layers.
+    ``reason`` says why not faster. ``continues`` is whether the library's own cache can be gone on from that holds the
+    keys and values. ``window`` is how many tokens attention reaches back where that is bounded in some layer.
+    ``bytes_of_a_token`` are those of its keys and values in all layers.
     """
 
     layout: Layout | None
     reason: str | None
+    continues: bool = False
     window: int | None = None
     bytes_of_a_token: int = 0
 
@@ -273,11 +292,13 @@ class Way:
 
 @torch.no_grad()
 def find_way(model: Any, filler: int) -> Way:
-    """The fastest way whose logits are those of whole sequences, found by running a few tokens in each."""
+    """The fastest way whose logits are those of whole sequences, found by running a few tokens in each.
+
+    The taps of the model were found before.
+    """
     config = model.config.get_text_config(decoder=True)
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
     window = min((each for each in windows if isinstance(each, int)), default=None)
-    open_attention(model)
     random = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     rows = [torch.randint(vocabulary, (length,), generator=random).tolist() for length in (PROBED, PROBED - 2)]
@@ -294,21 +315,23 @@ def find_way(model: Any, filler: int) -> Way:
     try:
         prefixes = compute_prefixes(model, [row[:-1] for row in rows], filler, len(rows))
     except Exception as error:  # whatever a model does with a cache that is not its own
-        return Way(None, _sentence(error), window)
+        return Way(None, f"its cache is not of keys and values alone ({_sentence(error)})", window=window)
     kept = [side for side in (*prefixes.keys, *prefixes.values) if side is not None]
     size = sum(side[0, :, 0].numel() * side.element_size() for side in kept)
-    reason = None
+    prompt = torch.tensor([0, 1, 1], device=device)
+    failures: dict[Layout, str] = {}
     for layout in LAYOUTS:
         try:
-            logits = run_continued(model, alone, both, first, prefixes, torch.tensor([0, 1, 1], device=device), layout)
-        except Exception as error:
-            reason = reason or _sentence(error)
-            continue
-        error = (logits - expected).abs().max()
-        if error <= bound:
-            return Way(layout, reason, window, size)
-        reason = reason or f"logits would differ by {float(error):.2g}"
-    return Way(None, reason, window)
+            error = (run_continued(model, alone, both, first, prefixes, prompt, layout) - expected).abs().max()
+            if not error <= bound:
+                failures[layout] = f"logits would differ by {float(error):.2g}"
+        except UnfitError as error:
+            failures[layout] = str(error)
+        except Exception as error:  # of shapes that do not fit, where keys are not those that a model of its own awaits
+            failures[layout] = f"its attention is not that of the library ({_sentence(error)})"
+    fastest: Layout | None = next((layout for layout in LAYOUTS if layout not in failures), None)
+    reason = next(iter(failures.values()), None)
+    return Way(fastest, None if fastest == LAYOUTS[0] else reason, "gathered" not in failures, window, size)
 
 
 def _sentence(error: Exception) -> str:

@@ -34,7 +34,10 @@ class FirstTokens:
 
 
 class TokenTexts:
-    """A tokenizer as prompts and answers need it. Raises ValueError for one whose special tokens are not at the ends."""
+    """A tokenizer as prompts and answers need it.
+
+    Raises ValueError for one whose special tokens are not at the ends of a text's.
+    """
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
