@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -33,11 +33,13 @@ from taskvec.search import (
     prune,
     with_curve,
 )
+from taskvec.shuffled_labels import with_shuffled_labels
 from taskvec.sites import Granularity, Sites
 from taskvec.statistics import Statistics, collect
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
+SearchedIn = Literal["query_only", "shuffled"]
 TEXT_PROMPTS = 50  # behind each mean of a language model, by default
 SHARES = (0.5, 0.2, 0.3)  # of the data for statistics, search and validation items
 PARTITION_SEED = 0  # never the user's: statistics collected with one seed must stay clear of a search with another
@@ -65,6 +67,9 @@ class FindSettings:
     always where vectors are applied. ``non_finite`` says what becomes of losses that are NaN or infinite, as in
     ``taskvec.search.FiniteLosses``.
 
+    ``searched_in`` says in what runs sites are searched: ``query_only``, or ``shuffled``, prompts whose examples have each
+    other's outputs, which is where causal mediation of language models looks for effects (Todd et al., 2024).
+
     ``at_most`` is how many sites may be chosen, None for any number. ``prune`` drops sites that harm, as
     ``taskvec.search.prune`` does; ``curve`` judges the best 1, 2, 4, ... sites, too, by the search's own ranking.
     """
@@ -87,6 +92,7 @@ class FindSettings:
     same_hole: bool = False
     judged_by: tuple[str, ...] = ()
     non_finite: NonFinite = "refuse"
+    searched_in: SearchedIn = "query_only"
     at_most: int | None = None
     prune: bool = False
     curve: bool = False
@@ -94,6 +100,9 @@ class FindSettings:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
+        if self.searched_in not in get_args(SearchedIn):
+            expected = " or ".join(get_args(SearchedIn))
+            raise ValueError(f"sites cannot be searched in {self.searched_in!r}: expected {expected}")
         if min(self.prompts, self.items, self.validation) < 1:
             raise ValueError("prompts, items and validation must each be at least 1")
         if self.at_most is not None and self.at_most < 1:
@@ -245,7 +254,7 @@ def pose_search(
     validation = screen = None
     if "validate" in needs or settings.choices.adapted or settings.prune or settings.curve:
         own = [part[2] for part in parts]
-        validation = _objective(model, own, tasks, settings, statistics, settings.validation, "pixel")
+        validation = _objective(model, own, tasks, settings, statistics, settings.validation, "pixel", validating=True)
         if settings.objective == "token":
             screen = _when_asked(partial(_screen, validation, names, settings))
     problem = Problem(
@@ -361,16 +370,23 @@ def _objective(
     statistics: Statistics,
     items: int,
     kind: ObjectiveKind,
+    *,
+    validating: bool = False,
 ) -> Objective:
     each = max(1, items // len(tasks))
+    shuffled = settings.searched_in == "shuffled" and not validating
     prompts = [
-        _draw(model, part, task, min(each, len(part)), settings, query_only=True)
+        _draw(model, part, task, min(each, len(part)), settings, query_only=not shuffled)
         for part, task in zip(parts, tasks, strict=True)
     ]
+    if shuffled:
+        prompts = [with_shuffled_labels(each, settings.seed) for each in prompts]
     sites = model.sites(settings.granularity, settings.stacks)
     means = statistics.means([task.name for task in tasks])
     of_masks = settings.choices.adapted and kind == "pixel"
-    return Objective(settings.searched(model), sites, means, prompts, kind, levels=settings.levels if of_masks else ())
+    levels = settings.levels if of_masks else ()
+    view = "one_shot" if shuffled else "query_only"
+    return Objective(settings.searched(model), sites, means, prompts, kind, view, levels=levels)
 
 
 def find(
@@ -386,9 +402,10 @@ def find(
 ) -> TaskVectors:
     """Find the task vectors of one task, the data's own if none is named; ``statistics`` may be collected before.
 
-    ``settings`` are by default those of the command: preset ``best``, or ``language`` of a language model. ``progress``
-    shows bars of the statistics and of the search on standard error, or in a notebook. Ctrl-C raises SearchInterrupted, which has the best task
-    vectors so far, once there are any, and is a KeyboardInterrupt; a ``checkpoint`` keeps the state then, too.
+    ``settings`` are by default those of the command: preset ``best``, or ``language`` of a language model.
+    ``progress`` shows bars of the statistics and of the search on standard error, or in a notebook. Ctrl-C raises
+    SearchInterrupted, which has the best task vectors so far, once there are any, and is a KeyboardInterrupt; a
+    ``checkpoint`` keeps the state then, too.
     ``checkpoint`` and what else is raised are as in ``find_sites``.
     """
     (vectors,) = find_all(model, data, [task], settings, statistics, on_step, checkpoint, progress=progress)

@@ -138,7 +138,8 @@ class _Judge:
             "task_vectors": evaluation.run(model, "query_only", vectors.patch),
         }
         decodings = {name: self._decoding(methods[name]) for name in ("one_shot", "query_only")}
-        decodings |= {"several": decodings["one_shot"], "task_vectors": vectors.config.decoding}
+        decodings |= {"task_vectors": vectors.config.decoding}
+        decodings |= {name: decodings["one_shot"] for name in methods if name not in decodings}
         both = {name: self._evaluate(method, decodings[name]) for name, method in methods.items()}
         evaluated = {name: each[0] for name, each in both.items()}
         scores = {name: each.scores for name, each in evaluated.items()}
@@ -162,7 +163,7 @@ class _Judge:
             examples=_examples(model, prompts[shown], {name: evaluated[name].answers[shown] for name in SHOWN}),
             history=list(vectors.search.history),
             seconds=seconds,
-            decodings=decodings,
+            decodings={} if model.takes_texts else decodings,
             likeliest={name: each[1].scores for name, each in both.items() if len(each) > 1},
             curve=vectors.search.curve,
             harmful=vectors.search.harmful,
@@ -175,7 +176,7 @@ class _Judge:
     def _evaluate(self, method: Answering, decoding: Decoding) -> list[evaluation.Evaluation]:
         """With this decoding and, where that is another, with the likeliest codes, of the same runs."""
         prompts, every = self.judged[0], [decoding]
-        if "likeliest" in self.model.decodings and self.settings.choices.adapted:
+        if "likeliest" in self.model.decodings and decoding.kind != "likeliest":
             every.append(Decoding("likeliest"))
         started = time.perf_counter()
         images = method.answers(prompts, every)

@@ -29,7 +29,7 @@ class Protocol:
 
     ``grid_layers`` and ``grid_shares`` are those of Figure 14; layers are shares of all layers, as the paper's 14 to 20
     are of 32. ``prompt_counts`` and ``item_counts`` are the numbers of prompts and of search items of the two curves.
-    ``shown`` is how many queries a figure shows; ``tasks`` are those of the paper that the data serve.
+    ``shown`` is how many queries a figure shows; ``tasks`` are those of the paper that the data serve, or their own.
     """
 
     settings: FindSettings
@@ -47,7 +47,8 @@ class Protocol:
     tasks: tuple[Task, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        tasks = [task for task in tasks_of(self.groups[0].test) if task.name in (*TASKS, IDENTITY.name)]
+        own = self.groups[0].test.own_task
+        tasks = [task for task in tasks_of(self.groups[0].test) if task in (own,) or task.name in (*TASKS, IDENTITY.name)]
         object.__setattr__(self, "tasks", tuple(tasks))
 
 

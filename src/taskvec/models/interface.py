@@ -351,9 +351,19 @@ class PromptedModel(ABC):
         """What a reader of scores on these prompts should know of how the model is given them, a sentence each."""
         return []
 
-    def generate(self, texts: Sequence[str], tokens: int, *, patch: Any = None, **sampling: Any) -> list[str]:
-        """What follows texts, at most so many tokens, with a patch at their last token if there is one; ValueError of a
-        model whose answers are images."""
+    def generate(
+        self,
+        texts: Sequence[str],
+        tokens: int,
+        *,
+        patch: Any = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """What follows texts, at most so many tokens, with a patch at their last token if there is one: the likeliest
+        tokens, or at a ``temperature`` those drawn with ``seed`` of which the likeliest have ``top_p`` of the
+        probability. ValueError of a model whose answers are images."""
         raise ValueError(f"a model of the type {self.model_type} answers with images")
 
     @property
