@@ -61,7 +61,9 @@ class _Attachment:
 
     def remove(self) -> None:
         with _attaching:
-            _attached[self.module] = tuple(each for each in _attached[self.module] if each is not self.function)
+            others = tuple(each for each in _attached.pop(self.module) if each is not self.function)
+            if others:
+                _attached[self.module] = others
 
 
 class _Watched(Mapping[str, Callable[..., Any]]):
@@ -179,15 +181,14 @@ def _merges(shape: Iterable[int], merged: Iterable[int]) -> bool:
     return prod(sizes) == 1
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal but for rounding, and say anything at all."""
-    one, other = one.float(), other.float()
-    scale = float(other.abs().max())
-    return scale > 0 and bool(torch.allclose(one, other, rtol=1e-3, atol=1e-3 * scale))
+def _same(one: Tensor, other: Tensor, size: Tensor | None = None) -> bool:
+    """Whether two tensors are equal but for rounding, compared with ``size`` or their own; nothing equals 0."""
+    rounding = 1e-3 if one.dtype in (torch.float32, torch.float64) else 0.05
+    return bool((one - other).float().norm() < rounding * (other if size is None else size).float().norm())
 
 
 def _directions(z: HeadOutput) -> HeadOutput:
-    return nn.functional.normalize(z.float(), dim=-1)
+    return nn.functional.normalize(z, dim=-1)
 
 
 class _Witness(TorchFunctionMode):
@@ -296,7 +297,7 @@ def find_taps(model: nn.Module) -> DecoderTaps:
     names = tuple(each.module for each in found.values())
     layers, without = _layers(model, names)
     if without:
-        remarks.append(f"no attention in layers {_several([str(each) for each in without])}")
+        remarks.append(f"no attention ran in layers {_several([str(each) for each in without])}")
     changed = tokens.clone()
     changed[:, -1] = tokens[:, 0]
     causal = _same(_run(model, changed).logits[:, :-1], plain.logits[:, :-1])
@@ -346,8 +347,11 @@ def _tokens(model: Any) -> Tensor:
             special.add(settings)
 
     gather(model.config.to_dict())
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ordinary = torch.tensor([token for token in range(vocabulary) if token not in special])
+    try:
+        vocabulary = model.get_input_embeddings().weight.shape[0]
+    except (AttributeError, NotImplementedError) as error:
+        raise ValueError(f"{type(model).__name__} has no one table of embeddings for its tokens") from error
+    ordinary = torch.tensor([token for token in range(vocabulary) if token not in special] or [0])
     chosen = torch.randint(len(ordinary), (ROWS, TOKENS), generator=torch.Generator().manual_seed(0))
     return ordinary[chosen].to(model.device)
 
@@ -463,21 +467,23 @@ def _require_equivalent(model: nn.Module, tokens: Tensor, plain: Tensor, found: 
         with torch.no_grad():
             changed = _logits(model, tokens)
     name = type(model).__name__
-    if not _same(changed, expected):
-        raise ValueError(f"{name} uses its head outputs elsewhere than where they are reached")
-    if _same(changed, plain):
+    if torch.equal(expected, plain):
         raise ValueError(f"{name} does not depend on its head outputs")
+    if not _same(changed, expected, expected - plain):
+        raise ValueError(f"{name} uses its head outputs elsewhere than where they are reached")
 
 
 def _layers(model: nn.Module, names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The number of the layer that each module is in, and the numbers of the layers of which none is.
 
-    Where the modules are not of one list of layers, or some of the same layer, they are counted in their order.
+    Where a layer has several of the modules, they are numbered in their order instead. ValueError where they are not of
+    one list of layers.
     """
     split = [re.match(r"(?:(.*?)\.)?(\d+)(?:\.|$)", name) for name in names]
+    lists = sorted({each[1] or "" if each else name for each, name in zip(split, names, strict=True)})
+    if len(lists) > 1:
+        raise ValueError(f"{type(model).__name__} has attention in several stacks of layers: {_several(lists)}")
     layers = [int(each[2]) for each in split if each]
-    if None in split or len({each[1] for each in split if each}) > 1 or len(set(layers)) < len(names):
-        return tuple(range(len(names))), ()
-    of = next(each[1] or "" for each in split if each)
-    every = [int(name) for name, _ in model.get_submodule(of).named_children() if name.isdigit()]
-    return tuple(layers), tuple(layer for layer in every if layer not in layers)
+    every = [int(name) for name, _ in model.get_submodule(lists[0]).named_children() if name.isdigit()]
+    without = tuple(layer for layer in every if layer not in layers)
+    return tuple(layers if len(set(layers)) == len(names) else range(len(names))), without
