@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from itertools import permutations
 from math import prod
@@ -114,22 +114,23 @@ def _watch(model: nn.Module) -> None:
     """Have the files of all modules' classes call what is attached, from now on."""
     kinds = {kind for module in model.modules() for kind in type(module).__mro__ if "forward" in vars(kind)}
     with _attaching:
-        for kind in kinds:
-            file = vars(sys.modules.get(kind.__module__, kind))
-            if INTERFACE in file and not isinstance(file[INTERFACE], _Watched):
-                setattr(sys.modules[kind.__module__], INTERFACE, _Watched(file[INTERFACE]))
+        for file in {sys.modules.get(kind.__module__) for kind in kinds}:
+            functions = getattr(file, INTERFACE, None)
+            if functions is not None and not isinstance(functions, _Watched):
+                setattr(file, INTERFACE, _Watched(functions))
 
 
 @dataclass(frozen=True)
 class DecoderTaps:
     """The taps of a decoder, in the order in which they run, and what attention returned there.
 
-    taps: of every layer that has attention. names: their modules'. heads, widths: of the head outputs of each. layers:
-    the number of the model's layer that each is in. without: the numbers of layers that have no attention. causal:
-    whether no token's logits depend on later tokens. remarks: what a user should know, one sentence each.
+    taps: of every layer in which attention ran. names: their modules'. heads, widths: of the head outputs of each.
+    layers: the number of the model's layer that each is in; where a layer has several, they are numbered in their
+    order. without: the numbers of layers in which no attention ran. causal: whether no token's logits depend on later
+    tokens. remarks: what a user should know, one sentence each.
     """
 
-    taps: tuple[Tap, ...]
+    taps: tuple[Tap, ...] = field(repr=False)
     names: tuple[str, ...]
     heads: tuple[int, ...]
     widths: tuple[int, ...]
@@ -146,11 +147,6 @@ class _Product:
     result: Tensor
     keys: int  # that a row of probabilities is over
     module: str  # that was running
-
-    @property
-    def of_tokens(self) -> bool:
-        """Whether it can be attention to tokens; what mixes streams or experts has fewer."""
-        return self.keys >= TOKENS
 
     def order(self, z: Tensor, *, scaled: bool) -> tuple[int, ...] | None:
         """The order of z's axes in which it is the result, None where it is not the result at all.
@@ -181,9 +177,12 @@ def _merges(shape: Iterable[int], merged: Iterable[int]) -> bool:
     return prod(sizes) == 1
 
 
-def _same(one: Tensor, other: Tensor, size: Tensor | None = None) -> bool:
-    """Whether two tensors are equal but for rounding, compared with ``size`` or their own; nothing equals 0."""
-    rounding = 1e-3 if one.dtype in (torch.float32, torch.float64) else 0.05
+def _same(one: Tensor, other: Tensor, size: Tensor | None = None, dtype: torch.dtype | None = None) -> bool:
+    """Whether two tensors are equal but for rounding, compared with ``size`` or their own; nothing equals 0.
+
+    dtype: that in which they were computed, where it is not theirs.
+    """
+    rounding = 1e-3 if (dtype or one.dtype) in (torch.float32, torch.float64) else 0.05
     return bool((one - other).float().norm() < rounding * (other if size is None else size).float().norm())
 
 
@@ -194,7 +193,7 @@ def _directions(z: HeadOutput) -> HeadOutput:
 class _Witness(TorchFunctionMode):
     """Sees the head outputs where they are computed: attention in one kernel, and softmax times values.
 
-    ``change`` replaces those whose numbers it knows; all but the first axes' order is the model's.
+    They are numbered in the order in which they come; ``change`` says by number what takes the place of which.
     """
 
     def __init__(self, running: list[str], change: Mapping[int, Callable[[Tensor], Tensor]] | None = None):
@@ -286,7 +285,8 @@ def find_taps(model: nn.Module) -> DecoderTaps:
         _match(plain.products, ((each, x, ProjectionTap(modules[each])) for each, x in inputs), found)
         _require_once(name, [each for each, _ in inputs], found)
         remarks.append("head outputs are reached as inputs of modules, not through the library's attention function")
-    missed = [each for number, each in enumerate(plain.products) if each.of_tokens and number not in found]
+    # what mixes streams or experts, not tokens, has fewer keys
+    missed = [each for number, each in enumerate(plain.products) if each.keys >= TOKENS and number not in found]
     if not found:
         raise ValueError(_unreached(name, missed))
     if missed:
@@ -296,11 +296,15 @@ def find_taps(model: nn.Module) -> DecoderTaps:
         _require_equivalent(model, tokens, plain.logits, found)
     names = tuple(each.module for each in found.values())
     layers, without = _layers(model, names)
+    if len(set(layers)) < len(layers):
+        layers = tuple(range(len(layers)))
+        remarks.append("a layer has several attentions: they are numbered in the order in which they run")
     if without:
         remarks.append(f"no attention ran in layers {_several([str(each) for each in without])}")
     changed = tokens.clone()
     changed[:, -1] = tokens[:, 0]
-    causal = _same(_run(model, changed).logits[:, :-1], plain.logits[:, :-1])
+    dtype = next(iter(found.values())).z.dtype
+    causal = _same(_run(model, changed).logits[:, :-1], plain.logits[:, :-1], dtype=dtype)
     if not causal:
         remarks.append("logits of a token depend on later tokens")
     return DecoderTaps(
@@ -409,9 +413,12 @@ def _logits(model: Any, tokens: Tensor) -> Tensor:
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known.values())
     uncached = {"use_cache": False} if "use_cache" in known or takes_any else {}
     try:
-        return model(input_ids=tokens, **uncached).logits
+        logits = model(input_ids=tokens, **uncached).logits
     except Exception as error:
         raise ValueError(f"{type(model).__name__} cannot be run on tokens alone: {error}") from error
+    if logits.isnan().any():
+        raise ValueError(f"{type(model).__name__} has logits that are not numbers")
+    return torch.where(logits > torch.finfo(logits.dtype).min / 2, logits, 0)  # some say so that a token never comes
 
 
 def _match(
@@ -427,7 +434,7 @@ def _match(
             z = x
             if isinstance(tap, ProjectionTap):  # which knows nothing of heads: their width is the product's
                 width = product.result.shape[-1]
-                if x.shape[-1] % width:
+                if x.shape[-1] % width or product.keys != TOKENS:
                     continue
                 z = x.flatten(1, -2).unflatten(-1, (-1, width))
             if (
@@ -469,21 +476,19 @@ def _require_equivalent(model: nn.Module, tokens: Tensor, plain: Tensor, found: 
     name = type(model).__name__
     if torch.equal(expected, plain):
         raise ValueError(f"{name} does not depend on its head outputs")
-    if not _same(changed, expected, expected - plain):
+    if not _same(changed, expected, expected - plain, next(iter(found.values())).z.dtype):
         raise ValueError(f"{name} uses its head outputs elsewhere than where they are reached")
 
 
 def _layers(model: nn.Module, names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The number of the layer that each module is in, and the numbers of the layers of which none is.
 
-    Where a layer has several of the modules, they are numbered in their order instead. ValueError where they are not of
-    one list of layers.
+    ValueError where they are not of one list of layers.
     """
     split = [re.match(r"(?:(.*?)\.)?(\d+)(?:\.|$)", name) for name in names]
     lists = sorted({each[1] or "" if each else name for each, name in zip(split, names, strict=True)})
     if len(lists) > 1:
         raise ValueError(f"{type(model).__name__} has attention in several stacks of layers: {_several(lists)}")
-    layers = [int(each[2]) for each in split if each]
+    layers = tuple(int(each[2]) for each in split if each)
     every = [int(name) for name, _ in model.get_submodule(lists[0]).named_children() if name.isdigit()]
-    without = tuple(layer for layer in every if layer not in layers)
-    return tuple(layers if len(set(layers)) == len(names) else range(len(names))), without
+    return layers or (0,), tuple(layer for layer in every if layer not in layers)
