@@ -25,6 +25,7 @@ from taskvec import digests
 from taskvec.heads import Patch
 from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
+from taskvec.models.causal_lm_loading import read, write
 from taskvec.models.generation import generate
 from taskvec.models.interface import (
     VIEWS,
@@ -44,6 +45,7 @@ from taskvec.models.interface import (
 )
 from taskvec.models.key_values import Layout, Prefixes, Way, compute_prefixes, find_way, run_continued
 from taskvec.models.passes import run_whole, setting
+from taskvec.models.pretrained import CARD, stated_licence
 from taskvec.models.token_texts import NOTHING, FirstTokens, TokenTexts, padded, texts_of
 
 TYPE = "causal_lm"
@@ -151,15 +153,17 @@ class CausalLm(PromptedModel):
         self._fingerprint = _fingerprint(model, self._config)
 
     @classmethod
-    def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Self:
-        from taskvec.models.causal_lm_loading import read  # noqa: PLC0415 (which imports transformers)
+    def load(cls, path: Path, dtype: torch.dtype | None = None) -> Self:
+        """Of a directory or a GGUF file, with weights of this type, float32 by default.
 
-        return cls(*read(directory, dtype))
+        Nothing is taken from the network. Raises ValueError, which names the file, where it is no language model.
+        """
+        model = cls(*read(path, dtype or torch.float32))
+        model.licence = stated_licence(path / CARD)
+        return model
 
     def save(self, directory: Path) -> None:
         """Write a directory that ``load_model`` reads at once: weights as safetensors, configuration, tokenizer."""
-        from taskvec.models.causal_lm_loading import write  # noqa: PLC0415
-
         write(self.model, self.tokenizer, directory)
 
     def _by_stack(self, taps: Sequence[Tap]) -> dict[str, list[Tap]]:
