@@ -92,12 +92,35 @@ def unpatched(problem: Problem) -> Logits:
 
 
 def taskvec(problem: Problem) -> Logits:
+    """At all tokens, which a ``CausalLm`` leaves to its user: it patches the last one alone."""
     from taskvec.heads import Means, Patch
-    from taskvec.models.causal_lm import CausalLm
+    from taskvec.models.attention_taps import find_taps
+    from taskvec.models.interface import Locations, Place, StackLayout
+    from taskvec.sites import Sites
 
-    model = CausalLm(problem.model)
-    sites, means = model.sites("head", TOKENS), Means({"decoder": problem.means[None]}, model.fingerprint())
-    return lambda masks: model(problem.rows(len(masks)), Patch(sites, masks.flatten(1), means))[:, -1]
+    layers, heads, _, width = problem.means.shape
+    places = tuple(Place(None, token) for token in range(TOKENS))
+    taps = find_taps(problem.model).taps
+
+    class Decoder:
+        def __init__(self) -> None:
+            self.stacks = {"decoder": StackLayout(layers, heads, width, places)}
+
+        def taps(self) -> Any:
+            return {"decoder": taps}
+
+        def fingerprint(self) -> str:
+            return "drawn"
+
+    decoder, where = Decoder(), {"decoder": Locations(torch.arange(TOKENS)[None], TOKENS)}
+    sites = Sites.group(decoder.stacks, {"decoder": torch.arange(TOKENS)}, "head")
+    means = Means({"decoder": problem.means[None]}, decoder.fingerprint())
+
+    def evaluate(masks: Tensor) -> Tensor:
+        with Patch(sites, masks.flatten(1), means).applied(decoder, where):
+            return problem.model(problem.rows(len(masks)), use_cache=False).logits[:, -1]
+
+    return evaluate
 
 
 def pyvene(problem: Problem) -> Logits:

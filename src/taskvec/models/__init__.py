@@ -33,28 +33,36 @@ def load_model(name: Literal["tiny", "small"], device: str | torch.device = "cpu
 
 
 @overload
-def load_model(name: str | Path, device: str | torch.device = "cpu") -> "PromptedModel": ...
+def load_model(
+    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> "PromptedModel": ...
 
 
-def load_model(name: str | Path, device: str | torch.device = "cpu") -> "PromptedModel":
+def load_model(
+    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> "PromptedModel":
     """A model that ships with the package (``tiny``, ``small``), a model directory, a language model's GGUF file, or
     ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network.
 
-    Raises ValueError where there is no such model or its files do not fit.
+    ``dtype`` is that of a language model's weights, float32 by default; other models' are of float32. Raises ValueError
+    where there is no such model or its files do not fit.
     """
     if str(name) in SHIPPED:
         with as_file(files("taskvec") / "weights" / str(name)) as directory:
-            return _load(directory, str(name), device)
+            return _load(directory, str(name), device, dtype)
     if hub.is_named(name):
-        return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device)
+        return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device, dtype)
     if not Path(name).is_dir() and not (str(name).endswith(".gguf") and Path(name).is_file()):
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
-    return _load(Path(name), None, device)
+    return _load(Path(name), None, device, dtype)
 
 
-def _load(directory: Path, name: str | None, device: str | torch.device) -> "PromptedModel":
-    model = _class_of(directory).load(directory)
+def _load(directory: Path, name: str | None, device: str | torch.device, dtype: torch.dtype | None) -> "PromptedModel":
+    kind = _class_of(directory)
+    if dtype is not None and kind.model_type != DECODER:
+        raise ValueError(f"{directory} is a model of the type {kind.model_type}, whose weights are of float32 alone")
+    model = kind.load(directory) if dtype is None else kind.load(directory, dtype)
     model.name = name
     return model.to(device)
 

@@ -25,6 +25,7 @@ from taskvec import digests
 from taskvec.heads import Patch
 from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
+from taskvec.models.causal_lm_loading import read, write
 from taskvec.models.generation import generate
 from taskvec.models.interface import (
     VIEWS,
@@ -43,7 +44,8 @@ from taskvec.models.interface import (
     ViewName,
 )
 from taskvec.models.key_values import Layout, Prefixes, Way, compute_prefixes, find_way, run_continued
-from taskvec.models.passes import run_whole
+from taskvec.models.passes import run_whole, setting
+from taskvec.models.pretrained import CARD, stated_licence
 from taskvec.models.token_texts import NOTHING, FirstTokens, TokenTexts, padded, texts_of
 
 TYPE = "causal_lm"
@@ -151,15 +153,17 @@ class CausalLm(PromptedModel):
         self._fingerprint = _fingerprint(model, self._config)
 
     @classmethod
-    def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Self:
-        from taskvec.models.causal_lm_loading import read  # noqa: PLC0415 (which imports transformers)
+    def load(cls, path: Path, dtype: torch.dtype | None = None) -> Self:
+        """Of a directory or a GGUF file, with weights of this type, float32 by default.
 
-        return cls(*read(directory, dtype))
+        Nothing is taken from the network. Raises ValueError, which names the file, where it is no language model.
+        """
+        model = cls(*read(path, dtype or torch.float32))
+        model.licence = stated_licence(path / CARD)
+        return model
 
     def save(self, directory: Path) -> None:
         """Write a directory that ``load_model`` reads at once: weights as safetensors, configuration, tokenizer."""
-        from taskvec.models.causal_lm_loading import write  # noqa: PLC0415
-
         write(self.model, self.tokenizer, directory)
 
     def _by_stack(self, taps: Sequence[Tap]) -> dict[str, list[Tap]]:
@@ -288,7 +292,7 @@ class CausalLm(PromptedModel):
         return self.tokenizer.pad_token_id or 0
 
     def _check_lengths(self, lengths: Sequence[int]) -> None:
-        most = getattr(self._config, "max_position_embeddings", None)
+        most = setting(self._config, "max_position_embeddings")
         if most is not None and max(lengths, default=0) > most:
             raise ValueError(f"a prompt with its answer has {max(lengths)} tokens, more than the model's {most}")
 
@@ -407,7 +411,7 @@ class CausalLm(PromptedModel):
     def bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
         """Of so many tokens of a row, without logits."""
         width, layers = self._config.hidden_size, len(self._found.layers) + len(self._found.without)
-        hidden = getattr(self._config, "intermediate_size", None) or 4 * width
+        hidden = setting(self._config, "intermediate_size") or 4 * width
         layer = 12 * width + 4 * (hidden if isinstance(hidden, int) else max(hidden))
         return NUMBER * tokens * layer * (layers if gradient else 1)
 
@@ -436,7 +440,7 @@ class CausalLm(PromptedModel):
             "layers_without_attention": list(found.without),
             "heads": sorted(set(found.heads)),
             "head_widths": sorted(set(found.widths)),
-            "key_value_heads": getattr(config, "num_key_value_heads", None) or max(found.heads),
+            "key_value_heads": setting(config, "num_key_value_heads") or max(found.heads),
             "width": config.hidden_size,
             "vocabulary": config.vocab_size,
             "way": str(self.way),
@@ -455,7 +459,7 @@ class CausalLm(PromptedModel):
 
 
 def _fingerprint(model: nn.Module, config: Any) -> str:
-    facts = {name: digests.plain(getattr(config, name, None)) for name in FACTS}
+    facts = {name: digests.plain(setting(config, name)) for name in FACTS}
     digest = hashlib.sha256(json.dumps([type(model).__name__, facts], sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         step = max(1, -(-tensor.numel() // SAMPLES))

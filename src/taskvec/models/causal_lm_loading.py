@@ -6,6 +6,7 @@ plain ones again. Reading that takes most of a minute; ``write`` makes a directo
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from taskvec.files import read_json, replacing
 from taskvec.models.pretrained import CONFIG, WEIGHTS
 
 GGUF = ".gguf"
+READERS = ("gguf", "accelerate")  # libraries that transformers reads GGUF with
 SAFETENSORS = ".safetensors"
 PICKLED = (".bin", ".pt", ".pth")
 INSTALL = 'a language model needs the library transformers: pip install "taskvec[llm]"'
@@ -53,7 +55,8 @@ def read(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
         import transformers  # noqa: F401, PLC0415 (an extra, and slow to import)
     except ImportError as error:
         raise ValueError(INSTALL) from error
-    return _read_gguf(path, dtype) if is_gguf(path) else _read_directory(path, dtype)
+    with _without_progress():
+        return _read_gguf(path, dtype) if is_gguf(path) else _read_directory(path, dtype)
 
 
 def write(model: Any, tokenizer: Any, directory: Path) -> None:
@@ -111,6 +114,8 @@ def _read_directory(directory: Path, dtype: torch.dtype) -> tuple[Any, Any]:
 def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
+    if not all(find_spec(library) for library in READERS):
+        raise ValueError(f"{path}: reading GGUF needs {' and '.join(READERS)}: pip install {' '.join(READERS)}")
     files = _ggufs_in(path) if path.is_dir() else [path]
     if len(files) > 1:
         raise ValueError(
@@ -127,6 +132,20 @@ def _check_finite(model: Any, source: Path) -> None:
     for name, weight in model.named_parameters():
         if not weight.detach().sum(dtype=torch.float32).isfinite() and not weight.isfinite().all():
             raise ValueError(f"{source}: {name} holds values that are not finite")
+
+
+@contextmanager
+def _without_progress() -> Iterator[None]:
+    """Without the library's own bars, which are on the error stream."""
+    from transformers.utils import logging  # noqa: PLC0415
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from taskvec.models.attention_taps import attending_by
-from taskvec.models.passes import cached, numbered, run_prefixes, run_whole, selected_logits
+from taskvec.models.passes import cached, numbered, run_prefixes, run_whole, selected_logits, setting
 from taskvec.models.token_texts import padded
 
 Layout = Literal["shared", "gathered"]
@@ -297,7 +297,7 @@ def find_way(model: Any, filler: int) -> Way:
     The taps of the model were found before.
     """
     config = model.config.get_text_config(decoder=True)
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
+    windows = [setting(config, name) for name in ("sliding_window", "attention_chunk_size", "window_size")]
     window = min((each for each in windows if isinstance(each, int)), default=None)
     random = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]

@@ -35,21 +35,30 @@ def numbered(model: Any, positions: Int[Tensor, "rows tokens"]) -> dict[str, Any
 def run_whole(
     model: Any, tokens: Int[Tensor, "rows tokens"], lengths: Int[Tensor, " rows"], chosen: Int[Tensor, "rows chosen"]
 ) -> Float[Tensor, "rows chosen vocabulary"]:
-    """Logits at the chosen tokens of whole sequences, which are filled up on the right."""
-    numbers = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-    mask = (numbers < lengths[:, None]).long()
+    """Logits at the chosen tokens of whole sequences, which are filled up on the right.
+
+    What stands there is seen by no other token, and tokens have the numbers that the model gives them of its own.
+    """
     uncached = {"use_cache": False} if takes(model, "use_cache") else {}
-    return selected_logits(model, chosen, input_ids=tokens, attention_mask=mask, **numbered(model, numbers), **uncached)
+    return selected_logits(model, chosen, input_ids=tokens, attention_mask=_mask(tokens, lengths), **uncached)
 
 
 def run_prefixes(model: Any, tokens: Int[Tensor, "rows tokens"], lengths: Int[Tensor, " rows"], cache: Any) -> None:
     """Fill the cache with what whole sequences leave in it; no logits are made."""
-    numbers = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-    mask = (numbers < lengths[:, None]).long()
-    nothing = tokens[:, :0]
-    selected_logits(
-        model, nothing, input_ids=tokens, attention_mask=mask, **numbered(model, numbers), **cached(model, cache)
-    )
+    mask = _mask(tokens, lengths)
+    selected_logits(model, tokens[:, :0], input_ids=tokens, attention_mask=mask, **cached(model, cache))
+
+
+def _mask(tokens: Int[Tensor, "rows tokens"], lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows tokens"]:
+    return (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
+
+
+def setting(config: Any, name: str) -> Any:
+    """What a configuration says of this; None where nothing, or where its layers differ in it."""
+    try:
+        return getattr(config, name, None)
+    except Exception:  # the library's own kind of error, which is no AttributeError, where layers differ
+        return None
 
 
 def selected_logits(
