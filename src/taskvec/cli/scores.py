@@ -120,7 +120,7 @@ def evaluate_command(
             methods = [way.chosen(network, choices, load, chosen, seed) for way in ways]
             for name, (_, used) in zip((method, against), methods, strict=False):
                 decodings.setdefault(str(name), {})[place] = None if used is None else asdict(used)
-                if used is not None:
+                if used is not None and not network.takes_texts:
                     console.print(f"{str(name).replace('{fold}', str(own))} is decoded as {used}")
             bar = progress.add_task(f"{chosen.name} {named[0]}", total=count)
             evaluations[place] = evaluation.evaluate(

@@ -48,7 +48,7 @@ class TextsIn:
 def apply_to_texts(
     vectors: TaskVectors, given: TextsIn, tokens: int, out: Path | None, json_file: Path | None, *, overwrite: bool
 ) -> None:
-    """Print every input and its answer, a tab between them; with ``out`` write them there as JSONL, too."""
+    """Print every input and its answer; with ``out`` write them there as JSONL, too."""
     inputs = given.read()
     if out is not None:
         options.refuse_to_overwrite(out / ANSWERS, overwrite)
@@ -64,4 +64,4 @@ def apply_to_texts(
         write_json_lines(out / ANSWERS, records)
     write_json(json_file, {"task": vectors.task, "answers": records, "machine": environment.machine()})
     for record in records:
-        say(f"{record['input']}\t{record['answer']}")
+        say(f"{record['input']} -> {record['answer']}")

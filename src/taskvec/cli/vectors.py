@@ -239,8 +239,8 @@ def apply_command(
 ) -> None:
     """Do a task on images, or texts, through its task vectors. Interrupted, the same command goes on where it stopped.
 
-    Answers to texts are printed, each behind its input and a tab. Results of images carry the names of the images and
-    their sizes; those that are there already are kept, if they are whole.
+    Answers to texts are printed, each behind its input. Results of images carry the names of the images and their
+    sizes; those that are there already are kept, if they are whole.
     What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
     """
     place = located(vectors)

@@ -69,8 +69,10 @@ class Wording:
         return self._template.input(text)
 
     def answer(self, text: str) -> str:
-        """Of what a model wrote behind an input, what comes before it would begin another example."""
-        return text.split(self.separator, maxsplit=1)[0].strip()
+        """Of what a model wrote behind an input, what comes before it would begin another example; where an example
+        ends with a line, that is the first line."""
+        end = "\n" if self.separator.startswith("\n") else self.separator
+        return text.strip().split(end, maxsplit=1)[0].strip()
 
     @property
     def separator(self) -> str:
