@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from itertools import permutations
@@ -32,6 +33,8 @@ AXES = 4  # rows, tokens, heads, width
 # what is called with the head outputs of an attention module, in this order; a tuple is never changed, only replaced
 _attached: WeakKeyDictionary[nn.Module, tuple[HeadFunction, ...]] = WeakKeyDictionary()
 _attaching = Lock()
+# what is called in place of a model's attention function: every thread and every asynchronous task has its own
+_instead: ContextVar[Callable[..., Any] | None] = ContextVar("instead", default=None)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class _Watched(Mapping[str, Callable[..., Any]]):
 
 def _watched(attention: Callable[..., Any]) -> Callable[..., Any]:
     def watched(module: nn.Module, query: Tensor, *args: Any, **kwargs: Any) -> Any:
-        output = attention(module, query, *args, **kwargs)
+        output = (_instead.get() or attention)(module, query, *args, **kwargs)
         functions = _attached.get(module)
         if not functions:
             return output
@@ -108,6 +111,17 @@ def _watched(attention: Callable[..., Any]) -> Callable[..., Any]:
         return (z, *others)
 
     return watched
+
+
+@contextmanager
+def attending_by(function: Callable[..., Any]) -> Iterator[None]:
+    """In passes that this thread runs inside the block, ``function`` is in place of the attention function of decoders
+    that ``find_taps`` has seen: it gets and returns what that does, and taps see what it returns."""
+    token = _instead.set(function)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 def _watch(model: nn.Module) -> None:
