@@ -67,8 +67,8 @@ class FindSettings:
     always where vectors are applied. ``non_finite`` says what becomes of losses that are NaN or infinite, as in
     ``taskvec.search.FiniteLosses``.
 
-    ``searched_in`` says in what runs sites are searched: ``query_only``, or ``shuffled``, prompts whose examples have each
-    other's outputs, which is where causal mediation of language models looks for effects (Todd et al., 2024).
+    ``searched_in`` says in what runs sites are searched: ``query_only``, or ``shuffled``, prompts whose examples have
+    each other's outputs, in which causal mediation of language models looks for effects (Todd et al., 2024).
 
     ``at_most`` is how many sites may be chosen, None for any number. ``prune`` drops sites that harm, as
     ``taskvec.search.prune`` does; ``curve`` judges the best 1, 2, 4, ... sites, too, by the search's own ranking.

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,33 +17,49 @@ from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, console, say, write_json
 from taskvec.data import DataSet, load_data
 from taskvec.experiments import EXPERIMENTS, experiments_named
-from taskvec.experiments.cells import Store
+from taskvec.experiments.cells import OnCell, Store
+from taskvec.experiments.language import LanguageStudy, Relation
 from taskvec.experiments.methods import layers_of
 from taskvec.experiments.protocol import GROUPS, Group, protocol
-from taskvec.experiments.running import report, run
+from taskvec.experiments.running import TABLE_8, Results, report, run, run_on_language
 from taskvec.experiments.study import Study
 from taskvec.files import difference, json_text, read_json
 from taskvec.models import load_model
-from taskvec.presets import PRESETS
+from taskvec.models.interface import PromptedModel
+from taskvec.presets import PRESETS, default_preset, preset_named
 from taskvec.prompts import pairs_of
 from taskvec.report.exports import to_markdown
 from taskvec.results import Table
+from taskvec.search import ReinforceSettings
 from taskvec.search.greedy import PAPER_LAYERS
 
 PAIRS, SEEDS, QUICK_SEEDS = 1000, 3, 1
+LANGUAGE_DATA = ("relations", "pairs")
+RELATIONS_OF_TABLE_8 = ("landmark-country", "present-past", "country-capital")  # the paper's
+REINFORCE_STEPS = 100  # of Table 8; the paper's 600 are six times as long
+QUICK_SEARCH = {"steps": 15, "checkpoint_every": 5, "candidates": 7}
 
 
 @app.command("experiment")
 @takes_data(without=("fold", "metric"))
 def experiment_command(
-    name: Annotated[str, typer.Argument(help=f"all, {', '.join(EXPERIMENTS)}, or another of the paper's numbers.")],
+    name: Annotated[
+        str, typer.Argument(help=f"all, {', '.join((*EXPERIMENTS, TABLE_8))}, or another of the paper's numbers.")
+    ],
     out: Annotated[
         Path,
         typer.Option(callback=options.directory, help="For tables/, figures/, report.html and cells/."),
     ],
     model: options.Model = "tiny",
     data_options: DataOptions = NONE_GIVEN,
-    preset: Annotated[str, typer.Option(help=f"How task vectors are found: {', '.join(PRESETS)}.")] = "best",
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A relation of {TABLE_8}; repeat for more; {', '.join(RELATIONS_OF_TABLE_8)} if not given."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"How task vectors are found: {', '.join(PRESETS)}; as by `taskvec find` if not given."),
+    ] = None,
     pairs: Annotated[int, typer.Option(min=2, help="Prompts that judge every method in a fold or seed.")] = PAIRS,
     seeds: Annotated[
         int | None,
@@ -58,15 +75,28 @@ def experiment_command(
 ) -> None:
     """The paper's tables and figures on a model and data; with all, the report on every claim.
 
+    Table 8 is of a language model, on relations that ship with the package or on a file of pairs (--data pairs).
+
     Every number is computed once and kept in OUT/cells: an interrupted run goes on where it stopped, and another
     experiment takes what is there.
     """
-    names = experiments_named(name)
+    if name != TABLE_8 and task:
+        raise ValueError(f"--task {task[0]}: only {TABLE_8} is about one task or another")
+    names = [name] if name == TABLE_8 else experiments_named(name)
     files = ("run.json", "log.jsonl", "report.html", "claims.json")
     options.check_destinations(out, files, ("cells", "tables", "figures"))
     images = _xrays(xrays, names)
     network = load_model(model, options.working_on(device, threads))
+    if network.takes_texts != (name == TABLE_8):
+        wanted = f"a language model is studied by {TABLE_8} alone" if name != TABLE_8 else "it takes a language model"
+        raise ValueError(f"{name} --model {model}: {wanted}")
+    preset = preset or default_preset(network)
     started = time.monotonic()
+    if name == TABLE_8:
+        relations = _relations(data_options, task)
+        count = seeds or (QUICK_SEEDS if quick else SEEDS)
+        _language(network, relations, range(seed, seed + count), pairs, preset, out, model, json_file, quick=quick)
+        return
     data = data_options.data or "scenes"
     groups = _groups(data, seeds, seed, quick=quick, **data_options.given())
     chosen = protocol(preset, groups, pairs, bfloat16=bfloat16, quick=quick, xrays=images)
@@ -88,6 +118,70 @@ def experiment_command(
     }
     _refuse_to_mix(out / "run.json", facts)
     write_json(out / "run.json", facts)
+    with _progress(out, name) as on_cell:
+        study = Study(network, chosen, Store(out / "cells", on_cell))
+        results = run(names, study, out, console.print)
+        if name == "all":
+            title = f"Visual task vectors: {model} on {data}"
+            report(results, study, out, title, {**facts, "time": {"seconds of this run": time.monotonic() - started}})
+    _say_tables(results)
+    write_json(json_file, facts)
+    console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html' if name == 'all' else out}")
+
+
+def _relations(data_options: DataOptions, tasks: list[str] | None) -> tuple[Relation, ...]:
+    """Relations that ship, by their names, or the one in a user's file."""
+    chosen = data_options if data_options.data in LANGUAGE_DATA else replace(data_options, data="relations")
+    if data_options.data not in (*LANGUAGE_DATA, "scenes", None):
+        raise ValueError(f"--data {data_options.data}: {TABLE_8} is on {' or '.join(LANGUAGE_DATA)}")
+    names = tasks or (list(RELATIONS_OF_TABLE_8) if chosen.data == "relations" else None)
+    parts = [chosen.load_each(part, names) for part in ("train", "test")]
+    return tuple(Relation(train, test) for train, test in zip(*parts, strict=True))  # pyright: ignore[reportArgumentType]
+
+
+def _language(
+    network: PromptedModel,
+    relations: tuple[Relation, ...],
+    seeds: Sequence[int],
+    pairs: int,
+    preset: str,
+    out: Path,
+    model: str,
+    json_file: Path | None,
+    *,
+    quick: bool,
+) -> None:
+    """Table 8, its report and its claim."""
+    started = time.monotonic()
+    settings, reinforce = preset_named(preset), ReinforceSettings(steps=REINFORCE_STEPS)
+    if quick:
+        search = replace(settings.search, **QUICK_SEARCH)
+        settings = replace(settings, prompts=20, items=20, validation=20, search=search)
+        pairs, reinforce = min(pairs, 40), replace(reinforce, steps=10, checkpoint_every=10)
+    facts: dict[str, Any] = {
+        "model": {"name": model, "fingerprint": network.fingerprint()},
+        "data": {
+            each.task.name: {"found on": each.train.describe(), "judged on": each.test.describe()} for each in relations
+        },
+        "judged by": {"pairs": pairs, "seeds": list(seeds)},
+        "protocol": {"preset": preset, "quick": quick, "settings": asdict(settings), "reinforce": asdict(reinforce)},
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+    }
+    _refuse_to_mix(out / "run.json", facts)
+    write_json(out / "run.json", facts)
+    with _progress(out, TABLE_8) as on_cell:
+        store = Store(out / "cells", on_cell)
+        study = LanguageStudy(network, relations, tuple(seeds), pairs, settings, reinforce, store)
+        results = run_on_language(study, out, f"Task vectors of {model}", facts)
+    _say_tables(results)
+    write_json(json_file, facts)
+    console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html'}")
+
+
+@contextmanager
+def _progress(out: Path, name: str) -> Iterator[OnCell]:
+    """What shows cells as they are computed, and logs them."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(name)
@@ -99,16 +193,13 @@ def experiment_command(
                 with log.open("a") as lines:
                     lines.write(json_text({"cell": what, "seconds": round(seconds, 3)}) + "\n")
 
-        study = Study(network, chosen, Store(out / "cells", on_cell))
-        results = run(names, study, out, console.print)
-        if name == "all":
-            title = f"Visual task vectors: {model} on {data}"
-            report(results, study, out, title, {**facts, "time": {"seconds of this run": time.monotonic() - started}})
+        yield on_cell
+
+
+def _say_tables(results: Results) -> None:
     for each in (each for some in results.values() for each in some):
         if isinstance(each, Table):
             say(f"{each.title}\n\n{to_markdown(each)}")
-    write_json(json_file, facts)
-    console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html' if name == 'all' else out}")
 
 
 def _xrays(root: Path | None, names: Sequence[str]) -> DataSet | None:

@@ -43,6 +43,30 @@ OPPONENTS = ("nearest", "nearest:5", "several:5", "arrangements")  # not in the 
 COMPOSED = "inpainting+segmentation"  # the task of Figure 7: an image with a hole in, the object's mask out
 XRAYS = {"low_light": "x-rays, low light", "inpainting": "x-rays, in-painting"}
 
+# The rows of Table 8: a language model's prompts, and the query alone with heads patched at its last token.
+LANGUAGE_METHODS = {
+    "query_only": "0-shot",
+    "few": "few-shot",
+    "one_shot": "with examples",
+    "cma": "0-shot + CMA",
+    "reinforce": "0-shot + REINFORCE",
+    "vectors": "0-shot + best",
+}
+
+
+@dataclass(frozen=True)
+class LanguageEvidence:
+    """``scores`` by method of LANGUAGE_METHODS and relation, of the language model called ``model``; ``saved`` is the
+    share of the operations of a prompt with examples that a query alone saves."""
+
+    scores: dict[tuple[str, str], Scores]
+    saved: float
+    model: str
+
+    @property
+    def relations(self) -> list[str]:
+        return list(dict.fromkeys(relation for _, relation in self.scores))
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -52,7 +76,8 @@ class Evidence:
     taskness with silhouette and Davies-Bouldin scores, over ``heads`` heads. ``gigaflops`` is what ``taskvec info``
     counts of the model and, under ``published``, of the published architecture. ``starts`` are the scores of greedy
     random search's best random start by (layers k, share p) at segmentation, on the items that are searched on.
-    ``layers`` are those of both stacks that k of them are chosen from.
+    ``layers`` are those of both stacks that k of them are chosen from. ``language`` is of a language model, None where
+    there was none.
     """
 
     scores: dict[tuple[str, str], Scores]
@@ -62,3 +87,4 @@ class Evidence:
     starts: dict[tuple[int, float], Scores] = field(default_factory=dict)
     layers: int | None = None
     heads: int | None = None
+    language: LanguageEvidence | None = None

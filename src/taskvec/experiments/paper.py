@@ -75,6 +75,13 @@ TABLE_9: Printed = {  # which lists in-painting before colorization, and 0.6 for
     "vectors": ("0.353", "0.458", "0.453", "0.480"),
     "one_shot_vectors": ("0.346", "0.496", "0.490", "0.454"),
 }
+TABLE_8: Mapping[str, Mapping[str, str]] = {  # top-1 of Llama-2-7B, by relation
+    "query_only": {"landmark-country": "0.0", "present-past": "0.084", "country-capital": "0.047"},
+    "few": {"landmark-country": "0.868", "present-past": "0.95", "country-capital": "0.92"},
+    "one_shot": {"landmark-country": "0.88", "present-past": "0.967", "country-capital": "0.951"},
+    "cma": {"landmark-country": "0.691", "present-past": "0.88", "country-capital": "0.825"},
+    "reinforce": {"landmark-country": "0.8629", "present-past": "0.983", "country-capital": "0.9524"},
+}
 
 
 def means(printed: Iterable[str]) -> tuple[float, ...]:

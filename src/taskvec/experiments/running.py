@@ -7,12 +7,14 @@ from typing import Any
 from taskvec.experiments import EXPERIMENTS, SECTIONS
 from taskvec.experiments.claims import verdicts
 from taskvec.experiments.collecting import collect_evidence
+from taskvec.experiments.language import LanguageStudy, evidence, table_8
 from taskvec.experiments.study import Study
 from taskvec.files import write_json
 from taskvec.report.exports import write_picture, write_table
 from taskvec.report.study import write_study
 from taskvec.results import Picture, Table
 
+TABLE_8, OF_LANGUAGE = "table-8", "C13"
 Results = dict[str, Sequence[Table | Picture]]
 
 
@@ -24,12 +26,26 @@ def run(
     for name in names:
         on_experiment(name)
         results[name] = EXPERIMENTS[name](study)
-        for each in results[name]:
-            if isinstance(each, Table):
-                write_table(each, out / "tables")
-            else:
-                write_picture(each, out / "figures")
+        _write(results[name], out)
     return results
+
+
+def run_on_language(study: LanguageStudy, out: Path, title: str, facts: dict[str, dict[str, Any]]) -> Results:
+    """Table 8 as files, and the report with the one claim that is of language models."""
+    results: Results = {TABLE_8: table_8(study)}
+    _write(results[TABLE_8], out)
+    judged = [verdict for verdict in verdicts(evidence(study)) if verdict.claim == OF_LANGUAGE]
+    write_study(out / "report.html", title, facts, judged, [("Language", results[TABLE_8])])
+    write_json(out / "claims.json", [vars(verdict) for verdict in judged])
+    return results
+
+
+def _write(results: Sequence[Table | Picture], out: Path) -> None:
+    for each in results:
+        if isinstance(each, Table):
+            write_table(each, out / "tables")
+        else:
+            write_picture(each, out / "figures")
 
 
 def report(results: Results, study: Study, out: Path, title: str, facts: dict[str, dict[str, Any]]) -> None:

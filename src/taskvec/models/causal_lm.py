@@ -376,8 +376,8 @@ class CausalLm(PromptedModel):
         if self._whole or not (found.several or found.shared):
             return []
         return [
-            f"scored is the first token of an answer: of {found.answers} different answers, {found.several} have several "
-            f"tokens, and {found.shared} share their first one with another"
+            f"scored is the first token of an answer: of {found.answers} different answers, {found.several} have "
+            f"several tokens, and {found.shared} share their first one with another"
         ]
 
     def features(self, images: Images) -> Float[Tensor, "n width"]:
