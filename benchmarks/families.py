@@ -12,6 +12,7 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -21,8 +22,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 from taskvec.heads import HeadOutput, intercept, recording
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
@@ -31,7 +35,7 @@ from taskvec.models.interface import Place, StackLayout, Tap
 LAYERS, HEADS, WIDTH = 4, 4, 8
 HIDDEN, VOCABULARY, EXPERTS = HEADS * WIDTH, 64, 4
 ROWS, LENGTH = 3, 9
-MOST_PARAMETERS = 20_000_000
+MOST_PARAMETERS = 150_000_000
 
 # What sizes are called in configurations, by how large they are here.
 NAMES: dict[int, str] = {
@@ -45,7 +49,8 @@ NAMES: dict[int, str] = {
     HIDDEN: """hidden_size d_model n_embd emb_dim embedding_dim word_embed_proj_dim embedding_size lru_width
         input_embedding_size output_embedding_size backbone_hidden_size dim_model_base out_hidden_size
         hidden_size_global attention_hidden_size pronunciation_embed_dim shape_embed_dim output_channels
-        vision_output_dim projector_input_dim projector_output_dim router_hidden_size adapter_out_dim""",
+        vision_output_dim projector_input_dim projector_output_dim text_hidden_size router_hidden_size
+        adapter_out_dim""",
     2 * WIDTH: """qk_head_dim global_head_dim q_lora_rank kv_lora_rank o_lora_rank hidden_size_per_layer_input
         laurel_rank image_size mamba_dt_rank time_step_rank ple_embed_dim hc_lowrank""",
     WIDTH: """head_dim v_head_dim swa_head_dim kv_channels attention_head_dim linear_key_head_dim dim_head
@@ -126,6 +131,15 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "split_ngram_parts": 1,
     },
 }
+THREE_POSITIONS = {
+    "rope_type": "default",
+    "rope_theta": 1e4,
+    "mrope_section": [2, 1, 1],
+}  # for which queries are turned
+SPECIAL |= {
+    kind: {"text_config": {"rope_parameters": THREE_POSITIONS}}
+    for kind in ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni_thinker", "glm4v", "glm46v", "glm_ocr", "paddleocr_vl")
+}
 SPECIAL["qwen4_exp"] = {"text_config": SPECIAL["qwen4_exp_text"]}
 SPECIAL["dots3_note"] = {
     "text_config": SPECIAL["dots3_note_text"],
@@ -183,6 +197,8 @@ def _small(kind: Any, default: Any, with_lists: bool) -> dict[str, Any]:
                 changed[name] = {**_small(type(part), part, with_lists), "model_type": part.model_type}
         elif name in SIZES and isinstance(value, int) and not isinstance(value, bool):
             changed[name] = min(SIZES[name], value) if value > 0 else value
+        elif name in ("rope_parameters", "rope_scaling") and isinstance(value, dict) and "mrope_section" in value:
+            changed[name] = {**value, "mrope_section": [WIDTH // 4, WIDTH // 8, WIDTH // 8]}
         elif name == "head_dim" and value is None:
             changed[name] = WIDTH
         elif with_lists and isinstance(value, list) and layers > LAYERS and len(value) == layers:
@@ -203,9 +219,9 @@ def _mixed(of_layers: list[Any]) -> list[Any]:
     return chosen + of_layers[: LAYERS - len(chosen)]
 
 
-def built(kind: str, **choices: Any) -> nn.Module:
+def built(kind: str, models: Mapping[Any, Any]) -> nn.Module:
     """A tiny model of this type with random weights; the first error where no configuration can be built."""
-    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[kind]]
+    model: Any = models[CONFIG_MAPPING[kind]]
     errors = []
     for with_lists in (True, False):
         try:
@@ -217,7 +233,7 @@ def built(kind: str, **choices: Any) -> nn.Module:
             if parameters > MOST_PARAMETERS:
                 raise ValueError(f"its smallest form here has {parameters:,} parameters")
             torch.manual_seed(0)
-            return lively(model._from_config(config, **choices))
+            return lively(model._from_config(config))
         except Exception as error:
             errors.append(error)
     raise errors[0]
@@ -297,7 +313,7 @@ def demand(holds: bool, what: str) -> None:
         raise CheckError(what)
 
 
-def check(kind: str, model: nn.Module) -> tuple[DecoderTaps, list[str]]:
+def check(model: nn.Module) -> tuple[DecoderTaps, list[str]]:
     """The taps and further remarks. Raises CheckError where a check does not hold, ValueError for what is refused."""
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randint(8, VOCABULARY - 12, (ROWS, LENGTH), generator=generator)
@@ -318,7 +334,7 @@ def check(kind: str, model: nn.Module) -> tuple[DecoderTaps, list[str]]:
     are_attention(tapped, tokens, own)
     every_head_matters(tapped, tokens, before, own)
     remarks = rows_are_alone(tapped, tokens, own, before, generator)
-    remarks += same_in_eager(kind, tapped, tokens, own, generator)
+    remarks += same_in_eager(tapped, tokens, own, generator)
     return tapped.found, remarks
 
 
@@ -380,13 +396,12 @@ def rows_are_alone(
     return []
 
 
-def same_in_eager(
-    kind: str, tapped: Tapped, tokens: Tensor, own: list[HeadOutput], generator: torch.Generator
-) -> list[str]:
+def same_in_eager(tapped: Tapped, tokens: Tensor, own: list[HeadOutput], generator: torch.Generator) -> list[str]:
     config: Any = tapped.model.config
     if config._attn_implementation == "eager":
         return []
-    eager = built(kind, attn_implementation="eager")
+    build: Any = type(tapped.model)
+    eager = build._from_config(deepcopy(config), attn_implementation="eager").eval()
     eager.load_state_dict(tapped.model.state_dict())
     other = Tapped(eager, find_taps(eager))
     demand(other.found.names == tapped.found.names, "computed without a fused kernel, it has other taps")
@@ -400,13 +415,14 @@ def same_in_eager(
     return []
 
 
-def examine(kind: str) -> Examined:
+def examine(kind: str, models: Mapping[Any, Any] = MODEL_FOR_CAUSAL_LM_MAPPING) -> Examined:
+    """What comes of a type whose class ``models`` gives by its configuration's."""
     try:
-        model = built(kind)
+        model = built(kind, models)
     except Exception as error:
         return Examined(kind, "not built", why=first_sentence(error))
     try:
-        found, further = check(kind, model)
+        found, further = check(model)
     except CheckError as failure:
         return Examined(kind, "wrong", why=str(failure))
     except ValueError as refusal:
@@ -440,19 +456,27 @@ def counts(examined: list[Examined]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*", help="all by default")
-    parser.add_argument("--out", type=Path, help="a file whose table, from its first line with | on, is written anew")
+    parser.add_argument("--out", type=Path, help="a file whose text from its first line `## Text` on is written anew")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
-    examined = []
-    for kind in arguments.types or list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
-        examined.append(examine(kind))
-        print(f"{kind}: {examined[-1].outcome}  {examined[-1].why}", file=sys.stderr, flush=True)
-        gc.collect()
-    said = f"transformers {transformers.__version__}, {len(examined)} types: {counts(examined)}.\n\n{table(examined)}\n"
+    said = ""
+    for title, models, kinds in (
+        ("Text", MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+        ("Images and text", MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
+    ):
+        examined = []
+        for kind in kinds:
+            if not arguments.types or kind in arguments.types:
+                examined.append(examine(kind, models))
+                print(f"{kind}: {examined[-1].outcome}  {examined[-1].why}", file=sys.stderr, flush=True)
+                gc.collect()
+        if examined:
+            known = f"transformers {transformers.__version__}, {len(examined)} types: {counts(examined)}."
+            said += f"## {title}\n\n{known}\n\n{table(examined)}\n\n"
     print(said)
     if arguments.out is not None:
         text = arguments.out.read_text()
-        arguments.out.write_text(text[: text.index("transformers ")] + said)
+        arguments.out.write_text(text[: text.index("## Text\n")] + said.rstrip() + "\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 transformers: Any = pytest.importorskip("transformers")
 
-from families import LENGTH, ROWS, VOCABULARY, Tapped, examine, lively, logits  # noqa: E402 (needs transformers)
+from families import LENGTH, ROWS, VOCABULARY, CheckError, Tapped, are_attention, examine, lively, logits  # noqa: E402 (needs transformers)
 from taskvec.heads import HeadOutput  # noqa: E402
 from taskvec.models import attention_taps  # noqa: E402
 from taskvec.models.attention_taps import AttentionTap, find_taps  # noqa: E402
@@ -100,6 +101,23 @@ def test_head_outputs_are_reached_or_refused(kind: str, outcome: str, heads: str
     assert bool(examined.why) == bool(why)
 
 
+@pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "qwen3_vl"])
+def test_composite_models_are_reached(kind: str) -> None:
+    examined = examine(kind, transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING)
+    assert (examined.outcome, examined.heads, examined.reached) == ("right", "4 x 4 of 8", FUNCTION), examined.why
+
+
+@pytest.mark.parametrize("where", ["self_attn.q_proj", "mlp.down_proj"])
+def test_the_checks_find_taps_that_are_wrong(where: str, llama: nn.Module, tokens: Tensor) -> None:
+    """What the tests above say is worth as much as this."""
+    width: Any = llama.get_submodule(f"model.layers.0.{where}").in_features
+    taps = tuple(ProjectionTap(llama.get_submodule(f"model.layers.{layer}.{where}")) for layer in range(LAYERS))
+    wrong = replace(find_taps(llama), taps=taps, widths=(width // HEADS,) * LAYERS)
+    tapped = Tapped(llama, wrong)
+    with pytest.raises(CheckError, match="is not a product of probabilities and values"):
+        are_attention(tapped, tokens, tapped.recorded(tokens))
+
+
 def test_head_outputs_are_attention_weights_times_values(tokens: Tensor) -> None:
     model: Any = _llama(attn_implementation="eager")
     found = find_taps(model)
@@ -135,14 +153,14 @@ def test_padding_and_windows_hold_under_a_patch() -> None:
     mask = (torch.arange(9) >= 4).long()[None]
 
     def patched(inputs: Tensor, **settings: Tensor) -> Tensor:
-        def replace(number: int, z: HeadOutput) -> HeadOutput:
+        def ones(number: int, z: HeadOutput) -> HeadOutput:
             changed = z.clone()
             changed[:, -1, number] = 1.0
             return changed
 
         with ExitStack() as stack:
             for number, tap in enumerate(tapped.found.taps):
-                stack.callback(tap.attach(lambda z, number=number: replace(number, z), HEADS).remove)
+                stack.callback(tap.attach(lambda z, number=number: ones(number, z), HEADS).remove)
             return model(inputs, **settings).logits[:, -1]
 
     whole = patched(alone)
