@@ -117,6 +117,18 @@ class CausalItems:
         return dict.fromkeys(self.stacks, own)
 
 
+@dataclass(frozen=True)
+class _Tokens:
+    """How many a row has at most: in its prompt, in its run, and scored."""
+
+    prompt: int
+    run: int
+    scored: int
+
+    def most(self, other: "_Tokens") -> "_Tokens":
+        return _Tokens(max(self.prompt, other.prompt), max(self.run, other.run), max(self.scored, other.scored))
+
+
 class CausalLm(PromptedModel):
     """A ``transformers`` decoder with its head for language modelling, and its tokenizer.
 
@@ -146,8 +158,7 @@ class CausalLm(PromptedModel):
         self._stacks = {stack: StackLayout(shapes.count(kind), *kind, (LAST,)) for stack, kind in self._kinds.items()}
         self._taps = self._by_stack(found.taps)
         self._own = self.model, self._taps  # in the precision that it was loaded in
-        # the most tokens of a prompt that was prepared and of those scored, by view and whether whole answers are
-        self._longest: dict[tuple[ViewName, bool], tuple[int, int]] = {}
+        self._prepared: dict[tuple[ViewName, bool], _Tokens] = {}  # by view and whether whole answers are scored
         self._ways: dict[bool, Way] = {}  # by whether it is in bfloat16
         self._in_bfloat16: list[Any] = []  # the copy of the model, once there is one; variants share the list
         self._fingerprint = _fingerprint(model, self._config)
@@ -239,8 +250,7 @@ class CausalLm(PromptedModel):
             behind = [own[:-1] for own in self._answers_of(inputs)]
         self._check_lengths([len(prompt) + len(own) for prompt, own in zip(prompts, behind, strict=True)])
         scored = 1 + max(map(len, behind), default=0)
-        known_longest = self._longest.get((view, self._whole), (1, 1))
-        self._longest[view, self._whole] = max(known_longest[0], *map(len, prompts), 1), max(known_longest[1], scored)
+        longest = max(map(len, prompts), default=1)
         layout = self._layout_for(prompts, scored)
         known, prompt_of_row = None, None
         if layout is not None:
@@ -250,6 +260,8 @@ class CausalLm(PromptedModel):
             prompts = [prompt[-1:] for prompt in prompts]
         rows = [prompt + own for prompt, own in zip(prompts, behind, strict=True)]
         lengths, last = (torch.tensor([len(row) for row in each], dtype=torch.int64) for each in (rows, prompts))
+        tokens = _Tokens(longest, max(map(len, rows), default=1), scored)
+        self._prepared[view, self._whole] = tokens.most(self._prepared.get((view, self._whole), tokens))
         return CausalItems(
             padded(rows, self.filler).to(self.device),
             lengths.to(self.device),
@@ -283,7 +295,8 @@ class CausalLm(PromptedModel):
 
     def prefixes_of(self, rows: Sequence[Sequence[int]]) -> Prefixes:
         tokens = max(map(len, rows))
-        together = rows_of_a_pass(self.device, RowCost(tokens, self.bytes_of_a_pass(tokens, gradient=False)))
+        cost = RowCost(tokens, self.bytes_of_a_pass(tokens, tokens, gradient=False))
+        together = rows_of_a_pass(self.device, cost)
         return compute_prefixes(self.model, rows, self.filler, together)
 
     @property
@@ -393,17 +406,26 @@ class CausalLm(PromptedModel):
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
         """By the longest prompts that were prepared in this view, or 128 tokens where none was."""
         _check_view(view)
-        tokens, scored = self._longest.get((view, self._whole), (ASSUMED_TOKENS, 1))
-        run = scored if self.way.layout is not None else tokens + scored - 1
-        logits = scored * self._config.vocab_size * (LOGITS_WITH_GRADIENT if gradient else LOGITS)
-        return RowCost(run, self.bytes_of_a_pass(run, gradient=gradient) + NUMBER * logits)
+        run = 1 if self.way.layout is not None else ASSUMED_TOKENS
+        tokens = self._prepared.get((view, self._whole), _Tokens(ASSUMED_TOKENS, run, 1))
+        logits = tokens.scored * self._config.vocab_size * (LOGITS_WITH_GRADIENT if gradient else LOGITS)
+        size = self.bytes_of_a_pass(tokens.run, tokens.prompt + tokens.scored, gradient=gradient) + NUMBER * logits
+        if self.way.layout == "gathered":  # a copy of keys and values for every row, of all layers or of one
+            size += tokens.prompt * self.way.bytes_of_a_token // (1 if gradient else self._layers)
+        return RowCost(tokens.run, size)
 
-    def bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
-        """Of so many tokens of a row, without logits."""
-        width, layers = self._config.hidden_size, len(self._found.layers) + len(self._found.without)
-        hidden = setting(self._config, "intermediate_size") or 4 * width
-        layer = 12 * width + 4 * (hidden if isinstance(hidden, int) else max(hidden))
-        return NUMBER * tokens * layer * (layers if gradient else 1)
+    @property
+    def _layers(self) -> int:
+        return len(self._found.layers) + len(self._found.without)
+
+    def bytes_of_a_pass(self, tokens: int, seen: int, *, gradient: bool) -> int:
+        """Of a row, as many of whose tokens are run, each of which sees up to so many; without logits."""
+        config, found = self._config, self._found
+        hidden = setting(config, "intermediate_size") or 4 * config.hidden_size
+        hidden = (hidden if isinstance(hidden, int) else max(hidden)) * (setting(config, "num_experts_per_tok") or 1)
+        heads = max(h * w for h, w in zip(found.heads, found.widths, strict=True))
+        layer = 12 * config.hidden_size + 10 * heads + 5 * hidden + 4 * max(found.heads) * seen
+        return NUMBER * tokens * layer * (self._layers if gradient else 1)
 
     @property
     def number_of_parameters(self) -> int:
@@ -426,7 +448,7 @@ class CausalLm(PromptedModel):
         config, found = self._config, self._found
         return {
             "architecture": type(self.model).__name__,
-            "layers": len(found.layers) + len(found.without),
+            "layers": self._layers,
             "layers_without_attention": list(found.without),
             "heads": sorted(set(found.heads)),
             "head_widths": sorted(set(found.widths)),

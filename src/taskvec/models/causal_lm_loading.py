@@ -26,6 +26,12 @@ INSTALL = 'a language model needs the library transformers: pip install "taskvec
 OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
+def require_transformers() -> None:
+    """ValueError, which says what to do, where the library is not there."""
+    if find_spec("transformers") is None:
+        raise ValueError(INSTALL)
+
+
 def is_gguf(path: Path) -> bool:
     """Whether this is a GGUF file, or a directory that holds one and no config.json."""
     return (path.suffix == GGUF and path.is_file()) or (
@@ -38,10 +44,9 @@ def is_decoder(model_type: str) -> bool:
 
     ValueError where the library is not there.
     """
-    try:
-        from transformers.models.auto import modeling_auto  # noqa: PLC0415 (an extra, and slow to import)
-    except ImportError as error:
-        raise ValueError(INSTALL) from error
+    require_transformers()
+    from transformers.models.auto import modeling_auto  # noqa: PLC0415 (an extra, and slow to import)
+
     known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     return any(model_type in names for names in known)
 
@@ -51,10 +56,7 @@ def read(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
 
     Raises ValueError, which names the file, where one is missing, is of another kind or does not fit.
     """
-    try:
-        import transformers  # noqa: F401, PLC0415 (an extra, and slow to import)
-    except ImportError as error:
-        raise ValueError(INSTALL) from error
+    require_transformers()
     with _without_progress():
         return _read_gguf(path, dtype) if is_gguf(path) else _read_directory(path, dtype)
 
