@@ -13,12 +13,16 @@ import gc
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from taskvec.heads import HeadOutput, intercept, recording
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
@@ -31,30 +35,31 @@ MOST_PARAMETERS = 20_000_000
 
 # What sizes are called in configurations, by how large they are here.
 NAMES: dict[int, str] = {
-    VOCABULARY: "vocab_size decoder_vocab_size unpadded_vocab_size vocab_size_per_layer_input max_position_embeddings "
-    "n_positions n_ctx max_seq_len model_max_length context_length pronunciation_vocab_size shape_vocab_size "
-    "ngram_vocab_size_base original_max_position_embeddings max_target_positions max_source_positions",
-    48: "intermediate_size moe_intermediate_size shared_expert_intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim "
-    "ffn_hidden_size dff dim_ff d_inner feed_forward_size intermediate_size_mlp shared_intermediate_size "
-    "shared_experts_intermediate_size expert_ffn_hidden_size dense_intermediate_size "
-    "moe_shared_expert_intermediate_size mlp_dim",
-    HIDDEN: "hidden_size d_model n_embd emb_dim embedding_dim word_embed_proj_dim embedding_size lru_width "
-    "input_embedding_size output_embedding_size backbone_hidden_size dim_model_base out_hidden_size hidden_size_global "
-    "attention_hidden_size pronunciation_embed_dim shape_embed_dim projection_dim output_channels "
-    "vision_output_dim projector_input_dim projector_output_dim router_hidden_size",
-    2
-    * WIDTH: "qk_head_dim global_head_dim q_lora_rank kv_lora_rank o_lora_rank hidden_size_per_layer_input laurel_rank "
-    "image_size mamba_dt_rank time_step_rank ple_embed_dim hc_lowrank",
-    WIDTH: "head_dim v_head_dim swa_head_dim kv_channels attention_head_dim linear_key_head_dim dim_head "
-    "linear_value_head_dim linear_head_dim d_head attention_head_size rotary_dim qk_nope_head_dim qk_rope_head_dim "
-    "index_head_dim query_pre_attn_scalar mamba_d_state state_size ssm_state_size mamba_chunk_size chunk_size patch_size",
-    LAYERS: "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers depth num_encoder_layers "
-    "num_decoder_layers num_blocks num_attention_heads n_head n_heads num_heads decoder_attention_heads "
-    "encoder_attention_heads num_encoder_attention_heads num_decoder_attention_heads attention_heads "
-    "swa_num_attention_heads linear_num_value_heads linear_num_heads index_n_heads n_routed_experts num_experts "
-    "num_local_experts moe_num_experts index_topk sliding_window sliding_window_size local_attention attention_window_size window_size",
-    2: "num_key_value_heads swa_num_key_value_heads num_kv_heads linear_num_key_heads num_query_groups "
-    "num_experts_per_tok moe_topk num_experts_per_token attn_layer_period",
+    VOCABULARY: """vocab_size decoder_vocab_size unpadded_vocab_size vocab_size_per_layer_input ngram_vocab_size_base
+        pronunciation_vocab_size shape_vocab_size max_position_embeddings n_positions n_ctx max_seq_len model_max_length
+        context_length original_max_position_embeddings max_target_positions max_source_positions""",
+    48: """intermediate_size moe_intermediate_size shared_expert_intermediate_size ffn_dim decoder_ffn_dim dff
+        encoder_ffn_dim ffn_hidden_size dim_ff d_inner feed_forward_size intermediate_size_mlp shared_intermediate_size
+        shared_experts_intermediate_size expert_ffn_hidden_size dense_intermediate_size
+        moe_shared_expert_intermediate_size mlp_dim""",
+    HIDDEN: """hidden_size d_model n_embd emb_dim embedding_dim word_embed_proj_dim embedding_size lru_width
+        input_embedding_size output_embedding_size backbone_hidden_size dim_model_base out_hidden_size
+        hidden_size_global attention_hidden_size pronunciation_embed_dim shape_embed_dim output_channels
+        vision_output_dim projector_input_dim projector_output_dim router_hidden_size adapter_out_dim""",
+    2 * WIDTH: """qk_head_dim global_head_dim q_lora_rank kv_lora_rank o_lora_rank hidden_size_per_layer_input
+        laurel_rank image_size mamba_dt_rank time_step_rank ple_embed_dim hc_lowrank""",
+    WIDTH: """head_dim v_head_dim swa_head_dim kv_channels attention_head_dim linear_key_head_dim dim_head
+        linear_value_head_dim linear_head_dim d_head attention_head_size rotary_dim qk_nope_head_dim qk_rope_head_dim
+        index_head_dim query_pre_attn_scalar mamba_d_state state_size ssm_state_size mamba_chunk_size chunk_size
+        patch_size""",
+    LAYERS: """num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers depth num_encoder_layers
+        num_decoder_layers num_blocks num_attention_heads n_head n_heads num_heads decoder_attention_heads
+        encoder_attention_heads num_encoder_attention_heads num_decoder_attention_heads attention_heads
+        swa_num_attention_heads linear_num_value_heads linear_num_heads index_n_heads n_routed_experts num_experts
+        num_local_experts moe_num_experts index_topk sliding_window sliding_window_size local_attention
+        attention_window_size window_size""",
+    2: """num_key_value_heads swa_num_key_value_heads num_kv_heads linear_num_key_heads num_query_groups
+        num_experts_per_tok moe_topk num_experts_per_token attn_layer_period""",
     1: "n_group topk_group n_shared_experts num_shared_experts attn_layer_offset",
 }
 SIZES = {name: size for size, names in NAMES.items() for name in names.split()}
@@ -66,9 +71,9 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "blt": {"encoder_hash_byte_group_vocab": 50, "encoder_hash_byte_group_size": [3]},
     "cohere_compass_text": {
         "layer_types": ["sliding_attention", "full_attention"] * 2,
-        "rope_parameters": dict.fromkeys(
-            ("sliding_attention", "full_attention"), {"rope_type": "default", "rope_theta": 1e4}
-        ),
+        "rope_parameters": {
+            layer: {"rope_type": "default", "rope_theta": 1e4} for layer in ("sliding_attention", "full_attention")
+        },
     },
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8},
@@ -122,8 +127,11 @@ SPECIAL: dict[str, dict[str, Any]] = {
     },
 }
 SPECIAL["qwen4_exp"] = {"text_config": SPECIAL["qwen4_exp_text"]}
-SPECIAL["dots3_note"] = {"text_config": SPECIAL["dots3_note_text"], "adapter_in_dim": HIDDEN}
-DECODERS = ("musicgen", "musicgen_melody")  # whose class is of the configuration's decoder alone
+SPECIAL["dots3_note"] = {
+    "text_config": SPECIAL["dots3_note_text"],
+    "vision_config": {"adapter_in_dim": HIDDEN},
+    "audio_config": {"adapter_input_size": HIDDEN},
+}
 
 Outcome = Literal["right", "right with a remark", "refused", "wrong", "not built"]
 OUTCOMES: tuple[Outcome, ...] = ("right", "right with a remark", "refused", "wrong", "not built")
@@ -140,21 +148,18 @@ class Examined:
     why: str = ""
 
 
-class Failed(Exception):
+class CheckError(Exception):
     """A check did not hold; the message says which."""
 
 
 def small(kind: str, with_lists: bool) -> Any:
     """A tiny configuration of a type; lists that have an entry for every layer are cut, or left to the class."""
-    from transformers import CONFIG_MAPPING
-
     config = CONFIG_MAPPING[kind]
     try:
         default = config()
     except Exception:
         default = None
-    if 1:
-        return config(**_merged(_small(config, default, with_lists), SPECIAL.get(kind, {})))
+    return config(**_merged(_small(config, default, with_lists), SPECIAL.get(kind, {})))
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -199,23 +204,23 @@ def _mixed(of_layers: list[Any]) -> list[Any]:
 
 
 def built(kind: str, **choices: Any) -> nn.Module:
-    """A tiny model of this type with random weights; the last error where no configuration can be built."""
-    from transformers import AutoModelForCausalLM
-
+    """A tiny model of this type with random weights; the first error where no configuration can be built."""
+    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[kind]]
+    errors = []
     for with_lists in (True, False):
         try:
             config = small(kind, with_lists)
-            config = config.get_text_config(decoder=True) if kind in DECODERS else config
+            if not isinstance(config, model.config_class):  # a class for the text of a composite configuration
+                config = config.get_text_config(decoder=True)
             with torch.device("meta"):
-                parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+                parameters = sum(p.numel() for p in model._from_config(config).parameters())
             if parameters > MOST_PARAMETERS:
                 raise ValueError(f"its smallest form here has {parameters:,} parameters")
             torch.manual_seed(0)
-            return lively(AutoModelForCausalLM.from_config(config, **choices))
-        except Exception:
-            if not with_lists:
-                raise
-    raise AssertionError
+            return lively(model._from_config(config, **choices))
+        except Exception as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def lively(model: nn.Module) -> nn.Module:
@@ -238,10 +243,8 @@ class Tapped:
     @property
     def stacks(self) -> Mapping[str, StackLayout]:
         sizes = zip(self.found.heads, self.found.widths, strict=True)
-        return {
-            str(number): StackLayout(1, heads, width, (Place(None, None),))
-            for number, (heads, width) in enumerate(sizes)
-        }
+        last = (Place(None, None),)
+        return {str(number): StackLayout(1, *size, last) for number, size in enumerate(sizes)}
 
     def taps(self) -> Mapping[str, list[Tap]]:
         return {str(number): [tap] for number, tap in enumerate(self.found.taps)}
@@ -260,8 +263,9 @@ class Tapped:
 
 
 def logits(model: Any, tokens: Tensor) -> Tensor:
+    known = signature(model.forward).parameters
     with torch.no_grad():
-        return model(input_ids=tokens).logits
+        return model(input_ids=tokens, **({"use_cache": False} if "use_cache" in known else {})).logits
 
 
 class Products(TorchDispatchMode):
@@ -290,11 +294,11 @@ def difference(one: Tensor, other: Tensor) -> float:
 
 def demand(holds: bool, what: str) -> None:
     if not holds:
-        raise Failed(what)
+        raise CheckError(what)
 
 
 def check(kind: str, model: nn.Module) -> tuple[DecoderTaps, list[str]]:
-    """The taps and further remarks; raises ``Failed`` where a check does not hold, ValueError where taps are refused."""
+    """The taps and further remarks. Raises CheckError where a check does not hold, ValueError for what is refused."""
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randint(8, VOCABULARY - 12, (ROWS, LENGTH), generator=generator)
     try:
@@ -302,9 +306,9 @@ def check(kind: str, model: nn.Module) -> tuple[DecoderTaps, list[str]]:
         before = logits(model, tokens)
     except Exception as error:
         find_taps(model)
-        raise Failed(f"it runs in find_taps alone: {error}") from error
+        raise CheckError(f"it runs in find_taps alone: {error}") from error
     if not bool(before.isfinite().all()):
-        raise Failed("its logits are not finite with these random weights")
+        raise CheckError("its logits are not finite with these random weights")
     tapped = Tapped(model, find_taps(model))
     demand(torch.equal(before, logits(model, tokens)), "a pass without a patch is not the same after taps are found")
     own = tapped.recorded(tokens)
@@ -403,7 +407,7 @@ def examine(kind: str) -> Examined:
         return Examined(kind, "not built", why=first_sentence(error))
     try:
         found, further = check(kind, model)
-    except Failed as failure:
+    except CheckError as failure:
         return Examined(kind, "wrong", why=str(failure))
     except ValueError as refusal:
         return Examined(kind, "refused", why=first_sentence(refusal))
@@ -434,9 +438,6 @@ def counts(examined: list[Examined]) -> str:
 
 
 def main() -> None:
-    import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*", help="all by default")
     parser.add_argument("--out", type=Path, help="a file whose table, from its first line with | on, is written anew")

@@ -132,6 +132,14 @@ def test_a_patch_that_is_never_reached_is_refused(small_model: MaeVqgan, small_m
         pass
 
 
+def test_a_recording_that_is_never_reached_is_refused(small_model: MaeVqgan) -> None:
+    reason = r"the recording did not reach \[\('decoder', 0\), .*: the model was not run inside the block"
+    with pytest.raises(RuntimeError, match=reason), recording(small_model):
+        pass
+    with pytest.raises(KeyError, match="own"), recording(small_model):  # what went wrong in the block comes first
+        raise KeyError("own")
+
+
 def test_a_patch_in_the_wrong_view_is_refused(small_model: MaeVqgan, small_means: Means, canvases: Tensor) -> None:
     sites = small_model.sites("head")
     patch = Patch(sites, sites.mask([0])[None], small_means.map(lambda mean: mean[:1]))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from itertools import permutations
 from math import prod
@@ -64,7 +64,9 @@ class _Attachment:
 
     def remove(self) -> None:
         with _attaching:
-            _attached[self.module] = tuple(each for each in _attached[self.module] if each is not self.function)
+            others = tuple(each for each in _attached.pop(self.module) if each is not self.function)
+            if others:
+                _attached[self.module] = others
 
 
 class _Watched(Mapping[str, Callable[..., Any]]):
@@ -126,22 +128,23 @@ def _watch(model: nn.Module) -> None:
     """Have the files of all modules' classes call what is attached, from now on."""
     kinds = {kind for module in model.modules() for kind in type(module).__mro__ if "forward" in vars(kind)}
     with _attaching:
-        for kind in kinds:
-            file = vars(sys.modules.get(kind.__module__, kind))
-            if INTERFACE in file and not isinstance(file[INTERFACE], _Watched):
-                setattr(sys.modules[kind.__module__], INTERFACE, _Watched(file[INTERFACE]))
+        for file in {sys.modules.get(kind.__module__) for kind in kinds}:
+            functions = getattr(file, INTERFACE, None)
+            if functions is not None and not isinstance(functions, _Watched):
+                setattr(file, INTERFACE, _Watched(functions))
 
 
 @dataclass(frozen=True)
 class DecoderTaps:
     """The taps of a decoder, in the order in which they run, and what attention returned there.
 
-    taps: of every layer that has attention. names: their modules'. heads, widths: of the head outputs of each. layers:
-    the number of the model's layer that each is in. without: the numbers of layers that have no attention. causal:
-    whether no token's logits depend on later tokens. remarks: what a user should know, one sentence each.
+    taps: of every layer in which attention ran. names: their modules'. heads, widths: of the head outputs of each.
+    layers: the number of the model's layer that each is in; where a layer has several, they are numbered in their
+    order. without: the numbers of layers in which no attention ran. causal: whether no token's logits depend on later
+    tokens. remarks: what a user should know, one sentence each.
     """
 
-    taps: tuple[Tap, ...]
+    taps: tuple[Tap, ...] = field(repr=False)
     names: tuple[str, ...]
     heads: tuple[int, ...]
     widths: tuple[int, ...]
@@ -158,11 +161,6 @@ class _Product:
     result: Tensor
     keys: int  # that a row of probabilities is over
     module: str  # that was running
-
-    @property
-    def of_tokens(self) -> bool:
-        """Whether it can be attention to tokens; what mixes streams or experts has fewer."""
-        return self.keys >= TOKENS
 
     def order(self, z: Tensor, *, scaled: bool) -> tuple[int, ...] | None:
         """The order of z's axes in which it is the result, None where it is not the result at all.
@@ -193,21 +191,23 @@ def _merges(shape: Iterable[int], merged: Iterable[int]) -> bool:
     return prod(sizes) == 1
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal but for rounding, and say anything at all."""
-    one, other = one.float(), other.float()
-    scale = float(other.abs().max())
-    return scale > 0 and bool(torch.allclose(one, other, rtol=1e-3, atol=1e-3 * scale))
+def _same(one: Tensor, other: Tensor, size: Tensor | None = None, dtype: torch.dtype | None = None) -> bool:
+    """Whether two tensors are equal but for rounding, compared with ``size`` or their own; nothing equals 0.
+
+    dtype: that in which they were computed, where it is not theirs.
+    """
+    rounding = 1e-3 if (dtype or one.dtype) in (torch.float32, torch.float64) else 0.05
+    return bool((one - other).float().norm() < rounding * (other if size is None else size).float().norm())
 
 
 def _directions(z: HeadOutput) -> HeadOutput:
-    return nn.functional.normalize(z.float(), dim=-1)
+    return nn.functional.normalize(z, dim=-1)
 
 
 class _Witness(TorchFunctionMode):
     """Sees the head outputs where they are computed: attention in one kernel, and softmax times values.
 
-    ``change`` replaces those whose numbers it knows; all but the first axes' order is the model's.
+    They are numbered in the order in which they come; ``change`` says by number what takes the place of which.
     """
 
     def __init__(self, running: list[str], change: Mapping[int, Callable[[Tensor], Tensor]] | None = None):
@@ -299,7 +299,8 @@ def find_taps(model: nn.Module) -> DecoderTaps:
         _match(plain.products, ((each, x, ProjectionTap(modules[each])) for each, x in inputs), found)
         _require_once(name, [each for each, _ in inputs], found)
         remarks.append("head outputs are reached as inputs of modules, not through the library's attention function")
-    missed = [each for number, each in enumerate(plain.products) if each.of_tokens and number not in found]
+    # what mixes streams or experts, not tokens, has fewer keys
+    missed = [each for number, each in enumerate(plain.products) if each.keys >= TOKENS and number not in found]
     if not found:
         raise ValueError(_unreached(name, missed))
     if missed:
@@ -309,11 +310,15 @@ def find_taps(model: nn.Module) -> DecoderTaps:
         _require_equivalent(model, tokens, plain.logits, found)
     names = tuple(each.module for each in found.values())
     layers, without = _layers(model, names)
+    if len(set(layers)) < len(layers):
+        layers = tuple(range(len(layers)))
+        remarks.append("a layer has several attentions: they are numbered in the order in which they run")
     if without:
-        remarks.append(f"no attention in layers {_several([str(each) for each in without])}")
+        remarks.append(f"no attention ran in layers {_several([str(each) for each in without])}")
     changed = tokens.clone()
     changed[:, -1] = tokens[:, 0]
-    causal = _same(_run(model, changed).logits[:, :-1], plain.logits[:, :-1])
+    dtype = next(iter(found.values())).z.dtype
+    causal = _same(_run(model, changed).logits[:, :-1], plain.logits[:, :-1], dtype=dtype)
     if not causal:
         remarks.append("logits of a token depend on later tokens")
     return DecoderTaps(
@@ -360,8 +365,11 @@ def _tokens(model: Any) -> Tensor:
             special.add(settings)
 
     gather(model.config.to_dict())
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ordinary = torch.tensor([token for token in range(vocabulary) if token not in special])
+    try:
+        vocabulary = model.get_input_embeddings().weight.shape[0]
+    except (AttributeError, NotImplementedError) as error:
+        raise ValueError(f"{type(model).__name__} has no one table of embeddings for its tokens") from error
+    ordinary = torch.tensor([token for token in range(vocabulary) if token not in special] or [0])
     chosen = torch.randint(len(ordinary), (ROWS, TOKENS), generator=torch.Generator().manual_seed(0))
     return ordinary[chosen].to(model.device)
 
@@ -419,9 +427,12 @@ def _logits(model: Any, tokens: Tensor) -> Tensor:
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known.values())
     uncached = {"use_cache": False} if "use_cache" in known or takes_any else {}
     try:
-        return model(input_ids=tokens, **uncached).logits
+        logits = model(input_ids=tokens, **uncached).logits
     except Exception as error:
         raise ValueError(f"{type(model).__name__} cannot be run on tokens alone: {error}") from error
+    if logits.isnan().any():
+        raise ValueError(f"{type(model).__name__} has logits that are not numbers")
+    return torch.where(logits > torch.finfo(logits.dtype).min / 2, logits, 0)  # some say so that a token never comes
 
 
 def _match(
@@ -437,7 +448,7 @@ def _match(
             z = x
             if isinstance(tap, ProjectionTap):  # which knows nothing of heads: their width is the product's
                 width = product.result.shape[-1]
-                if x.shape[-1] % width:
+                if x.shape[-1] % width or product.keys != TOKENS:
                     continue
                 z = x.flatten(1, -2).unflatten(-1, (-1, width))
             if (
@@ -477,21 +488,21 @@ def _require_equivalent(model: nn.Module, tokens: Tensor, plain: Tensor, found: 
         with torch.no_grad():
             changed = _logits(model, tokens)
     name = type(model).__name__
-    if not _same(changed, expected):
-        raise ValueError(f"{name} uses its head outputs elsewhere than where they are reached")
-    if _same(changed, plain):
+    if torch.equal(expected, plain):
         raise ValueError(f"{name} does not depend on its head outputs")
+    if not _same(changed, expected, expected - plain, next(iter(found.values())).z.dtype):
+        raise ValueError(f"{name} uses its head outputs elsewhere than where they are reached")
 
 
 def _layers(model: nn.Module, names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The number of the layer that each module is in, and the numbers of the layers of which none is.
 
-    Where the modules are not of one list of layers, or some of the same layer, they are counted in their order.
+    ValueError where they are not of one list of layers.
     """
     split = [re.match(r"(?:(.*?)\.)?(\d+)(?:\.|$)", name) for name in names]
-    layers = [int(each[2]) for each in split if each]
-    if None in split or len({each[1] for each in split if each}) > 1 or len(set(layers)) < len(names):
-        return tuple(range(len(names))), ()
-    of = next(each[1] or "" for each in split if each)
-    every = [int(name) for name, _ in model.get_submodule(of).named_children() if name.isdigit()]
-    return tuple(layers), tuple(layer for layer in every if layer not in layers)
+    lists = sorted({each[1] or "" if each else name for each, name in zip(split, names, strict=True)})
+    if len(lists) > 1:
+        raise ValueError(f"{type(model).__name__} has attention in several stacks of layers: {_several(lists)}")
+    layers = tuple(int(each[2]) for each in split if each)
+    every = [int(name) for name, _ in model.get_submodule(lists[0]).named_children() if name.isdigit()]
+    return layers or (0,), tuple(layer for layer in every if layer not in layers)

@@ -8,8 +8,6 @@ likeliest if and only if greedy generation gives the answer.
 """
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskvec import digests
 from taskvec.heads import Patch
 from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
 from taskvec.models.causal_lm_loading import read, write
+from taskvec.models.decoder_fingerprint import fingerprint_of
 from taskvec.models.generation import generate
 from taskvec.models.interface import (
     VIEWS,
@@ -55,34 +53,6 @@ NUMBER = 4  # bytes
 LOGITS, LOGITS_WITH_GRADIENT = 2, 4  # how often a row's are there at the peak
 ASSUMED_TOKENS = 128  # of a prompt, where none was prepared yet
 KEPT_SHARE = 0.25  # of the free memory that keys and values of prompts may take
-SAMPLES = 4096  # numbers of a weight that the fingerprint is made of
-# what of a configuration numbers depend on and no weight's shape tells, by the names that architectures have for it
-FACTS = (
-    "model_type",
-    "hidden_act",
-    "activation_function",
-    "hidden_activation",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "layer_norm_epsilon",
-    "rope_parameters",
-    "partial_rotary_factor",
-    "sliding_window",
-    "layer_types",
-    "attention_chunk_size",
-    "query_pre_attn_scalar",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
-    "logit_scale",
-    "logits_scaling",
-    "attention_multiplier",
-    "residual_multiplier",
-    "embedding_multiplier",
-    "num_experts_per_tok",
-)
 
 
 @dataclass(frozen=True)
@@ -161,7 +131,7 @@ class CausalLm(PromptedModel):
         self._prepared: dict[tuple[ViewName, bool], _Tokens] = {}  # by view and whether whole answers are scored
         self._ways: dict[bool, Way] = {}  # by whether it is in bfloat16
         self._in_bfloat16: list[Any] = []  # the copy of the model, once there is one; variants share the list
-        self._fingerprint = _fingerprint(model, self._config)
+        self._fingerprint = fingerprint_of(model, self._config)
 
     @classmethod
     def load(cls, path: Path, dtype: torch.dtype | None = None) -> Self:
@@ -460,26 +430,8 @@ class CausalLm(PromptedModel):
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 of class, configuration and weights, 16 hexadecimal digits, computed when the model is taken.
-
-        Of a weight its name, shape and up to ``SAMPLES`` numbers are looked at, the first and evenly spaced others, as
-        float32: that tells models apart that were trained apart, or further, and is quick for billions of weights. It
-        does not tell a change of single numbers, nor one after the model was taken, and not what of a configuration is
-        not in ``FACTS``.
-        """
+        """That of ``decoder_fingerprint``, computed when the model was taken."""
         return self._fingerprint
-
-
-def _fingerprint(model: nn.Module, config: Any) -> str:
-    facts = {name: digests.plain(setting(config, name)) for name in FACTS}
-    digest = hashlib.sha256(json.dumps([type(model).__name__, facts], sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        step = max(1, -(-tensor.numel() // SAMPLES))
-        sample = tensor.detach().flatten()[::step]
-        sample = sample.float() if sample.is_floating_point() else sample
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(sample.cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[: digests.LENGTH]
 
 
 def _taps_of(found: DecoderTaps, copied: nn.Module) -> list[Tap]:
