@@ -113,7 +113,7 @@ def test_rows_of_a_batch_are_what_each_is_alone(model: CausalLm, view: Any) -> N
 
 
 def test_ways(model: CausalLm) -> None:
-    kind = model.model.config.model_type.removesuffix("_text")
+    kind = _name_of(model)
     assert model.way.layout == LAYOUTS[kind]
     assert model.way.continues == (LAYOUTS[kind] is not None)
     assert (model.way.reason is None) == (LAYOUTS[kind] == "shared")
@@ -200,6 +200,22 @@ def test_heads_replaced_by_their_own_recording_change_nothing_and_by_nothing_a_l
     for site in range(len(sites)):
         changed = run(model, items, Patch(sites, sites.mask([site])[None], nothing, tasks))
         assert not torch.allclose(changed, plain, atol=1e-4)
+
+
+def test_what_is_prepared_inside_a_block_is_not_part_of_it(model: CausalLm) -> None:
+    prompts, sites = _prompts(), model.sites("head")
+    patch = Patch(sites, sites.sample(len(ROWS), 0.4, seed=3), _means(model))
+    items = model.prepare(prompts, "query_only")
+    expected, fresh = run(model, items, patch), decoder(_name_of(model))
+    with patch.applied(fresh, items.places):
+        torch.testing.assert_close(fresh.run(fresh.prepare(prompts, "query_only")), expected)
+    with recording(fresh) as recorded:
+        fresh.run(fresh.prepare(prompts, "query_only"))
+    assert {stack: len(layers) for stack, layers in recorded.items()} == {n: e.layers for n, e in model.stacks.items()}
+
+
+def _name_of(model: CausalLm) -> str:
+    return model.model.config.model_type.removesuffix("_text")
 
 
 def test_gradients_of_shares_and_means_are_those_of_whole_sequences(model: CausalLm) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskvec.heads import Patch
+from taskvec.heads import Patch, unseen
 from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
 from taskvec.models.causal_lm_loading import read, write
@@ -246,7 +246,8 @@ class CausalLm(PromptedModel):
     def way(self) -> Way:
         """How prompts are run, found out by running a few tokens in every way when it is first asked for."""
         if self._variant.bfloat16 not in self._ways:
-            self._ways[self._variant.bfloat16] = find_way(self.model, self.filler)
+            with unseen():
+                self._ways[self._variant.bfloat16] = find_way(self.model, self.filler)
         return self._ways[self._variant.bfloat16]
 
     def _layout_for(self, prompts: Sequence[Sequence[int]], scored: int) -> Layout | None:
@@ -267,7 +268,8 @@ class CausalLm(PromptedModel):
         tokens = max(map(len, rows))
         cost = RowCost(tokens, self.bytes_of_a_pass(tokens, tokens, gradient=False))
         together = rows_of_a_pass(self.device, cost)
-        return compute_prefixes(self.model, rows, self.filler, together)
+        with unseen():
+            return compute_prefixes(self.model, rows, self.filler, together)
 
     @property
     def filler(self) -> int:
