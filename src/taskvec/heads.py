@@ -104,6 +104,17 @@ def intercept(model: HasHeads, function: Callable[[str, int, HeadOutput], HeadOu
 
 
 @contextmanager
+def unseen() -> Iterator[None]:
+    """What this thread, or asynchronous task, runs inside the block is not intercepted by blocks that are open: what a
+    model prepares once for all patches."""
+    token = _open_blocks.set(frozenset())
+    try:
+        yield
+    finally:
+        _open_blocks.reset(token)
+
+
+@contextmanager
 def recording(model: HasHeads) -> Iterator[dict[str, list[HeadOutput]]]:
     """The head outputs of the forward pass run inside the block: by stack a list of layers, [rows, tokens, heads,
     head_dim] each.

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 SHIPPED = ("tiny", "small")
 
+DECODER = "causal_lm"  # no model_type, but what all of those are that are decoders of transformers
+
 # by ``model_type`` in config.json: module and class, which are imported when a model is one
 TYPES = {
     "mae_vqgan": ("taskvec.models.mae_vqgan", "MaeVqgan"),
     "seggpt": ("taskvec.models.seggpt", "SegGpt"),
-    "causal_lm": ("taskvec.models.causal_lm", "CausalLm"),  # of whatever type transformers has such a model
+    DECODER: ("taskvec.models.causal_lm", "CausalLm"),
 }
-DECODER = "causal_lm"
 MARKS = {"segment_token_x": "seggpt"}  # a name that the published file of this type has, and no other
 UNNAMED = "mae_vqgan"  # whose configuration has no model_type
 
@@ -72,13 +73,13 @@ def _class_of(directory: Path) -> Any:
     path = directory / "config.json"
     values = read_json(path) if path.is_file() else {}
     kind = values.get("model_type", UNNAMED) if isinstance(values, dict) else UNNAMED
-    if directory.suffix == ".gguf" or (not path.is_file() and any(directory.glob("*.gguf"))):
-        kind = DECODER
-    if kind not in TYPES:
-        from taskvec.models.causal_lm_loading import is_decoder  # noqa: PLC0415 (imports transformers, if it is there)
+    gguf = directory.suffix == ".gguf" or (not path.is_file() and any(directory.glob("*.gguf")))
+    if gguf or kind not in TYPES:
+        from taskvec.models import causal_lm_loading  # noqa: PLC0415 (looks for transformers, which is an extra)
 
-        if not is_decoder(str(kind)):
+        if not gguf and not causal_lm_loading.is_decoder(str(kind)):
             raise ValueError(f"{path}: model_type is {kind!r}: {choose_from(str(kind), TYPES)}")
+        causal_lm_loading.require_transformers()
         kind = DECODER
     module, name = TYPES[kind]
     return getattr(import_module(module), name)

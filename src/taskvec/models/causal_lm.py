@@ -8,8 +8,6 @@ likeliest if and only if greedy generation gives the answer.
 """
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskvec import digests
-from taskvec.heads import Patch
+from taskvec.heads import Patch, unseen
 from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
 from taskvec.models.causal_lm_loading import read, write
+from taskvec.models.decoder_fingerprint import fingerprint_of
 from taskvec.models.generation import generate
 from taskvec.models.interface import (
     VIEWS,
@@ -55,34 +53,6 @@ NUMBER = 4  # bytes
 LOGITS, LOGITS_WITH_GRADIENT = 2, 4  # how often a row's are there at the peak
 ASSUMED_TOKENS = 128  # of a prompt, where none was prepared yet
 KEPT_SHARE = 0.25  # of the free memory that keys and values of prompts may take
-SAMPLES = 4096  # numbers of a weight that the fingerprint is made of
-# what of a configuration numbers depend on and no weight's shape tells, by the names that architectures have for it
-FACTS = (
-    "model_type",
-    "hidden_act",
-    "activation_function",
-    "hidden_activation",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "layer_norm_epsilon",
-    "rope_parameters",
-    "partial_rotary_factor",
-    "sliding_window",
-    "layer_types",
-    "attention_chunk_size",
-    "query_pre_attn_scalar",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
-    "logit_scale",
-    "logits_scaling",
-    "attention_multiplier",
-    "residual_multiplier",
-    "embedding_multiplier",
-    "num_experts_per_tok",
-)
 
 
 @dataclass(frozen=True)
@@ -117,6 +87,18 @@ class CausalItems:
         return dict.fromkeys(self.stacks, own)
 
 
+@dataclass(frozen=True)
+class _Tokens:
+    """How many a row has at most: in its prompt, in its run, and scored."""
+
+    prompt: int
+    run: int
+    scored: int
+
+    def most(self, other: "_Tokens") -> "_Tokens":
+        return _Tokens(max(self.prompt, other.prompt), max(self.run, other.run), max(self.scored, other.scored))
+
+
 class CausalLm(PromptedModel):
     """A ``transformers`` decoder with its head for language modelling, and its tokenizer.
 
@@ -146,11 +128,10 @@ class CausalLm(PromptedModel):
         self._stacks = {stack: StackLayout(shapes.count(kind), *kind, (LAST,)) for stack, kind in self._kinds.items()}
         self._taps = self._by_stack(found.taps)
         self._own = self.model, self._taps  # in the precision that it was loaded in
-        # the most tokens of a prompt that was prepared and of those scored, by view and whether whole answers are
-        self._longest: dict[tuple[ViewName, bool], tuple[int, int]] = {}
+        self._prepared: dict[tuple[ViewName, bool], _Tokens] = {}  # by view and whether whole answers are scored
         self._ways: dict[bool, Way] = {}  # by whether it is in bfloat16
         self._in_bfloat16: list[Any] = []  # the copy of the model, once there is one; variants share the list
-        self._fingerprint = _fingerprint(model, self._config)
+        self._fingerprint = fingerprint_of(model, self._config)
 
     @classmethod
     def load(cls, path: Path, dtype: torch.dtype | None = None) -> Self:
@@ -239,8 +220,7 @@ class CausalLm(PromptedModel):
             behind = [own[:-1] for own in self._answers_of(inputs)]
         self._check_lengths([len(prompt) + len(own) for prompt, own in zip(prompts, behind, strict=True)])
         scored = 1 + max(map(len, behind), default=0)
-        known_longest = self._longest.get((view, self._whole), (1, 1))
-        self._longest[view, self._whole] = max(known_longest[0], *map(len, prompts), 1), max(known_longest[1], scored)
+        longest = max(map(len, prompts), default=1)
         layout = self._layout_for(prompts, scored)
         known, prompt_of_row = None, None
         if layout is not None:
@@ -250,6 +230,8 @@ class CausalLm(PromptedModel):
             prompts = [prompt[-1:] for prompt in prompts]
         rows = [prompt + own for prompt, own in zip(prompts, behind, strict=True)]
         lengths, last = (torch.tensor([len(row) for row in each], dtype=torch.int64) for each in (rows, prompts))
+        tokens = _Tokens(longest, max(map(len, rows), default=1), scored)
+        self._prepared[view, self._whole] = tokens.most(self._prepared.get((view, self._whole), tokens))
         return CausalItems(
             padded(rows, self.filler).to(self.device),
             lengths.to(self.device),
@@ -264,7 +246,8 @@ class CausalLm(PromptedModel):
     def way(self) -> Way:
         """How prompts are run, found out by running a few tokens in every way when it is first asked for."""
         if self._variant.bfloat16 not in self._ways:
-            self._ways[self._variant.bfloat16] = find_way(self.model, self.filler)
+            with unseen():
+                self._ways[self._variant.bfloat16] = find_way(self.model, self.filler)
         return self._ways[self._variant.bfloat16]
 
     def _layout_for(self, prompts: Sequence[Sequence[int]], scored: int) -> Layout | None:
@@ -283,8 +266,10 @@ class CausalLm(PromptedModel):
 
     def prefixes_of(self, rows: Sequence[Sequence[int]]) -> Prefixes:
         tokens = max(map(len, rows))
-        together = rows_of_a_pass(self.device, RowCost(tokens, self.bytes_of_a_pass(tokens, gradient=False)))
-        return compute_prefixes(self.model, rows, self.filler, together)
+        cost = RowCost(tokens, self.bytes_of_a_pass(tokens, tokens, gradient=False))
+        together = rows_of_a_pass(self.device, cost)
+        with unseen():
+            return compute_prefixes(self.model, rows, self.filler, together)
 
     @property
     def filler(self) -> int:
@@ -403,17 +388,26 @@ class CausalLm(PromptedModel):
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
         """By the longest prompts that were prepared in this view, or 128 tokens where none was."""
         _check_view(view)
-        tokens, scored = self._longest.get((view, self._whole), (ASSUMED_TOKENS, 1))
-        run = scored if self.way.layout is not None else tokens + scored - 1
-        logits = scored * self._config.vocab_size * (LOGITS_WITH_GRADIENT if gradient else LOGITS)
-        return RowCost(run, self.bytes_of_a_pass(run, gradient=gradient) + NUMBER * logits)
+        run = 1 if self.way.layout is not None else ASSUMED_TOKENS
+        tokens = self._prepared.get((view, self._whole), _Tokens(ASSUMED_TOKENS, run, 1))
+        logits = tokens.scored * self._config.vocab_size * (LOGITS_WITH_GRADIENT if gradient else LOGITS)
+        size = self.bytes_of_a_pass(tokens.run, tokens.prompt + tokens.scored, gradient=gradient) + NUMBER * logits
+        if self.way.layout == "gathered":  # a copy of keys and values for every row, of all layers or of one
+            size += tokens.prompt * self.way.bytes_of_a_token // (1 if gradient else self._layers)
+        return RowCost(tokens.run, size)
 
-    def bytes_of_a_pass(self, tokens: int, *, gradient: bool) -> int:
-        """Of so many tokens of a row, without logits."""
-        width, layers = self._config.hidden_size, len(self._found.layers) + len(self._found.without)
-        hidden = setting(self._config, "intermediate_size") or 4 * width
-        layer = 12 * width + 4 * (hidden if isinstance(hidden, int) else max(hidden))
-        return NUMBER * tokens * layer * (layers if gradient else 1)
+    @property
+    def _layers(self) -> int:
+        return len(self._found.layers) + len(self._found.without)
+
+    def bytes_of_a_pass(self, tokens: int, seen: int, *, gradient: bool) -> int:
+        """Of a row, as many of whose tokens are run, each of which sees up to so many; without logits."""
+        config, found = self._config, self._found
+        hidden = setting(config, "intermediate_size") or 4 * config.hidden_size
+        hidden = (hidden if isinstance(hidden, int) else max(hidden)) * (setting(config, "num_experts_per_tok") or 1)
+        heads = max(h * w for h, w in zip(found.heads, found.widths, strict=True))
+        layer = 12 * config.hidden_size + 10 * heads + 5 * hidden + 4 * max(found.heads) * seen
+        return NUMBER * tokens * layer * (self._layers if gradient else 1)
 
     @property
     def number_of_parameters(self) -> int:
@@ -436,7 +430,7 @@ class CausalLm(PromptedModel):
         config, found = self._config, self._found
         return {
             "architecture": type(self.model).__name__,
-            "layers": len(found.layers) + len(found.without),
+            "layers": self._layers,
             "layers_without_attention": list(found.without),
             "heads": sorted(set(found.heads)),
             "head_widths": sorted(set(found.widths)),
@@ -448,26 +442,8 @@ class CausalLm(PromptedModel):
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 of class, configuration and weights, 16 hexadecimal digits, computed when the model is taken.
-
-        Of a weight its name, shape and up to ``SAMPLES`` numbers are looked at, the first and evenly spaced others, as
-        float32: that tells models apart that were trained apart, or further, and is quick for billions of weights. It
-        does not tell a change of single numbers, nor one after the model was taken, and not what of a configuration is
-        not in ``FACTS``.
-        """
+        """That of ``decoder_fingerprint``, computed when the model was taken."""
         return self._fingerprint
-
-
-def _fingerprint(model: nn.Module, config: Any) -> str:
-    facts = {name: digests.plain(setting(config, name)) for name in FACTS}
-    digest = hashlib.sha256(json.dumps([type(model).__name__, facts], sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        step = max(1, -(-tensor.numel() // SAMPLES))
-        sample = tensor.detach().flatten()[::step]
-        sample = sample.float() if sample.is_floating_point() else sample
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(sample.cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[: digests.LENGTH]
 
 
 def _taps_of(found: DecoderTaps, copied: nn.Module) -> list[Tap]:

@@ -4,6 +4,7 @@ What is read is a directory with config.json, safetensors files and a tokenizer,
 plain ones again. Reading that takes most of a minute; ``write`` makes a directory of it that loads at once.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,6 +27,12 @@ INSTALL = 'a language model needs the library transformers: pip install "taskvec
 OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
+def require_transformers() -> None:
+    """ValueError, which says what to do, where the library is not there."""
+    if find_spec("transformers") is None:
+        raise ValueError(INSTALL)
+
+
 def is_gguf(path: Path) -> bool:
     """Whether this is a GGUF file, or a directory that holds one and no config.json."""
     return (path.suffix == GGUF and path.is_file()) or (
@@ -38,10 +45,9 @@ def is_decoder(model_type: str) -> bool:
 
     ValueError where the library is not there.
     """
-    try:
-        from transformers.models.auto import modeling_auto  # noqa: PLC0415 (an extra, and slow to import)
-    except ImportError as error:
-        raise ValueError(INSTALL) from error
+    require_transformers()
+    from transformers.models.auto import modeling_auto  # noqa: PLC0415 (an extra, and slow to import)
+
     known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     return any(model_type in names for names in known)
 
@@ -51,11 +57,8 @@ def read(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
 
     Raises ValueError, which names the file, where one is missing, is of another kind or does not fit.
     """
-    try:
-        import transformers  # noqa: F401, PLC0415 (an extra, and slow to import)
-    except ImportError as error:
-        raise ValueError(INSTALL) from error
-    with _without_progress():
+    require_transformers()
+    with _quietly():
         return _read_gguf(path, dtype) if is_gguf(path) else _read_directory(path, dtype)
 
 
@@ -100,12 +103,14 @@ def _read_directory(directory: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     auto: Any = AutoModelForCausalLM if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else AutoModelForImageTextToText
     with _read_errors(directory):
         model, report = auto.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True, output_loading_info=True, **OFFLINE
+            directory,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are in the report, and refused
+            **OFFLINE,
         )
-    for problem in ("missing_keys", "mismatched_keys"):
-        if found := sorted(map(str, report.get(problem) or ())):
-            more = f" ({len(found)} such weights)" if len(found) > 1 else ""
-            raise ValueError(f"{directory}: the weight {found[0]} is {problem.removesuffix('_keys')}{more}")
+    _check_report(report, model, directory)
     _check_finite(model, directory)
     with _read_errors(directory):
         return model, AutoTokenizer.from_pretrained(directory, **OFFLINE)
@@ -128,6 +133,20 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
         return model, AutoTokenizer.from_pretrained(files[0].parent, **options)
 
 
+def _check_report(report: dict[str, Any], model: Any, directory: Path) -> None:
+    """ValueError for a weight that is missing or of another shape, a warning for some that the model does not have."""
+    differing: list[Any] = sorted(report.get("mismatched_keys") or ())
+    for name, found, expected in differing:
+        raise ValueError(f"{directory}: the weight {name} has shape {tuple(found)}, expected {tuple(expected)}")
+    for name in sorted(report.get("missing_keys") or ()):
+        raise ValueError(f"{directory}: the weight {name} is missing")
+    if surplus := sorted(report.get("unexpected_keys") or ()):
+        are = "is no part" if len(surplus) == 1 else "are no part"
+        warnings.warn(
+            f"{directory}: {len(surplus)} of the weights {are} of {type(model).__name__}: {surplus[0]}", stacklevel=2
+        )
+
+
 def _check_finite(model: Any, source: Path) -> None:
     for name, weight in model.named_parameters():
         if not weight.detach().sum(dtype=torch.float32).isfinite() and not weight.isfinite().all():
@@ -135,16 +154,18 @@ def _check_finite(model: Any, source: Path) -> None:
 
 
 @contextmanager
-def _without_progress() -> Iterator[None]:
-    """Without the library's own bars, which are on the error stream."""
+def _quietly() -> Iterator[None]:
+    """Without the library's own bars and reports on the error stream."""
     from transformers.utils import logging  # noqa: PLC0415
 
-    shown = logging.is_progress_bar_enabled()
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        if shown:
+        logging.set_verbosity(level)
+        if bars:
             logging.enable_progress_bar()
 
 

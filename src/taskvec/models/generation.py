@@ -48,7 +48,8 @@ def generate(
     longest = max(map(len, prompts), default=1) + tokens
     kept = model.way.continues and longest > 1 + tokens
     kept = kept and (model.way.window is None or longest <= model.way.window)
-    cost = RowCost(longest, model.bytes_of_a_pass(longest, gradient=False) + longest * model.way.bytes_of_a_token)
+    size = model.bytes_of_a_pass(longest, longest, gradient=False) + longest * model.way.bytes_of_a_token
+    cost = RowCost(longest, size)
     together = rows_of_a_pass(model.device, cost)
     found = []
     for start in range(0, len(prompts), together):

@@ -26,7 +26,7 @@ Layout = Literal["shared", "gathered"]
 LAYOUTS: tuple[Layout, ...] = ("shared", "gathered")  # the faster one first
 UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")  # what ``shared`` does not compute
 PROBED = 7  # tokens of a prefix that a way is tried on
-SHARE_OF_EFFECT = 1e-3  # of what prefixes change in logits that a way may be off by
+SHARE_OF_EFFECT = 1e-4  # of what prefixes change in logits that a way may be off by
 FILLED = 1.5  # how many times the rows there may be slots, before rows of a prompt are divided
 
 

@@ -7,6 +7,7 @@ others, the prompt's tokens stay, as they are all that a model has seen when it 
 it is behind a line break, or alone where that merges too.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,9 +92,9 @@ class TokenTexts:
     def first_tokens(self, prompts: Sequence[str], answers: Sequence[str]) -> FirstTokens:
         """Of the different ones among these answers, each behind its prompt."""
         tokens = {tuple(own) for own in self.of_answers(prompts, answers)}
-        firsts = [own[0] for own in tokens]
+        with_first = Counter(own[0] for own in tokens)
         several = sum(len(own) > 1 for own in tokens)
-        return FirstTokens(len(tokens), several, sum(firsts.count(first) > 1 for first in firsts))
+        return FirstTokens(len(tokens), several, sum(count for count in with_first.values() if count > 1))
 
 
 def texts_of(inputs: Inputs, view: ViewName) -> list[str]:
@@ -121,4 +122,6 @@ def _text(values: np.ndarray, name: str) -> np.ndarray:
 def padded(rows: Sequence[Sequence[int]], value: int, length: int | None = None) -> Int[Tensor, "rows length"]:
     """Rows of tokens as one tensor, filled up on the right to ``length`` or the longest."""
     length = max(map(len, rows), default=0) if length is None else length
-    return torch.tensor([[*row, *[value] * (length - len(row))] for row in rows]).view(len(rows), length)
+    return torch.tensor([[*row, *[value] * (length - len(row))] for row in rows], dtype=torch.int64).view(
+        len(rows), length
+    )
