@@ -27,7 +27,7 @@ from taskvec.search.baselines import top_sites
 from taskvec.tasks import Task
 
 FEW = 2  # examples of the row between none and all
-COUNTED = 8  # prompts whose operations are counted
+COUNTED = 4  # prompts whose operations are counted
 PATCHED = ("cma", "reinforce", "vectors")
 
 
