@@ -107,6 +107,15 @@ def _gemma4() -> Any:
     return transformers.Gemma4ForCausalLM(config)
 
 
+def llava() -> Any:
+    """A language model that is part of one which takes pictures, too."""
+    picture: dict[str, Any] = {"image_size": 8, "patch_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tower = transformers.CLIPVisionConfig(hidden_size=16, intermediate_size=16, **picture)
+    text = transformers.LlamaConfig(**SIZES, num_key_value_heads=2)
+    config = transformers.LlavaConfig(vision_config=tower, text_config=text, image_token_index=VOCABULARY - 1)
+    return transformers.LlavaForConditionalGeneration(config)
+
+
 BUILDERS = {
     "llama": _llama,
     "gpt2": _gpt2,
@@ -124,7 +133,7 @@ LAYOUTS = dict.fromkeys(BUILDERS, "shared") | {"gemma2": "gathered", "bloom": "g
 def decoder(name: str, tokenizer: Any = None) -> CausalLm:
     """With weights that all say something."""
     torch.manual_seed(0)
-    model = BUILDERS[name]()
+    model = (BUILDERS | {"llava": llava})[name]()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():

@@ -359,6 +359,15 @@ def test_first_tokens(llama: CausalLm) -> None:
     assert llama.first_tokens(_prompts(ROWS[:5], answers)) == FirstTokens(answers=4, several=2, shared=2)
 
 
+def test_the_language_model_of_one_that_takes_pictures() -> None:
+    model = decoder("llava")
+    assert {name: (each.layers, each.heads) for name, each in model.stacks.items()} == {"decoder": (LAYERS, HEADS)}
+    alone = torch.stack([logits_alone(model, row)[-1] for row in ROWS])
+    outputs = model.run(model.prepare(Queries(as_texts(ROWS)), "query_only"))
+    torch.testing.assert_close(outputs[:, 0], alone, rtol=1e-4, atol=1e-4)
+    assert model.describe()["layers"] == LAYERS
+
+
 def test_models_that_cannot_be_taken() -> None:
     bert: Any = transformers.BertLMHeadModel(
         transformers.BertConfig(

@@ -59,7 +59,7 @@ def _rewritten(directory: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma", "gemma4"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma", "gemma4", "llava"])
 def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
     """Also where the weights that make logits are those of the embeddings, which are stored once."""
     model = decoder(name, _tokenizer())
