@@ -30,6 +30,12 @@ def _llama() -> Any:
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES, num_key_value_heads=2, head_dim=16))
 
 
+def _bytes() -> Any:
+    """A token for every byte."""
+    sizes = {**SIZES, "vocab_size": 256, "max_position_embeddings": 512}
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **GROUPED))
+
+
 def _gpt2() -> Any:
     """Learned positions, one projection of queries, keys and values."""
     config = transformers.GPT2Config(
@@ -133,7 +139,7 @@ LAYOUTS = dict.fromkeys(BUILDERS, "shared") | {"gemma2": "gathered", "bloom": "g
 def decoder(name: str, tokenizer: Any = None) -> CausalLm:
     """With weights that all say something."""
     torch.manual_seed(0)
-    model = (BUILDERS | {"llava": llava})[name]()
+    model = (BUILDERS | {"llava": llava, "bytes": _bytes})[name]()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():

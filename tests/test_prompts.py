@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from labelled import labelled
 from taskvec.data.examples import Part
+from taskvec.data.pairs import WordPairs
 from taskvec.data.scenes import Scenes
 from taskvec.models.canvas import CanvasGeometry
 from taskvec.prompts import SAMPLINGS, Sampling, draw_prompts, pairs_of
@@ -125,3 +128,53 @@ def test_a_query_alone_in_its_class_needs_no_pair_where_none_is_shown() -> None:
     assert single.query_indices.tolist() == [0, 0]
     with pytest.raises(ValueError, match="there are 3 examples of 3 classes"):
         draw_prompts(labelled([0, 1, 2]), SEGMENTATION, 2, 8, 0)
+
+
+def _pairs(path: Path, count: int, shots: int = 3) -> WordPairs:
+    file = path / "doubled.tsv"
+    file.write_text("".join(f"{number}\tx{2 * number}\n" for number in range(count)))
+    return WordPairs(file, "all", shots=shots)
+
+
+def test_texts_have_several_supports(tmp_path: Path) -> None:
+    """All different, none the query, and written so that a prompt is all of them one after the other."""
+    data = _pairs(tmp_path, 12)
+    prompts = draw_prompts(data, data.own_task, 30, 0, seed=1)
+    assert (prompts.shots, prompts.support_input.shape, prompts.support_indices.shape) == (3, (30, 3), (30, 3))
+    together = np.concatenate([prompts.support_indices, prompts.query_indices[:, None]], 1)
+    assert all(len(set(row)) == 4 for row in together.tolist())
+    first = prompts.support_indices[0, 0]
+    assert (prompts.support_input[0, 0], prompts.support_output[0, 0]) == (f"Q: {first}\nA:", f" x{2 * first}\n\n")
+    query = prompts.query_indices[0]
+    assert (prompts.query_input[0], prompts.query_output[0]) == (f"Q: {query}\nA:", f" x{2 * query}")
+    assert prompts.support_names[0].split(", ") == data.names(prompts.support_indices[0])
+    assert prompts.support_images[0].split() == data.images_of(prompts.support_indices[0])
+    again = draw_prompts(data, data.own_task, 30, 0, seed=1)
+    assert np.array_equal(again.support_indices, prompts.support_indices)
+    assert len({tuple(row) for row in prompts.support_indices.tolist()}) > 20
+    half = prompts[:15]
+    assert (half.shots, len(half), len(half.support_names)) == (3, 15, 15)
+
+
+def test_queries_are_those_of_any_number_of_shots(tmp_path: Path) -> None:
+    """So that prompts with two examples are judged by the queries of those with ten."""
+    few, more = (_pairs(tmp_path, 20, shots) for shots in (1, 5))
+    prompts = [draw_prompts(data, data.own_task, 12, 0, seed=3) for data in (few, more)]
+    assert np.array_equal(prompts[0].query_indices, prompts[1].query_indices)
+    assert prompts[0].support_input.shape == (12, 1)
+    alone = draw_prompts(more, more.own_task, 12, 0, seed=3, query_only=True)
+    assert np.array_equal(alone.query_input, prompts[1].query_input)
+    assert (len(alone.support_input), alone.support_names, alone.support_images) == (0, [], [])
+
+
+def test_where_there_are_fewer_examples_prompts_have_these(tmp_path: Path) -> None:
+    data = _pairs(tmp_path, 5, shots=10)
+    assert draw_prompts(data, data.own_task, 4, 0, seed=0).shots == 4
+
+
+def test_images_and_texts_are_not_mixed_up(tmp_path: Path) -> None:
+    data = _pairs(tmp_path, 5)
+    with pytest.raises(ValueError, match="pairs are texts, and the model takes images of 8 pixels"):
+        draw_prompts(data, data.own_task, 2, 8, seed=0)
+    with pytest.raises(ValueError, match="scenes are images, and the model takes texts"):
+        draw_prompts(Scenes("test", count=8), SEGMENTATION, 2, 0, seed=0)

@@ -1,0 +1,134 @@
+"""The whole job on texts: a search, task vectors as a file, answers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taskvec import FindSettings, TaskVectors, evaluation, find, find_all
+from taskvec.data.pairs import WordPairs
+from taskvec.finding import find_sites
+from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.prompts import draw_prompts
+from taskvec.provenance import Drawn
+from taskvec.search import CmaSettings, RelaxedSettings
+
+pytest.importorskip("transformers")
+
+from byte_decoder import byte_decoder
+from taskvec.models.causal_lm import CausalLm
+from taskvec.models.interface import Variant
+
+COARSE = FindSettings(
+    prompts=4, items=4, validation=4, search=RelaxedSettings(steps=4, items=4, checkpoint_every=2, candidates=2)
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> CausalLm:
+    return byte_decoder()
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pairs") / "plural.csv"
+    path.write_text("".join(f"{word},{word}s\n" for word in _words(24)))
+    return path
+
+
+def _words(count: int) -> list[str]:
+    return [f"{first}{second}t" for first in "bcdfgh" for second in "aeio"][:count]
+
+
+@pytest.fixture(scope="module")
+def vectors(model: CausalLm, pairs: Path) -> TaskVectors:
+    return find(model, WordPairs(pairs, template="colon", shots=3), settings=COARSE, progress=False)
+
+
+def test_a_search_lowers_the_models_own_loss(vectors: TaskVectors) -> None:
+    """Of a random model, whose means say nothing of a task, that of the items that are searched on."""
+    losses = [record["loss"] for record in vectors.search.history]
+    assert len(losses) == COARSE.search.number_of_steps
+    assert sorted(losses, reverse=True) == losses
+    assert (vectors.task, vectors.config.metric) == ("plural", "top1")
+    assert isinstance(vectors.search.statistics, Drawn)
+    assert vectors.search.statistics.data["shots"] == 3
+
+
+def test_they_are_a_file_with_their_wording(model: CausalLm, vectors: TaskVectors, tmp_path: Path) -> None:
+    vectors.save_pretrained(tmp_path)
+    again = TaskVectors.load(tmp_path, model)
+    assert again.config == vectors.config
+    assert again.config.wording is not None
+    assert (again.config.wording.template, again.config.wording.shots) == ("{input}:{output}\n", 3)
+    assert again.fingerprint() == vectors.fingerprint()
+    assert again.generate(["bat"], 4) == vectors.generate(["bat"], 4)
+
+
+def test_answers_are_what_the_model_says_under_the_patch(model: CausalLm, vectors: TaskVectors) -> None:
+    asked = ["bat:", "hot:"]
+    said = model.generate(asked, 5, patch=vectors.patch)
+    assert vectors.generate(["bat", "hot"], 5) == [text.strip().split("\n")[0].strip() for text in said]
+    assert vectors(["bat", "hot"]) == vectors.generate(["bat", "hot"])
+    assert vectors("bat") == vectors(["bat"])[0]
+    assert said != model.generate(asked, 5)
+    drawn = [vectors.generate(["bat"], 8, temperature=2.0, seed=seed)[0] for seed in range(4)]
+    assert len(set(drawn)) > 1
+    assert drawn[0] == vectors.generate(["bat"], 8, temperature=2.0, seed=0)[0]
+
+
+def test_images_and_texts_are_told_apart(vectors: TaskVectors, random_vectors: TaskVectors) -> None:
+    image = Image.new("RGB", (8, 8))
+    with pytest.raises(ValueError, match="the task vectors of plural are of texts: images are none"):
+        vectors([image])
+    with pytest.raises(ValueError, match="are of images: texts are none"):
+        random_vectors(["bat"])
+    with pytest.raises(ValueError, match="'bat' is no image"):
+        random_vectors([image, "bat"])  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def test_several_relations_share_their_sites_and_add_up(model: CausalLm, pairs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "upper.csv"
+    other.write_text("".join(f"{word},{word.upper()}\n" for word in _words(20)))
+    data = [WordPairs(path, template="colon", shots=3) for path in (pairs, other)]
+    first, second = find_all(model, data, [None, None], COARSE, progress=False)
+    assert first.sites == second.sites
+    both = 0.5 * first + 0.5 * second
+    assert both.config.wording == first.config.wording
+    assert len(both.generate(["bat"], 3)) == 1
+
+
+def test_effects_may_be_looked_for_under_shuffled_labels(model: CausalLm, pairs: Path) -> None:
+    """The prompts are those with examples, whose outputs are each other's; the choice stays with the query alone."""
+    data = WordPairs(pairs, template="colon", shots=3)
+    found = []
+    for searched_in in ("query_only", "shuffled"):
+        settings = FindSettings(prompts=4, items=3, validation=4, search=CmaSettings(), searched_in=searched_in)
+        found.append(find_sites(model, data, [data.own_task], settings).result)
+    assert found[0].scores is not None
+    assert found[1].scores is not None
+    assert not torch.equal(found[0].scores, found[1].scores)
+    with pytest.raises(ValueError, match="sites cannot be searched in 'canvas': expected query_only or shuffled"):
+        FindSettings(searched_in="canvas")  # pyright: ignore[reportArgumentType]
+
+
+def test_whole_answers_are_right_only_where_every_token_is(model: CausalLm, pairs: Path) -> None:
+    test = WordPairs(pairs, "test", template="colon", shots=3)
+    prompts = draw_prompts(test, test.own_task, 5, 0, seed=0)
+    whole = model.variant(Variant(answers="whole"))
+    assert whole.truths(prompts).shape[1] == len("bats")
+    for each in (model, whole):
+        judged = evaluation.evaluate(each, evaluation.run(each, "one_shot"), prompts)
+        right = (judged.answers == each.truths(prompts).numpy()).all(1)
+        assert np.array_equal(judged.scores, right.astype(float))
+
+
+def test_models_and_data_must_fit(model: CausalLm, pairs: Path, small_model: MaeVqgan) -> None:
+    with pytest.raises(ValueError, match="pairs are texts, and the model takes images of"):
+        find(small_model, WordPairs(pairs), settings=COARSE, progress=False)
+    with pytest.raises(ValueError, match="an input that is a text is no answer: copy_input is of images"):
+        evaluation.method_named(model, "copy_input")
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        evaluation.method_named(model, "reconstruction")
