@@ -96,7 +96,7 @@ def test_several_relations_share_their_sites_and_add_up(model: CausalLm, pairs: 
     first, second = find_all(model, data, [None, None], COARSE, progress=False)
     assert first.sites == second.sites
     both = 0.5 * first + 0.5 * second
-    assert both.config.wording == first.config.wording
+    assert (both.config.wording, both.config.metric) == (first.config.wording, "top1")
     assert len(both.generate(["bat"], 3)) == 1
 
 

@@ -311,7 +311,8 @@ class TaskVectors:
         if isinstance(found, Combination):
             terms = found.terms
             if found.metric is not None:  # which was asked for: what its terms had is no longer asked
-                metrics = [found.metric if term.factor > 0 else FOR_IMAGES.name for term in terms]
+                unscored = found.metric if self.config.wording is not None else FOR_IMAGES.name
+                metrics = [found.metric if term.factor > 0 else unscored for term in terms]
                 terms = [replace(term, metric=metric) for term, metric in zip(terms, metrics, strict=True)]
         else:
             terms = [Term(1, self.task, self.config.metric, self.fingerprint(), found)]
@@ -320,7 +321,8 @@ class TaskVectors:
     def _combined(
         self, means: dict[str, Tensor], terms: tuple[Term, ...], other: "TaskVectors | None" = None
     ) -> "TaskVectors":
-        """Vectors at the same sites; scored as masks if a term that is not subtracted is, as its masks come out.
+        """Vectors at the same sites; scored as masks if a term that is not subtracted is, as its masks come out. Those
+        of texts are scored as they were.
 
         They are decoded as the one of the two is that has the same metric, or as the first, without a level.
         """
@@ -328,7 +330,7 @@ class TaskVectors:
         if any(not torch.equal(mean.isfinite(), self.means[stack].isfinite()) for stack, mean in means.items()):
             raise ValueError(f"the values of {name} are not finite in float32")
         masks = (term.metric for term in terms if term.factor > 0 and METRICS[term.metric].of_masks)
-        metric = next(masks, FOR_IMAGES.name)
+        metric = next(masks, self.config.metric if self.config.wording is not None else FOR_IMAGES.name)
         found = Combination(name, terms)
         alike = [each.config for each in (self, other) if each is not None and each.config.metric == metric]
         decoding = alike[0].decoding if alike else replace(self.config.decoding, level=None)

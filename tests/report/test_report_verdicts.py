@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskvec.metrics import IOU, METRICS, MSE, Metric
+from taskvec.metrics import IOU, METRICS, MSE, TOP1, Metric
 from taskvec.report.verdicts import BASELINES, Judgement, compare, judge, number
 
 GOOD = {
@@ -214,3 +214,17 @@ def test_large_errors_take_no_more_room() -> None:
         "100.0",
         "312.3",
     ]
+
+
+def test_of_texts_nothing_is_said_of_pictures() -> None:
+    """Nor of a copy of the input, which is no answer."""
+    made = scores(TOP1, one_shot=0.9, query_only=0.2, task_vectors=0.2, random=0.2)
+    made = {method: made[method] for method in ("one_shot", "query_only", "task_vectors", "random")}
+    judgement = judge(TOP1, made)
+    assert judgement.comparisons.keys() == made.keys() - {"task_vectors"}
+    assert judgement.kind == "nothing learnt"
+    said_of_it = " ".join([judgement.headline, *judgement.notes, *judgement.advice])
+    assert "answers in the report" in said_of_it
+    assert not any(word in said_of_it for word in ("picture", "photograph", "mask"))
+    helped = judge(TOP1, {**made, "task_vectors": made["one_shot"] + 0.0})
+    assert helped.headline == "Task vectors (top-1 0.900) do as well as a prompt with examples (0.900)."

@@ -61,7 +61,7 @@ def convert_command(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="The file of a model that is one file, such as SegGPT's seggpt_vit_large.pth, Painter's, or a GGUF file."
+            help="The file of a model that is one file, such as SegGPT's seggpt_vit_large.pth, Painter's, or a GGUF's."
         ),
     ] = None,
     vqgan: Annotated[Path | None, typer.Option(help="The VQGAN's file, such as last.ckpt; likewise.")] = None,
