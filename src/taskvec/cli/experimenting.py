@@ -173,7 +173,7 @@ def _language(
     with _progress(out, TABLE_8) as on_cell:
         store = Store(out / "cells", on_cell)
         study = LanguageStudy(network, relations, tuple(seeds), pairs, settings, reinforce, store)
-        results = run_on_language(study, out, f"Task vectors of {model}", facts)
+        results = run_on_language(study, out, f"Task vectors of {Path(model).name}", facts)
     _say_tables(results)
     write_json(json_file, facts)
     console.print(f"{time.monotonic() - started:.0f} seconds: {out / 'report.html'}")
