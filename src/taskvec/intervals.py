@@ -14,11 +14,10 @@ from jaxtyping import Float, Int
 from scipy.special import stdtrit
 
 from taskvec.data.examples import numbered
-from taskvec.metrics import METRICS, Metric
+from taskvec.metrics import Metric
 
 FEWEST = 5  # independent groups below which nothing is said of a mean but the mean
 CONFIDENCE = 0.95
-MARGINS = ", or ".join(metric.margin_told for metric in METRICS.values())
 
 Verdict = Literal["better", "not worse", "worse", "undecided", "too few"]
 

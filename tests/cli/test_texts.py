@@ -101,6 +101,19 @@ def test_a_file_without_inputs_is_refused(
     assert told in " ".join(said.split())
 
 
+def test_values_at_the_heads_are_refined(
+    model: str, plural: list[str], found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the model's own loss: whether an answer is right has no gradient."""
+    refine = ["refine", str(found), "--model", model, *plural, "--steps", "3", "--out", str(tmp_path / "refined")]
+    assert main(refine) == 0
+    record = json.loads((tmp_path / "refined" / "config.json").read_text())["found"]["refinement"]
+    assert record["settings"]["objective"] == "token"
+    assert len(record["history"]) == 3
+    assert main([*refine, "--overwrite", "--objective", "pixel"]) == 1
+    assert "top-1 has no soft form that a gradient could follow" in " ".join(capsys.readouterr().err.split())
+
+
 def test_one_search_finds_several_relations(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each task is data of its own."""
     tasks = ["--data", "relations", "--task", "word-first-letter", "--task", "word-uppercase", "--template", "colon"]

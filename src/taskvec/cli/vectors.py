@@ -192,7 +192,8 @@ def refine_command(
     network = load_model(options.model_of([vectors], model), options.working_on(device, threads))
     found = TaskVectors.load(vectors, network)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        better = refine(found, data_options.load("train"), settings, partial(show_descent(progress, steps), found.task))
+        (examples,) = data_options.load_each("train", [found.task])
+        better = refine(found, examples, settings, partial(show_descent(progress, steps), found.task))
     better.save_pretrained(out)
     write_json(json_file, asdict(better.config))
     told = better.search.refinement

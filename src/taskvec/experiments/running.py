@@ -10,6 +10,7 @@ from taskvec.experiments.collecting import collect_evidence
 from taskvec.experiments.language import LanguageStudy, evidence, table_8
 from taskvec.experiments.study import Study
 from taskvec.files import write_json
+from taskvec.metrics import TOP1
 from taskvec.report.exports import write_picture, write_table
 from taskvec.report.study import write_study
 from taskvec.results import Picture, Table
@@ -35,7 +36,7 @@ def run_on_language(study: LanguageStudy, out: Path, title: str, facts: dict[str
     results: Results = {TABLE_8: table_8(study)}
     _write(results[TABLE_8], out)
     judged = [verdict for verdict in verdicts(evidence(study)) if verdict.claim == OF_LANGUAGE]
-    write_study(out / "report.html", title, facts, judged, [("Language", results[TABLE_8])])
+    write_study(out / "report.html", title, facts, judged, [("Language", results[TABLE_8])], [TOP1])
     write_json(out / "claims.json", [vars(verdict) for verdict in judged])
     return results
 

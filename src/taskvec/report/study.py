@@ -1,12 +1,13 @@
 """The report of a whole study: what was run, the verdict on every claim, then each table and figure in turn."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from taskvec.files import replacing
-from taskvec.intervals import FEWEST, MARGINS
+from taskvec.intervals import FEWEST
+from taskvec.metrics import IMAGE_METRICS, Metric
 from taskvec.report.exports import heading, is_numeric, to_png
 from taskvec.report.rendering import data_uri, environment, facts
 from taskvec.results import Judgement, Picture, Table, Verdict
@@ -25,11 +26,12 @@ def write_study(
     told: Mapping[str, Mapping[str, Any]],
     verdicts: Sequence[Verdict],
     sections: Sequence[tuple[str, Sequence[Table | Picture]]],
+    metrics: Iterable[Metric] = IMAGE_METRICS.values(),
 ) -> None:
     """Write one self-contained HTML file; an error leaves ``path`` as it was.
 
     ``told`` is what was run, settings by group, such as {"Data": {"splits": 4}}. ``sections`` have a title and what is
-    shown under it, in order.
+    shown under it, in order. ``metrics`` are those that scores may be of.
     """
     counts = Counter(verdict.judgement for verdict in verdicts)
     templates = environment()
@@ -40,7 +42,7 @@ def write_study(
         verdicts=[(verdict, *verdict.ours.partition("\n\n")[::2]) for verdict in verdicts],
         counts={judgement: counts[judgement] for judgement in MARKS if counts[judgement]},
         marks=MARKS,
-        margins=MARGINS,
+        margins=", or ".join(metric.margin_told for metric in metrics),
         fewest=FEWEST,
         sections=sections,
         is_numeric=is_numeric,
