@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from taskvec import FindSettings, TaskVectors, evaluation, find, find_all
+from taskvec.card import card
 from taskvec.data.pairs import WordPairs
 from taskvec.finding import find_sites
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -132,3 +133,16 @@ def test_models_and_data_must_fit(model: CausalLm, pairs: Path, small_model: Mae
         evaluation.method_named(model, "copy_input")
     with pytest.raises(ValueError, match="has no tokenizer"):
         evaluation.method_named(model, "reconstruction")
+
+
+def test_their_card_is_of_texts(vectors: TaskVectors) -> None:
+    told = card(vectors.config, "someone/plural")
+    for part in (
+        "- language-model",
+        "| Outputs | texts, scored by top-1",
+        "`{input}:{output}`",
+        "with 3 examples",
+        "Pairs",
+    ):
+        assert part in told
+    assert "visual-prompting" not in told

@@ -11,12 +11,14 @@ def card(config: VectorsConfig, repository: str) -> str:
     """README.md, with metadata at its head."""
     metric = METRICS[config.metric]
     refined = isinstance(config.found, Search) and config.found.refinement is not None and config.found.refinement.step
+    examples = "Images" if config.wording is None else "Pairs"
+    outputs = "masks" if metric.of_masks else "images" if config.wording is None else "texts"
     rows = {
         "Task": _line(config.task),
-        "Outputs": f"{'masks' if metric.of_masks else 'images'}, scored by {metric.label}, {metric.described}",
+        "Outputs": f"{outputs}, scored by {metric.label}, {metric.described}",
         "Base model": f"{_line(config.model or 'not recorded')}, fingerprint {config.model_fingerprint}",
         "Sites": f"{len(config.sites)} of {config.of}, by {config.granularity}",
-        "Answers": str(config.decoding),
+        **_answers(config),
         **_found(config),
         "Score": "none is claimed: `taskvec evaluate` scores them on data of your own",
         "Licence": "none stated",
@@ -26,7 +28,7 @@ def card(config: VectorsConfig, repository: str) -> str:
     return f"""---
 library_name: taskvec
 tags:
-- visual-prompting
+- {"visual-prompting" if config.wording is None else "language-model"}
 - task-vectors
 ---
 # Task vectors: {_line(config.task)}
@@ -46,8 +48,17 @@ model = taskvec.load_model("{_line(str(model))}")
 vectors = taskvec.TaskVectors.from_pretrained("{PREFIX}{repository}", model)
 ```
 
-config.json has the record of the search. Images are in it as digests of their content, without names and paths.
+config.json has the record of the search. {examples} are in it as digests of their content, without names and paths.
 """
+
+
+def _answers(config: VectorsConfig) -> dict[str, str]:
+    """How outputs become answers, or inputs a prompt."""
+    if config.wording is None:
+        return {"Answers": str(config.decoding)}
+    return {
+        "Template": f"`{_line(config.wording.template)}`, the means are of prompts with {config.wording.shots} examples"
+    }
 
 
 def _found(config: VectorsConfig) -> dict[str, str]:
