@@ -135,6 +135,10 @@ def test_one_search_finds_several_relations(model: str, tmp_path: Path, capsys: 
         (["experiment", "table-3"], "a language model is studied by table-8 alone"),
         (["experiment", "table-8", "--data", "pascal"], "--data pascal: table-8 is on relations or pairs"),
         (["find", "--data", "relations", "--task", "country-capitol"], "there is no relation 'country-capitol'"),
+        (
+            ["find", "--data", "relations", "--task", "present-past", "--task", "antonym"],
+            "--task present-past --task antonym: expected one task; `taskvec search` finds several at the same sites",
+        ),
     ],
 )
 def test_what_does_not_fit_a_language_model(

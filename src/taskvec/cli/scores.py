@@ -107,7 +107,7 @@ def evaluate_command(
     with Progress(*COLUMNS, console=console, transient=True) as progress:
         for own in folds:
             named = [each.replace("{fold}", str(own)) for each in (method, against) if each]
-            (examples,) = data_options.load_each(part, task, fold=own)
+            examples = data_options.load_one(part, task, fold=own)
             chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
             size = network.image_size
@@ -116,7 +116,7 @@ def evaluate_command(
             _tell(network, named[0], prompts)
 
             ways = [_Way(name, examples, redecoded=decoding is not None) for name in named]
-            load = partial(data_options.load_each, "train", task, fold=own)
+            load = partial(data_options.load_one, "train", task, fold=own)
             methods = [way.chosen(network, choices, load, chosen, seed) for way in ways]
             for name, (_, used) in zip((method, against), methods, strict=False):
                 decodings.setdefault(str(name), {})[place] = None if used is None else asdict(used)
@@ -172,7 +172,7 @@ class _Way:
     redecoded: bool
 
     def chosen(
-        self, model: PromptedModel, choices: Choices, load: Callable[[], list[DataSet]], task: Task, seed: int
+        self, model: PromptedModel, choices: Choices, load: Callable[[], DataSet], task: Task, seed: int
     ) -> tuple[evaluation.Method, Decoding | None]:
         """The method with its decoding, None where there is none; ``load`` gives the data by which it is chosen."""
         method, vectors = evaluation.method_named(model, self.name, self.data), evaluation.patched_by(self.name)
@@ -183,7 +183,7 @@ class _Way:
         decoding = choices.first(model)
         if choices.adapted and not model.takes_texts:
             try:
-                (training,) = load()
+                training = load()
             except ValueError as error:
                 raise ValueError(
                     f"a decoding is chosen on training data, but with --decoding likeliest: {error}"

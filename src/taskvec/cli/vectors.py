@@ -110,9 +110,9 @@ def find_command(
         curve=curve,
         bfloat16=bfloat16,
     )
-    (examples,) = data_options.load_each("train", task)
+    examples = data_options.load_one("train", task)
     chosen = choose_task(examples, task, data_options.metric)
-    (judged_on,) = data_options.load_each(judging_split(data_options.data or "folder"), task)
+    judged_on = data_options.load_one(judging_split(data_options.data or "folder"), task)
     shown = draw_prompts(examples, chosen, PAIRS, network.image_size, settings.seed)
     sheet = None if network.takes_texts else contact_sheet(shown)
     for remark in network.remarks(shown):
@@ -192,7 +192,7 @@ def refine_command(
     network = load_model(options.model_of([vectors], model), options.working_on(device, threads))
     found = TaskVectors.load(vectors, network)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        (examples,) = data_options.load_each("train", [found.task])
+        examples = data_options.load_one("train", [found.task])
         better = refine(found, examples, settings, partial(show_descent(progress, steps), found.task))
     better.save_pretrained(out)
     write_json(json_file, asdict(better.config))
