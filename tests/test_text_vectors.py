@@ -126,6 +126,24 @@ def test_whole_answers_are_right_only_where_every_token_is(model: CausalLm, pair
         assert np.array_equal(judged.scores, right.astype(float))
 
 
+def test_answers_are_no_longer_than_what_is_scored(model: CausalLm, tmp_path: Path) -> None:
+    """Truths of one prompt are shorter than those of another, behind which there is nothing that anybody asked for."""
+    path = tmp_path / "again.csv"
+    path.write_text("".join(f"{word},{word * (1 + row % 3)}\n" for row, word in enumerate(_words(24))))
+    data = WordPairs(path, "all", template="colon", shots=2)
+    prompts = draw_prompts(data, data.own_task, 6, 0, seed=0)
+    whole = model.variant(Variant(answers="whole"))
+    judged = evaluation.evaluate(whole, evaluation.run(whole, "one_shot"), prompts)
+    lengths = (judged.answers >= 0).sum(1).tolist()
+    assert lengths == [len(output) for output in prompts.query_output]
+    assert len(set(lengths)) > 1
+    alone = [
+        evaluation.evaluate(whole, evaluation.run(whole, "one_shot"), prompts[row : row + 1]).answers[0]
+        for row in range(6)
+    ]
+    assert [row[row >= 0].tolist() for row in judged.answers] == [row.tolist() for row in alone]
+
+
 def test_models_and_data_must_fit(model: CausalLm, pairs: Path, small_model: MaeVqgan) -> None:
     with pytest.raises(ValueError, match="pairs are texts, and the model takes images of"):
         find(small_model, WordPairs(pairs), settings=COARSE, progress=False)
