@@ -46,6 +46,7 @@ def test_find_judges_and_reports(found: Path) -> None:
     page = (found / "report.html").read_text()
     for told in ("Task vectors of a language model", "2-shot", "<pre", "bot:"):
         assert told in page
+    assert "canvas" not in page
     assert not (found / "examples.png").exists()
     assert not (found / "pairs.png").exists()
     lines = [json.loads(line) for line in (found / "pairs.jsonl").read_text().splitlines()]

@@ -235,6 +235,6 @@ def _tell(model: PromptedModel, method: str, prompts: Prompts) -> None:
     if patched := evaluation.patched_by(method):
         config = read_config(located(patched[1]))
         if count := evaluation.seen(config, prompts):
-            console.print(f"{count} of {len(prompts)} queries are images that the task vectors were found on")
+            console.print(f"{count} of {len(prompts)} queries are {'texts' if model.takes_texts else 'images'} that the task vectors were found on")
         if config.task != prompts.task.name:
             console.print(f"these task vectors are of {config.task}, judged by {prompts.task.name}")
