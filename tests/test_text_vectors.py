@@ -1,5 +1,6 @@
 """The whole job on texts: a search, task vectors as a file, answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 from taskvec import FindSettings, TaskVectors, evaluation, find, find_all
 from taskvec.card import card
 from taskvec.data.pairs import WordPairs
+from taskvec.data.templates import Wording
 from taskvec.finding import find_sites
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import draw_prompts
 from taskvec.provenance import Drawn
+from taskvec.refining import RefineSettings, refine
 from taskvec.search import CmaSettings, RelaxedSettings
 
 pytest.importorskip("transformers")
@@ -99,6 +102,14 @@ def test_several_relations_share_their_sites_and_add_up(model: CausalLm, pairs: 
     both = 0.5 * first + 0.5 * second
     assert (both.config.wording, both.config.metric) == (first.config.wording, "top1")
     assert len(both.generate(["bat"], 3)) == 1
+
+
+def test_vectors_of_one_template_are_not_used_as_those_of_another(vectors: TaskVectors, pairs: Path) -> None:
+    asked = replace(vectors.config, wording=Wording("Q: {input}\nA: {output}\n\n", 3))
+    with pytest.raises(ValueError, match=r"are for different templates, '\{input\}:\{output\}\\n' and 'Q: "):
+        _ = vectors + replace(vectors, config=asked)
+    with pytest.raises(ValueError, match="the task vectors of plural are for the template '{input}:{output}"):
+        refine(vectors, WordPairs(pairs, shots=3), RefineSettings(steps=1))
 
 
 def test_effects_may_be_looked_for_under_shuffled_labels(model: CausalLm, pairs: Path) -> None:

@@ -292,6 +292,12 @@ class TaskVectors:
                 f"{self.task} and {other.task} were found on deep images of different levels, {self.levels} and "
                 f"{other.levels}: only those of the same range (--levels) add up"
             )
+        wordings = self.config.wording, other.config.wording
+        if None not in wordings and len({each.template for each in wordings if each is not None}) > 1:
+            raise ValueError(
+                f"{self.task} and {other.task} are for different templates, "
+                f"{' and '.join(repr(each.template) for each in wordings if each is not None)}: only those of one add up"
+            )
         # a stack without a chosen site is all NaN, and the other's search may not have had it
         means = {stack: mean + sign * other.means.get(stack, torch.nan) for stack, mean in self.means.items()}
         return self._combined(means, self._terms() + other._terms(sign), other)

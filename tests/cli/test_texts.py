@@ -72,6 +72,18 @@ def test_evaluate_tells_answers_and_truths(
     )
 
 
+def test_another_template_than_that_of_the_vectors_is_told(
+    model: str, plural: list[str], found: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = ["evaluate", "--model", model, *plural, "--pairs", "4", "--method", f"vectors:{found}"]
+    assert main(evaluate) == 0
+    assert "is for the template" not in capsys.readouterr().err
+    assert main([*evaluate, "--template", "{input} -> {output}"]) == 0
+    assert r"is for the template '{input}:{output}\n', prompts have '{input} -> {output}\n'" in " ".join(
+        capsys.readouterr().err.replace("\n", " ").split()
+    )
+
+
 def test_apply_answers_texts(model: str, found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     apply = ["apply", str(found), "--model", model]
     assert main([*apply, "--text", "bat", "--text", "hot", "--generate", "3"]) == 0

@@ -114,6 +114,8 @@ def evaluate_command(
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
             place = ALL if own is None else str(own)
             _tell(network, named[0], prompts)
+            for name in named:
+                _tell_template(name, examples)
 
             ways = [_Way(name, examples, redecoded=decoding is not None) for name in named]
             load = partial(data_options.load_one, "train", task, fold=own)
@@ -226,6 +228,16 @@ def _folds(fold: str | None) -> list[int] | list[None]:
     return [int(fold)]
 
 
+def _tell_template(method: str, data: DataSet) -> None:
+    """That texts are put to task vectors otherwise than they were found with, if so."""
+    patched = evaluation.patched_by(method)
+    wording = read_config(located(patched[1])).wording if patched else None
+    if wording is not None and data.wording is not None and wording.template != data.wording.template:
+        console.print(
+            f"{method} is for the template {wording.template!r}, prompts have {data.wording.template!r}", markup=False
+        )
+
+
 def _tell(model: PromptedModel, method: str, prompts: Prompts) -> None:
     """What a reader of the scores should know: what was left out, and what the task vectors have seen or are for."""
     for remark in model.remarks(prompts):
@@ -235,6 +247,8 @@ def _tell(model: PromptedModel, method: str, prompts: Prompts) -> None:
     if patched := evaluation.patched_by(method):
         config = read_config(located(patched[1]))
         if count := evaluation.seen(config, prompts):
-            console.print(f"{count} of {len(prompts)} queries are {'texts' if model.takes_texts else 'images'} that the task vectors were found on")
+            console.print(
+                f"{count} of {len(prompts)} queries are {'texts' if model.takes_texts else 'images'} that the task vectors were found on"
+            )
         if config.task != prompts.task.name:
             console.print(f"these task vectors are of {config.task}, judged by {prompts.task.name}")
