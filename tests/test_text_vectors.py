@@ -78,6 +78,11 @@ def test_answers_are_what_the_model_says_under_the_patch(model: CausalLm, vector
     assert vectors(["bat", "hot"]) == vectors.generate(["bat", "hot"])
     assert vectors("bat") == vectors(["bat"])[0]
     assert said != model.generate(asked, 5)
+    assert vectors.generate([" bat\n"], 5) == vectors.generate(["bat"], 5)
+    with pytest.raises(ValueError, match="the input ' ' is empty: expected text"):
+        vectors.generate(["bat", " "])
+    with pytest.raises(ValueError, match="the inputs are one text, 'bat': expected a list of texts"):
+        vectors.generate("bat")
     drawn = [vectors.generate(["bat"], 8, temperature=2.0, seed=seed)[0] for seed in range(4)]
     assert len(set(drawn)) > 1
     assert drawn[0] == vectors.generate(["bat"], 8, temperature=2.0, seed=0)[0]
@@ -108,7 +113,7 @@ def test_vectors_of_one_template_are_not_used_as_those_of_another(vectors: TaskV
     asked = replace(vectors.config, wording=Wording("Q: {input}\nA: {output}\n\n", 3))
     with pytest.raises(ValueError, match=r"are for different templates, '\{input\}:\{output\}\\n' and 'Q: "):
         _ = vectors + replace(vectors, config=asked)
-    with pytest.raises(ValueError, match="the task vectors of plural are for the template '{input}:{output}"):
+    with pytest.raises(ValueError, match="the task vectors of plural are for the template"):
         refine(vectors, WordPairs(pairs, shots=3), RefineSettings(steps=1))
 
 

@@ -99,6 +99,21 @@ def test_apply_answers_texts(model: str, found: Path, tmp_path: Path, capsys: py
     assert "answers.jsonl exists" in capsys.readouterr().err
 
 
+def test_inputs_are_no_tables_and_not_empty(
+    model: str, plural: list[str], found: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply = ["apply", str(found), "--model", model]
+    assert main([*apply, "--text", "bat", "--text", " "]) == 1
+    assert "--text ' ' is empty: expected an input" in " ".join(capsys.readouterr().err.split())
+    table = plural[plural.index("--root") + 1]
+    assert main([*apply, table]) == 1
+    assert "is a table by its name: expected a text file" in " ".join(capsys.readouterr().err.split())
+    assert main([*apply, "--text", "bat", "--generate", "3"]) == 0
+    said = capsys.readouterr().out
+    assert main([*apply, "--text", " bat ", "--generate", "3"]) == 0
+    assert capsys.readouterr().out == said
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [(b"\n \n", "has no inputs: expected one in each line"), (b"caf\xe9\n", "is no text in UTF-8")],

@@ -113,9 +113,7 @@ def evaluate_command(
             size = network.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
             place = ALL if own is None else str(own)
-            _tell(network, named[0], prompts)
-            for name in named:
-                _tell_template(name, examples)
+            _tell(network, named, prompts, examples)
 
             ways = [_Way(name, examples, redecoded=decoding is not None) for name in named]
             load = partial(data_options.load_one, "train", task, fold=own)
@@ -228,27 +226,23 @@ def _folds(fold: str | None) -> list[int] | list[None]:
     return [int(fold)]
 
 
-def _tell_template(method: str, data: DataSet) -> None:
-    """That texts are put to task vectors otherwise than they were found with, if so."""
-    patched = evaluation.patched_by(method)
-    wording = read_config(located(patched[1])).wording if patched else None
-    if wording is not None and data.wording is not None and wording.template != data.wording.template:
-        console.print(
-            f"{method} is for the template {wording.template!r}, prompts have {data.wording.template!r}", markup=False
-        )
-
-
-def _tell(model: PromptedModel, method: str, prompts: Prompts) -> None:
-    """What a reader of the scores should know: what was left out, and what the task vectors have seen or are for."""
+def _tell(model: PromptedModel, methods: Sequence[str], prompts: Prompts, data: DataSet) -> None:
+    """What a reader of the scores should know: what was left out, what the first method's task vectors have seen or are
+    for, and whether any are given texts in another template than theirs."""
     for remark in model.remarks(prompts):
         console.print(remark)
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
-    if patched := evaluation.patched_by(method):
+    for number, method in enumerate(methods):
+        if not (patched := evaluation.patched_by(method)):
+            continue
         config = read_config(located(patched[1]))
-        if count := evaluation.seen(config, prompts):
-            console.print(
-                f"{count} of {len(prompts)} queries are {'texts' if model.takes_texts else 'images'} that the task vectors were found on"
-            )
-        if config.task != prompts.task.name:
+        own, given = config.wording, data.wording
+        if own is not None and given is not None and own.template != given.template:
+            told = f"{method} is for the template {own.template!r}, prompts have {given.template!r}"
+            console.print(told, markup=False)
+        if number == 0 and (count := evaluation.seen(config, prompts)):
+            what = "texts" if model.takes_texts else "images"
+            console.print(f"{count} of {len(prompts)} queries are {what} that the task vectors were found on")
+        if number == 0 and config.task != prompts.task.name:
             console.print(f"these task vectors are of {config.task}, judged by {prompts.task.name}")

@@ -9,6 +9,7 @@ from rich.progress import Progress
 from taskvec import environment
 from taskvec.cli import options
 from taskvec.cli.terminal import console, say, write_json
+from taskvec.data.pair_files import ENDINGS
 from taskvec.files import check_regular, write_json_lines
 from taskvec.progress import COLUMNS
 from taskvec.vectors import TaskVectors
@@ -29,12 +30,20 @@ class TextsIn:
             raise ValueError("these task vectors are of texts: expected a text file with an input a line, or --text")
 
     def read(self) -> list[str]:
-        """ValueError, which names the file, where it is no text in UTF-8 or has no inputs."""
+        """Without white space around them.
+
+        ValueError for an empty one, and, which names the file, for a table, what is no text in UTF-8 or has no inputs.
+        """
         if self.file is None:
-            return list(self.texts)
+            inputs = [text.strip() for text in self.texts]
+            if "" in inputs:
+                raise ValueError(f"--text {self.texts[inputs.index('')]!r} is empty: expected an input")
+            return inputs
+        if self.file.suffix.lower() in ENDINGS:
+            raise ValueError(f"{self.file} is a table by its name: expected a text file with an input in each line")
         check_regular(self.file)
         try:
-            lines = self.file.read_text(encoding="utf-8-sig").splitlines()
+            lines = self.file.read_text(encoding="utf-8-sig").split("\n")  # whose other ends of lines became this one
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.file} is no text in UTF-8: expected an input in each line") from error
         except OSError as error:
