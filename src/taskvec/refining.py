@@ -72,8 +72,9 @@ def refine(
     temperature and level anew. ``on_step`` sees a record of every step: step, loss, and where they are scored the
     validation loss. KeyboardInterrupt ends it with the best so far.
 
-    Raises ValueError for vectors that no search found, or that are refined already, for data of another task or template,
-    and where a validation query is among the images that they were found on, other than as a validation query.
+    Raises ValueError for vectors that no search found, or that are refined already, for data of another task or
+    template, and where a validation query is among the images that they were found on, other than as a validation
+    query.
     """
     if vectors.search.refinement is not None:
         raise ValueError(f"the task vectors of {vectors.task} are refined already: refine those that the search found")
