@@ -12,9 +12,9 @@ from taskvec import FindSettings, TaskVectors, evaluation, find, find_all
 from taskvec.card import card
 from taskvec.data.pairs import WordPairs
 from taskvec.data.templates import Wording
-from taskvec.finding import find_sites
+from taskvec.finding import find_sites, parts_of
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.prompts import draw_prompts
+from taskvec.prompts import draw_prompts, shots_of
 from taskvec.provenance import Drawn
 from taskvec.refining import RefineSettings, refine
 from taskvec.search import CmaSettings, RelaxedSettings
@@ -69,6 +69,13 @@ def test_they_are_a_file_with_their_wording(model: CausalLm, vectors: TaskVector
     assert (again.config.wording.template, again.config.wording.shots) == ("{input}:{output}\n", 3)
     assert again.fingerprint() == vectors.fingerprint()
     assert again.generate(["bat"], 4) == vectors.generate(["bat"], 4)
+
+
+def test_they_record_how_many_examples_there_were(model: CausalLm, pairs: Path) -> None:
+    data = WordPairs(pairs, template="colon", shots=50)
+    found = find(model, data, settings=COARSE, progress=False)
+    assert found.config.wording is not None
+    assert found.config.wording.shots == len(parts_of(data)[0]) - 1 == shots_of(parts_of(data)[0])
 
 
 def test_answers_are_what_the_model_says_under_the_patch(model: CausalLm, vectors: TaskVectors) -> None:

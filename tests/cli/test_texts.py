@@ -54,6 +54,18 @@ def test_find_judges_and_reports(found: Path) -> None:
     assert " -> " in lines[0]["query"]
 
 
+def test_prompts_with_fewer_examples_than_asked_for_are_told(
+    model: str, plural: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shots = ["--shots", "8"]
+    assert main(["find", "--model", model, *plural, *shots, *SEARCH, "--out", str(tmp_path / "v")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "prompts behind the means" not in said
+    assert "prompts that judge have 4 of the 8 examples of --shots: there are no more pairs" in said
+    assert main(["evaluate", "--model", model, *plural, *shots, "--method", "one_shot"]) == 0
+    assert "prompts have 4 of the 8 examples of --shots" in " ".join(capsys.readouterr().err.split())
+
+
 def test_evaluate_tells_answers_and_truths(
     model: str, plural: list[str], found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,6 +208,7 @@ def test_table_8_goes_on_where_it_stopped(
     said = capsys.readouterr().out
     for row in ("0-shot", "2-shot", "0-shot + CMA", "0-shot + REINFORCE", "0-shot + best"):
         assert f"| {row} |" in said
+    assert said.count("| over 2-shot |") == 1  # there are no fewer examples to compare with
     (claim,) = json.loads((tmp_path / "study" / "claims.json").read_text())
     assert (claim["claim"], claim["judgement"]) == ("C13", "cannot be tested here")  # a random model does nothing
     assert {path.name for path in (tmp_path / "study" / "tables").iterdir()} >= {"table-8.md", "table-8-gains.csv"}

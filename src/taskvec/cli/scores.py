@@ -14,6 +14,7 @@ from taskvec.answering import Answering, Choices, calibrate
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, choose_task, console, say
+from taskvec.cli.texts import tell_shots
 from taskvec.data.examples import DataSet
 from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
@@ -233,6 +234,7 @@ def _tell(model: PromptedModel, methods: Sequence[str], prompts: Prompts, data: 
         console.print(remark)
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
+    tell_shots("prompts", data)
     for number, method in enumerate(methods):
         if not (patched := evaluation.patched_by(method)):
             continue

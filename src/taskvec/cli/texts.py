@@ -9,9 +9,11 @@ from rich.progress import Progress
 from taskvec import environment
 from taskvec.cli import options
 from taskvec.cli.terminal import console, say, write_json
+from taskvec.data import DataSet
 from taskvec.data.pair_files import ENDINGS
 from taskvec.files import check_regular, write_json_lines
 from taskvec.progress import COLUMNS
+from taskvec.prompts import shots_of
 from taskvec.vectors import TaskVectors
 
 ANSWERS = "answers.jsonl"
@@ -52,6 +54,12 @@ class TextsIn:
         if not inputs:
             raise ValueError(f"{self.file} has no inputs: expected one in each line")
         return inputs
+
+
+def tell_shots(what: str, data: DataSet) -> None:
+    """Say where prompts that are drawn from data have fewer examples than were asked for."""
+    if data.wording is not None and (shots := shots_of(data)) < data.wording.shots:
+        console.print(f"{what} have {shots} of the {data.wording.shots} examples of --shots: there are no more pairs")
 
 
 def apply_to_texts(

@@ -24,11 +24,11 @@ from taskvec.cli.terminal import (
     show,
     write_json,
 )
-from taskvec.cli.texts import TextsIn, apply_to_texts
+from taskvec.cli.texts import TextsIn, apply_to_texts, tell_shots
 from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing, shortened, write_json_lines
-from taskvec.finding import FindSettings
+from taskvec.finding import FindSettings, parts_of
 from taskvec.hub import located
 from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
@@ -117,6 +117,9 @@ def find_command(
     sheet = None if network.takes_texts else contact_sheet(shown)
     for remark in network.remarks(shown):
         console.print(remark)
+    if network.takes_texts:
+        tell_shots("prompts behind the means", parts_of(examples)[0])
+        tell_shots("prompts that judge", judged_on)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
         on_step = search_log(progress, bar, out / SEARCH_LOG, total)
