@@ -174,6 +174,9 @@ def test_one_search_finds_several_relations(model: str, tmp_path: Path, capsys: 
         (["find", "--task", "segmentation", "--data", "scenes"], "scenes are images, and the model takes texts"),
         (["experiment", "table-3"], "a language model is studied by table-8 alone"),
         (["experiment", "table-8", "--data", "pascal"], "--data pascal: table-8 is on relations or pairs"),
+        (["experiment", "table-8", "--data", "scenes"], "--data scenes: table-8 is on relations or pairs"),
+        (["experiment", "table-8", "--shots", "1"], "--shots 1: table-8 exchanges the outputs of a prompt's examples"),
+        (["experiment", "table-8", "--task", "antonym", "--task", "antonym"], "--task antonym is there twice"),
         (["find", "--data", "relations", "--task", "country-capitol"], "there is no relation 'country-capitol'"),
         (
             ["find", "--data", "relations", "--task", "present-past", "--task", "antonym"],
@@ -206,6 +209,10 @@ def test_table_8_goes_on_where_it_stopped(
     experiment = ["experiment", "table-8", "--quick", "--model", model, *plural, "--pairs", "4"]
     assert main([*experiment, "--out", str(tmp_path / "study")]) == 0
     said = capsys.readouterr().out
+    run = json.loads((tmp_path / "study" / "run.json").read_text())
+    assert run["protocol"]["settings"]["bfloat16"] is False
+    assert main([*experiment, "--bfloat16", "--out", str(tmp_path / "study")]) == 1
+    assert "bfloat16" in capsys.readouterr().err
     for row in ("0-shot", "2-shot", "0-shot + CMA", "0-shot + REINFORCE", "0-shot + best"):
         assert f"| {row} |" in said
     assert said.count("| over 2-shot |") == 1  # there are no fewer examples to compare with

@@ -30,8 +30,8 @@ class WordPairs:
     written in a prompt: ``qa``, ``colon`` or a text with {input} and {output} (``taskvec.data.templates``), and
     ``shots`` how many pairs a prompt has before its query at most. An input that has several outputs is as many pairs.
     A fifth of the pairs, chosen by their inputs, is ``split`` ``test``, the rest ``train``; ``all`` is every pair. All
-    pairs of an input are in one split. ``load`` gives ``images`` and ``outputs`` as arrays of str that are written out already:
-    "Q: France\\nA:" and " Paris", whatever the size.
+    pairs of an input are in one split. ``load`` gives ``images`` and ``outputs`` as arrays of str that are written out
+    already: "Q: France\\nA:" and " Paris", whatever the size.
 
     Raises ValueError for a split, template or number of shots that there is not, fewer than four different inputs, and
     as ``read_pairs`` does.
