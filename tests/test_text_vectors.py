@@ -170,10 +170,11 @@ def test_answers_are_no_longer_than_what_is_scored(model: CausalLm, tmp_path: Pa
 def test_models_and_data_must_fit(model: CausalLm, pairs: Path, small_model: MaeVqgan) -> None:
     with pytest.raises(ValueError, match="pairs are texts, and the model takes images of"):
         find(small_model, WordPairs(pairs), settings=COARSE, progress=False)
+    for method in ("copy_input", "reconstruction", "mixture", "nearest", "several:3", "arrangements"):
+        with pytest.raises(ValueError, match=f"{method} is of images, and the model takes texts: expected one of one_s"):
+            evaluation.method_named(model, method, WordPairs(pairs))
     with pytest.raises(ValueError, match="an input that is a text is no answer: copy_input is of images"):
-        evaluation.method_named(model, "copy_input")
-    with pytest.raises(ValueError, match="has no tokenizer"):
-        evaluation.method_named(model, "reconstruction")
+        evaluation.copy_input(model)
 
 
 def test_their_card_is_of_texts(vectors: TaskVectors) -> None:

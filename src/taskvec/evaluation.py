@@ -238,6 +238,9 @@ def method_named(model: PromptedModel, name: str, data: DataSet | None = None) -
         view, directory = patched
         vectors = TaskVectors.load(located(directory), model)
         return run(vectors.answering, view, vectors.patch)
+    if model.takes_texts and (opponents.is_opponent(name) or name in REFERENCES):
+        expected = ", ".join([*VIEWS, *(f"{prefix}DIRECTORY" for prefix in VECTORS)])
+        raise ValueError(f"{name} is of images, and the model takes texts: expected one of {expected}")
     if opponents.is_opponent(name):
         return opponents.opponent_named(model, name, data)
     if name not in REFERENCES:
