@@ -94,8 +94,12 @@ class WordPairs:
     def remarks(self) -> list[str]:
         """What was told from the file, or left out of it, a line each."""
         several = len(self._table.pairs) - len({pair.input for pair in self._table.pairs})
-        told = f"{printable(self.root.name)}: {several} pairs have the input of another, which stays with it"
-        return [*self._table.remarks, *([told] if several else [])]
+        name, end = printable(self.root.name), self.wording.end
+        told = [f"{name}: {several} pairs have the input of another, which stays with it"] if several else []
+        if cut := sum(end in pair.output for pair in self._table.pairs):
+            outputs = "output has" if cut == 1 else "outputs have"
+            told.append(f"{name}: {cut} {outputs} {end!r} within, where answers that are generated end")
+        return [*self._table.remarks, *told]
 
     def describe(self) -> dict[str, object]:
         """What identifies the pairs and how prompts have them, in whatever file they are."""
