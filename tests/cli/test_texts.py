@@ -78,6 +78,11 @@ def test_evaluate_tells_answers_and_truths(
     assert [line["truth"] for line in lines] == [f"{line['query'].split(' -> ')[1]}" for line in lines]
     assert all(len(line["answer"]) > 0 for line in lines)
     assert not (tmp_path / "e.examples.png").exists()
+    assert json.loads((tmp_path / "e.json").read_text())["answers"] == "whole"
+    assert main([*evaluate, "--method", "one_shot", "--decoding", "expected"]) == 1
+    assert "--decoding expected: a language model answers with its likeliest tokens" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert main([*evaluate, "--method", "one_shot"]) == 0
     assert "scored is the first token of an answer: of 4 different answers, 4 have several tokens" in " ".join(
         capsys.readouterr().err.split()
@@ -120,6 +125,8 @@ def test_inputs_are_no_tables_and_not_empty(
     table = plural[plural.index("--root") + 1]
     assert main([*apply, table]) == 1
     assert "is a table by its name: expected a text file" in " ".join(capsys.readouterr().err.split())
+    assert main([*apply, "--text", "bat", "--recursive"]) == 1
+    assert "--recursive is about images: these task vectors are of texts" in " ".join(capsys.readouterr().err.split())
     assert main([*apply, "--text", "bat", "--generate", "3"]) == 0
     said = capsys.readouterr().out
     assert main([*apply, "--text", " bat ", "--generate", "3"]) == 0

@@ -20,7 +20,7 @@ from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
 from taskvec.hub import located
 from taskvec.models import load_model
-from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel, Variant
+from taskvec.models.interface import ANSWER_SCOPES, DECODINGS, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.names import choose_from
 from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
@@ -101,7 +101,7 @@ def evaluate_command(
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
     network = load_model(model, options.working_on(device, threads))
     network = network.variant(Variant(answers=options.answer_scope(answers, network)))
-    choices = Choices(_decoding(decoding, vectors=[located(each[1]) for each in patched if each]))
+    choices = Choices(_decoding(decoding, network, vectors=[located(each[1]) for each in patched if each]))
     decodings: dict[str, dict[str, Any]] = {}
     evaluations: dict[str, evaluation.Evaluation] = {}
     others: list[evaluation.Evaluation] = []
@@ -150,6 +150,7 @@ def evaluate_command(
             "model": model,
             "seed": seed,
             "decodings": decodings,
+            **({"answers": answers or ANSWER_SCOPES[0]} if network.takes_texts else {}),
         }
         facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
         facts |= {"versions": environment.versions(), **compared}
@@ -195,11 +196,13 @@ class _Way:
         return method.decoded(decoding), decoding
 
 
-def _decoding(given: str | None, vectors: Sequence[Path]) -> DecodingKind:
+def _decoding(given: str | None, model: PromptedModel, vectors: Sequence[Path]) -> DecodingKind:
     """The one that was given, or that of the task vectors that are named."""
     if given is None:
         kinds = {read_config(each).decoding.kind for each in vectors}
         return "likeliest" if kinds == {"likeliest"} else "expected"
+    if model.takes_texts:
+        raise ValueError(f"--decoding {given}: a language model answers with its likeliest tokens")
     if given not in DECODINGS:
         raise ValueError(f"--decoding {given}: {choose_from(given, DECODINGS)}")
     return given

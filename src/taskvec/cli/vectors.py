@@ -250,6 +250,15 @@ def apply_command(
     place = located(vectors)
     found = TaskVectors.load(place, load_model(options.model_of([place], model), options.working_on(device, threads)))
     if found.config.wording is not None:
+        of_images = {
+            "--recursive": recursive,
+            "--strict": strict,
+            "--levels": levels is not None,
+            "--ignore-orientation": ignore_orientation,
+            "--max-pixels": max_pixels != MAX_PIXELS,
+        }
+        if asked := [option for option, given in of_images.items() if given]:
+            raise ValueError(f"{asked[0]} is about images: these task vectors are of texts")
         apply_to_texts(found, TextsIn(inputs, text or ()), generate, out, json_file, overwrite=overwrite)
         return
     if inputs is None or out is None or text:
