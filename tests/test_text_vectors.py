@@ -1,5 +1,6 @@
 """The whole job on texts: a search, task vectors as a file, answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 from taskvec import FindSettings, TaskVectors, evaluation, find, find_all
 from taskvec.card import card
 from taskvec.data.pairs import WordPairs
-from taskvec.finding import find_sites
+from taskvec.data.templates import Wording
+from taskvec.finding import find_sites, parts_of
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.prompts import draw_prompts
+from taskvec.prompts import draw_prompts, shots_of
 from taskvec.provenance import Drawn
+from taskvec.refining import RefineSettings, refine
 from taskvec.search import CmaSettings, RelaxedSettings
 
 pytest.importorskip("transformers")
@@ -68,13 +71,25 @@ def test_they_are_a_file_with_their_wording(model: CausalLm, vectors: TaskVector
     assert again.generate(["bat"], 4) == vectors.generate(["bat"], 4)
 
 
+def test_they_record_how_many_examples_there_were(model: CausalLm, pairs: Path) -> None:
+    data = WordPairs(pairs, template="colon", shots=50)
+    found = find(model, data, settings=COARSE, progress=False)
+    assert found.config.wording is not None
+    assert found.config.wording.shots == len(parts_of(data)[0]) - 1 == shots_of(parts_of(data)[0])
+
+
 def test_answers_are_what_the_model_says_under_the_patch(model: CausalLm, vectors: TaskVectors) -> None:
     asked = ["bat:", "hot:"]
     said = model.generate(asked, 5, patch=vectors.patch)
-    assert vectors.generate(["bat", "hot"], 5) == [text.strip().split("\n")[0].strip() for text in said]
+    assert vectors.generate(["bat", "hot"], 5) == [text.split("\n")[0].strip() for text in said]
     assert vectors(["bat", "hot"]) == vectors.generate(["bat", "hot"])
     assert vectors("bat") == vectors(["bat"])[0]
     assert said != model.generate(asked, 5)
+    assert vectors.generate([" bat\n"], 5) == vectors.generate(["bat"], 5)
+    with pytest.raises(ValueError, match="the input ' ' is empty: expected text"):
+        vectors.generate(["bat", " "])
+    with pytest.raises(ValueError, match="the inputs are one text, 'bat': expected a list of texts"):
+        vectors.generate("bat")
     drawn = [vectors.generate(["bat"], 8, temperature=2.0, seed=seed)[0] for seed in range(4)]
     assert len(set(drawn)) > 1
     assert drawn[0] == vectors.generate(["bat"], 8, temperature=2.0, seed=0)[0]
@@ -99,6 +114,14 @@ def test_several_relations_share_their_sites_and_add_up(model: CausalLm, pairs: 
     both = 0.5 * first + 0.5 * second
     assert (both.config.wording, both.config.metric) == (first.config.wording, "top1")
     assert len(both.generate(["bat"], 3)) == 1
+
+
+def test_vectors_of_one_template_are_not_used_as_those_of_another(vectors: TaskVectors, pairs: Path) -> None:
+    asked = replace(vectors.config, wording=Wording("Q: {input}\nA: {output}\n\n", 3))
+    with pytest.raises(ValueError, match=r"are for different templates, '\{input\}:\{output\}\\n' and 'Q: "):
+        _ = vectors + replace(vectors, config=asked)
+    with pytest.raises(ValueError, match="the task vectors of plural are for the template"):
+        refine(vectors, WordPairs(pairs, shots=3), RefineSettings(steps=1))
 
 
 def test_effects_may_be_looked_for_under_shuffled_labels(model: CausalLm, pairs: Path) -> None:
@@ -126,13 +149,34 @@ def test_whole_answers_are_right_only_where_every_token_is(model: CausalLm, pair
         assert np.array_equal(judged.scores, right.astype(float))
 
 
+def test_answers_are_no_longer_than_what_is_scored(model: CausalLm, tmp_path: Path) -> None:
+    """Truths of one prompt are shorter than those of another, behind which there is nothing that anybody asked for."""
+    path = tmp_path / "again.csv"
+    path.write_text("".join(f"{word},{word * (1 + row % 3)}\n" for row, word in enumerate(_words(24))))
+    data = WordPairs(path, "all", template="colon", shots=2)
+    prompts = draw_prompts(data, data.own_task, 6, 0, seed=0)
+    whole = model.variant(Variant(answers="whole"))
+    judged = evaluation.evaluate(whole, evaluation.run(whole, "one_shot"), prompts)
+    lengths = (judged.answers >= 0).sum(1).tolist()
+    assert lengths == [len(output) for output in prompts.query_output]
+    assert len(set(lengths)) > 1
+    alone = [
+        evaluation.evaluate(whole, evaluation.run(whole, "one_shot"), prompts[row : row + 1]).answers[0]
+        for row in range(6)
+    ]
+    assert [row[row >= 0].tolist() for row in judged.answers] == [row.tolist() for row in alone]
+
+
 def test_models_and_data_must_fit(model: CausalLm, pairs: Path, small_model: MaeVqgan) -> None:
     with pytest.raises(ValueError, match="pairs are texts, and the model takes images of"):
         find(small_model, WordPairs(pairs), settings=COARSE, progress=False)
+    for method in ("copy_input", "reconstruction", "mixture", "nearest", "several:3", "arrangements"):
+        with pytest.raises(
+            ValueError, match=f"{method} is of images, and the model takes texts: expected one of one_s"
+        ):
+            evaluation.method_named(model, method, WordPairs(pairs))
     with pytest.raises(ValueError, match="an input that is a text is no answer: copy_input is of images"):
-        evaluation.method_named(model, "copy_input")
-    with pytest.raises(ValueError, match="has no tokenizer"):
-        evaluation.method_named(model, "reconstruction")
+        evaluation.copy_input(model)
 
 
 def test_their_card_is_of_texts(vectors: TaskVectors) -> None:

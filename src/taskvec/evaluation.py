@@ -32,7 +32,8 @@ VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "
 class Evaluation:
     """What a method answered on prompts, the task's metric of each, and the seconds that the method took.
 
-    ``answers`` are images, or tokens, int64 [n, tokens that are scored].
+    ``answers`` are images, or tokens, int64 [n, tokens that are scored], -1 where the truth has ended. Where whole
+    answers are scored, each token is the likeliest behind the true ones before it.
     ``details`` are the errors of what the task is to change, where it names such an error, NaN where nothing changes.
     """
 
@@ -189,6 +190,8 @@ def judged(model: PromptedModel, prompts: Prompts, images: Pixels, seconds: floa
     task, targets = prompts.task, model.truths(prompts).cpu()
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
     scores = task.metric.score(images, targets, ignored).double().numpy()
+    if task.metric.of_tokens:  # behind the end of a truth nothing was scored, and nothing there is an answer
+        images = torch.where(targets < 0, targets, images)
     if not (finite := np.isfinite(scores)).all():
         raise ValueError(
             f"{task.metric.label} at {task.name} is not a finite number for {int((~finite).sum())} of {len(scores)} "
@@ -235,6 +238,9 @@ def method_named(model: PromptedModel, name: str, data: DataSet | None = None) -
         view, directory = patched
         vectors = TaskVectors.load(located(directory), model)
         return run(vectors.answering, view, vectors.patch)
+    if model.takes_texts and (opponents.is_opponent(name) or name in REFERENCES):
+        expected = ", ".join([*VIEWS, *(f"{prefix}DIRECTORY" for prefix in VECTORS)])
+        raise ValueError(f"{name} is of images, and the model takes texts: expected one of {expected}")
     if opponents.is_opponent(name):
         return opponents.opponent_named(model, name, data)
     if name not in REFERENCES:

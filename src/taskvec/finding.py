@@ -18,7 +18,7 @@ from taskvec.metrics import METRICS
 from taskvec.models.interface import Area, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.progress import search_progress, show_step
-from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, sides
+from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, shots_of, sides
 from taskvec.provenance import Drawn, Former, Search
 from taskvec.search import (
     Checkpoint,
@@ -335,8 +335,13 @@ def find_sites(
         history=tuple(result.history),
         versions=environment.versions(),
     )
-    wordings = tuple(one.wording for one in of_each)
+    wordings = tuple(_wording(one, parted[id(one)][0]) for one in of_each)
     return Finding(model, tuple(tasks), statistics, posed.objective.sites, result, record, decodings, wordings)
+
+
+def _wording(data: DataSet, behind: Part) -> Wording | None:
+    """That of the prompts behind the means, which have fewer shots where there are no more examples."""
+    return None if data.wording is None else replace(data.wording, shots=shots_of(behind))
 
 
 def _decoding(

@@ -134,7 +134,7 @@ def draw_prompts(
             f"no class of {data.describe()['data']} has two examples here, which a prompt needs: there are {len(data)} "
             f"examples of {len(classes)} classes"
         )
-    shots = 1 if data.wording is None else min(data.wording.shots, *(of_class.fewest for of_class in taken))
+    shots = _shots(data, taken)
     queries, supports = np.empty(count, np.int64), np.empty((count, shots), np.int64)
     members = [of_class.members for of_class in taken]
     for of_class, (rows, own) in zip(taken, SAMPLERS[sampling](members, count, random), strict=True):
@@ -192,6 +192,16 @@ def _check_size(data: DataSet, size: int) -> None:
         raise ValueError(f"{data.describe()['data']} are texts, and the model takes images of {size} pixels")
     if not size and data.wording is None:
         raise ValueError(f"{data.describe()['data']} are images, and the model takes texts")
+
+
+def shots_of(data: DataSet) -> int:
+    """How many supports a prompt has: one of images, of texts as many as their wording says, or as the query for which
+    there are the fewest can have."""
+    return _shots(data, [of_class for of_class in _classes(data) if len(of_class) > 1])
+
+
+def _shots(data: DataSet, classes: Sequence["_Class"]) -> int:
+    return 1 if data.wording is None else min([data.wording.shots, *(of_class.fewest for of_class in classes)])
 
 
 def _joined(names: list[str], shots: int, between: str) -> list[str]:

@@ -72,14 +72,21 @@ def refine(
     temperature and level anew. ``on_step`` sees a record of every step: step, loss, and where they are scored the
     validation loss. KeyboardInterrupt ends it with the best so far.
 
-    Raises ValueError for vectors that no search found, or that are refined already, for data of another task, and where
-    a validation query is among the images that they were found on, other than as a validation query.
+    Raises ValueError for vectors that no search found, or that are refined already, for data of another task or
+    template, and where a validation query is among the images that they were found on, other than as a validation
+    query.
     """
     if vectors.search.refinement is not None:
         raise ValueError(f"the task vectors of {vectors.task} are refined already: refine those that the search found")
     search, task = vectors.search, task_for(data, vectors.task if is_built_in(vectors.task) else None)
     if task.metric.name != vectors.config.metric:
         raise ValueError(f"the task vectors are scored by {vectors.config.metric}, the data by {task.metric.name}")
+    own, others = vectors.config.wording, data.wording
+    if own is not None and others is not None and own.template != others.template:
+        raise ValueError(
+            f"the task vectors of {vectors.task} are for the template {own.template!r}, the data have "
+            f"{others.template!r}: refine them with their own"
+        )
     behind, searched, kept_aside = parts_of(data)
     shown = Part(data, np.concatenate([behind.members, searched.members]))
     size = vectors.model.image_size

@@ -189,14 +189,19 @@ class TaskVectors:
     def generate(self, texts: Sequence[str], tokens: int = ANSWER_TOKENS, **sampling: Any) -> list[str]:
         """The answers of a model for texts to inputs, without an example: at most so many tokens each.
 
-        Inputs are put into the template that the vectors were found with, and an answer ends where the model would
-        begin another example. ``sampling`` is as in ``CausalLm.generate``; by default the likeliest token is taken.
-        Raises ValueError for vectors of images.
+        Inputs are put into the template that the vectors were found with, without white space around them, as in the
+        data; an answer ends where the model would begin another example. ``sampling`` is as in ``CausalLm.generate``;
+        by default the likeliest token is taken. Raises ValueError for vectors of images, and for an empty input.
         """
         wording = self.config.wording
         if wording is None:
             raise ValueError(f"the task vectors of {self.task} are of images: texts are none")
-        asked = [wording.input(text) for text in texts]
+        if isinstance(texts, str):
+            raise ValueError(f"the inputs are one text, {texts!r}: expected a list of texts")
+        inputs = [text.strip() for text in texts]
+        if "" in inputs:
+            raise ValueError(f"the input {texts[inputs.index('')]!r} is empty: expected text")
+        asked = [wording.input(text) for text in inputs]
         answers = self.model.generate(asked, tokens, patch=self.patch, **sampling)
         return [wording.answer(answer) for answer in answers]
 
@@ -291,6 +296,12 @@ class TaskVectors:
             raise ValueError(
                 f"{self.task} and {other.task} were found on deep images of different levels, {self.levels} and "
                 f"{other.levels}: only those of the same range (--levels) add up"
+            )
+        wordings = self.config.wording, other.config.wording
+        if None not in wordings and len({each.template for each in wordings if each is not None}) > 1:
+            templates = " and ".join(repr(each.template) for each in wordings if each is not None)
+            raise ValueError(
+                f"{self.task} and {other.task} are for different templates, {templates}: only those of one add up"
             )
         # a stack without a chosen site is all NaN, and the other's search may not have had it
         means = {stack: mean + sign * other.means.get(stack, torch.nan) for stack, mean in self.means.items()}

@@ -46,11 +46,24 @@ def test_find_judges_and_reports(found: Path) -> None:
     page = (found / "report.html").read_text()
     for told in ("Task vectors of a language model", "2-shot", "<pre", "bot:"):
         assert told in page
+    assert "canvas" not in page
     assert not (found / "examples.png").exists()
     assert not (found / "pairs.png").exists()
     lines = [json.loads(line) for line in (found / "pairs.jsonl").read_text().splitlines()]
     assert len(lines) == 5
     assert " -> " in lines[0]["query"]
+
+
+def test_prompts_with_fewer_examples_than_asked_for_are_told(
+    model: str, plural: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shots = ["--shots", "8"]
+    assert main(["find", "--model", model, *plural, *shots, *SEARCH, "--out", str(tmp_path / "v")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "prompts behind the means" not in said
+    assert "prompts that judge have 4 of the 8 examples of --shots: there are no more pairs" in said
+    assert main(["evaluate", "--model", model, *plural, *shots, "--method", "one_shot"]) == 0
+    assert "prompts have 4 of the 8 examples of --shots" in " ".join(capsys.readouterr().err.split())
 
 
 def test_evaluate_tells_answers_and_truths(
@@ -71,6 +84,18 @@ def test_evaluate_tells_answers_and_truths(
     )
 
 
+def test_another_template_than_that_of_the_vectors_is_told(
+    model: str, plural: list[str], found: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = ["evaluate", "--model", model, *plural, "--pairs", "4", "--method", f"vectors:{found}"]
+    assert main(evaluate) == 0
+    assert "is for the template" not in capsys.readouterr().err
+    assert main([*evaluate, "--template", "{input} -> {output}"]) == 0
+    assert r"is for the template '{input}:{output}\n', prompts have '{input} -> {output}\n'" in " ".join(
+        capsys.readouterr().err.replace("\n", " ").split()
+    )
+
+
 def test_apply_answers_texts(model: str, found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     apply = ["apply", str(found), "--model", model]
     assert main([*apply, "--text", "bat", "--text", "hot", "--generate", "3"]) == 0
@@ -84,6 +109,21 @@ def test_apply_answers_texts(model: str, found: Path, tmp_path: Path, capsys: py
     assert [f"{line['input']} -> {line['answer']}" for line in lines] == said
     assert main([*apply, str(file), "--out", str(tmp_path / "answers")]) == 1
     assert "answers.jsonl exists" in capsys.readouterr().err
+
+
+def test_inputs_are_no_tables_and_not_empty(
+    model: str, plural: list[str], found: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply = ["apply", str(found), "--model", model]
+    assert main([*apply, "--text", "bat", "--text", " "]) == 1
+    assert "--text ' ' is empty: expected an input" in " ".join(capsys.readouterr().err.split())
+    table = plural[plural.index("--root") + 1]
+    assert main([*apply, table]) == 1
+    assert "is a table by its name: expected a text file" in " ".join(capsys.readouterr().err.split())
+    assert main([*apply, "--text", "bat", "--generate", "3"]) == 0
+    said = capsys.readouterr().out
+    assert main([*apply, "--text", " bat ", "--generate", "3"]) == 0
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize(
@@ -134,7 +174,14 @@ def test_one_search_finds_several_relations(model: str, tmp_path: Path, capsys: 
         (["find", "--task", "segmentation", "--data", "scenes"], "scenes are images, and the model takes texts"),
         (["experiment", "table-3"], "a language model is studied by table-8 alone"),
         (["experiment", "table-8", "--data", "pascal"], "--data pascal: table-8 is on relations or pairs"),
+        (["experiment", "table-8", "--data", "scenes"], "--data scenes: table-8 is on relations or pairs"),
+        (["experiment", "table-8", "--shots", "1"], "--shots 1: table-8 exchanges the outputs of a prompt's examples"),
+        (["experiment", "table-8", "--task", "antonym", "--task", "antonym"], "--task antonym is there twice"),
         (["find", "--data", "relations", "--task", "country-capitol"], "there is no relation 'country-capitol'"),
+        (
+            ["find", "--data", "relations", "--task", "present-past", "--task", "antonym"],
+            "--task present-past --task antonym: expected one task; `taskvec search` finds several at the same sites",
+        ),
     ],
 )
 def test_what_does_not_fit_a_language_model(
@@ -162,8 +209,13 @@ def test_table_8_goes_on_where_it_stopped(
     experiment = ["experiment", "table-8", "--quick", "--model", model, *plural, "--pairs", "4"]
     assert main([*experiment, "--out", str(tmp_path / "study")]) == 0
     said = capsys.readouterr().out
+    run = json.loads((tmp_path / "study" / "run.json").read_text())
+    assert run["protocol"]["settings"]["bfloat16"] is False
+    assert main([*experiment, "--bfloat16", "--out", str(tmp_path / "study")]) == 1
+    assert "bfloat16" in capsys.readouterr().err
     for row in ("0-shot", "2-shot", "0-shot + CMA", "0-shot + REINFORCE", "0-shot + best"):
         assert f"| {row} |" in said
+    assert said.count("| over 2-shot |") == 1  # there are no fewer examples to compare with
     (claim,) = json.loads((tmp_path / "study" / "claims.json").read_text())
     assert (claim["claim"], claim["judgement"]) == ("C13", "cannot be tested here")  # a random model does nothing
     assert {path.name for path in (tmp_path / "study" / "tables").iterdir()} >= {"table-8.md", "table-8-gains.csv"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from taskvec.data.pair_files import Pair, read_pairs
 from taskvec.data.pairs import WordPairs
-from taskvec.data.templates import Template
+from taskvec.data.templates import Template, Wording
 from taskvec.metrics import TOP1
 
 CAPITALS = [("France", "Paris"), ("Peru", "Lima"), ("Japan", "Tokyo"), ("Kenya", "Nairobi"), ("Cuba", "Havana")]
@@ -123,6 +123,7 @@ def test_what_was_told_of_a_file_is_said(tmp_path: Path) -> None:
         r"capitals.csv: ends of lines in 1 input or output become \n",
         "capitals.csv: left out, as they are there before: 1 pair",
         "capitals.csv: 1 pairs have the input of another, which stays with it",
+        r"capitals.csv: 1 output has '\n' within, where answers that are generated end",
     ]
 
 
@@ -288,3 +289,26 @@ def test_other_templates_are_refused(template: str, says: str) -> None:
     with pytest.raises(ValueError, match="the template '") as refused:
         Template.named(template)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "written", "answer"),
+    [
+        ("qa", " Paris\n\nQ: Peru\nA: Lima", "Paris"),
+        ("qa", " Paris is\nthe capital", "Paris is"),
+        ("qa", "\n\nQ: Peru\nA: Lima", ""),  # the next example is not the answer to this one
+        ("colon", "Paris\nPeru:Lima", "Paris"),
+        ("{input} -> {output};", " New York; Peru -> Lima;", "New York"),
+        ("{input} -> {output};", "; Peru -> Lima", ""),
+        ("{input}={output} ", " Paris Peru=Lima", "Paris"),
+    ],
+)
+def test_an_answer_ends_where_another_example_would_begin(template: str, written: str, answer: str) -> None:
+    assert Wording(template, 2).answer(written) == answer
+
+
+def test_outputs_that_have_in_them_what_ends_an_answer_are_told(tmp_path: Path) -> None:
+    path = _json(tmp_path / "many.json", [*CAPITALS[:4], ("Bolivia", "La Paz; Sucre")])
+    assert WordPairs(path).remarks() == []
+    (told,) = WordPairs(path, template="{input} -> {output};").remarks()
+    assert told == "many.json: 1 output has ';' within, where answers that are generated end"

@@ -1,15 +1,20 @@
 """The claim about language models, by made-up scores, and the tables of a study."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from taskvec.data.relations import named_relation
+from taskvec.experiments.cells import Store
 from taskvec.experiments.claims import verdicts
 from taskvec.experiments.evidence import LANGUAGE_METHODS, Evidence, LanguageEvidence
-from taskvec.experiments.language import together
+from taskvec.experiments.language import LanguageStudy, Relation, rows_of, title_of, together
+from taskvec.finding import FindSettings
 from taskvec.metrics import TOP1
 from taskvec.results import GroupScores, Scores, Verdict
+from taskvec.search import ReinforceSettings
 
 RELATIONS = ("present-past", "country-capital", "nonsense")
 PAPER = {"query_only": 0.05, "few": 0.9, "one_shot": 0.95, "cma": 0.8, "reinforce": 0.95, "vectors": 0.95}
@@ -53,3 +58,22 @@ def test_a_model_that_does_nothing_says_nothing() -> None:
 def test_relations_together_count_the_same() -> None:
     groups = [{"seed 0": GroupScores(np.full(count, mean), ["a"] * count)} for count, mean in ((10, 1.0), (1000, 0.0))]
     assert together([Scores(TOP1, each) for each in groups]).mean == 0.5
+
+
+def test_rows_are_called_by_the_examples_that_there_are(tmp_path: Path) -> None:
+    """Those that judge are of the part that is kept aside, which may have fewer than were asked for."""
+
+    def study(*shots: tuple[str, int]) -> LanguageStudy:
+        relations = []
+        for name, count in shots:
+            parts = [named_relation(part, name, shots=count) for part in ("train", "test")]
+            relations.append(Relation(parts[0], parts[1]))
+        settings = FindSettings(), ReinforceSettings(steps=1)
+        return LanguageStudy(LanguageStudy, tuple(relations), (0,), 4, *settings, Store(tmp_path))  # pyright: ignore[reportArgumentType]
+
+    few, both = study(("state-capital", 10)), study(("state-capital", 10), ("present-past", 10))
+    assert (title_of("one_shot", few), title_of("few", few)) == ("9-shot", "2-shot")
+    assert title_of("one_shot", both) == "9 to 10-shot"
+    assert title_of("cma", both) == "0-shot + CMA"
+    assert "few" in rows_of(both)
+    assert "few" not in rows_of(study(("present-past", 2)))

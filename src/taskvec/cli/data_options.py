@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from taskvec.cli import options
-from taskvec.cli.terminal import console
+from taskvec.cli.terminal import console, refuse_several
 from taskvec.data import DATA_SETS, DataSet, load_data
 from taskvec.data.pascal import LAYOUTS
 from taskvec.data.templates import PRESETS
@@ -139,6 +139,11 @@ class DataOptions:
         if self.data == "relations":
             return [self.load(part, relation=name, **more) for name in tasks or (None,)]
         return [self.load(part, **more)] * max(1, len(tasks or ()))
+
+    def load_one(self, part: str, tasks: Sequence[str] | None, **more: object) -> DataSet:
+        """The same for one task, named or not; ValueError where several are."""
+        refuse_several(tasks)
+        return self.load_each(part, tasks, **more)[0]
 
 
 NONE_GIVEN = DataOptions()

@@ -41,7 +41,7 @@ QUICK_SEARCH = {"steps": 15, "checkpoint_every": 5, "candidates": 7}
 
 
 @app.command("experiment")
-@takes_data(without=("fold", "metric"))
+@takes_data(None, without=("fold", "metric"))
 def experiment_command(
     name: Annotated[
         str, typer.Argument(help=f"all, {', '.join((*EXPERIMENTS, TABLE_8))}, or another of the paper's numbers.")
@@ -95,7 +95,8 @@ def experiment_command(
     if name == TABLE_8:
         relations = _relations(data_options, task)
         count = seeds or (QUICK_SEEDS if quick else SEEDS)
-        _language(network, relations, range(seed, seed + count), pairs, preset, out, model, json_file, quick=quick)
+        own = range(seed, seed + count)
+        _language(network, relations, own, pairs, preset, out, model, json_file, quick=quick, bfloat16=bfloat16)
         return
     data = data_options.data or "scenes"
     groups = _groups(data, seeds, seed, quick=quick, **data_options.given())
@@ -132,8 +133,12 @@ def experiment_command(
 def _relations(data_options: DataOptions, tasks: list[str] | None) -> tuple[Relation, ...]:
     """Relations that ship, by their names, or the one in a user's file."""
     chosen = data_options if data_options.data in LANGUAGE_DATA else replace(data_options, data="relations")
-    if data_options.data not in (*LANGUAGE_DATA, "scenes", None):
+    if data_options.data not in (*LANGUAGE_DATA, None):
         raise ValueError(f"--data {data_options.data}: {TABLE_8} is on {' or '.join(LANGUAGE_DATA)}")
+    if data_options.shots == 1:
+        raise ValueError(f"--shots 1: {TABLE_8} exchanges the outputs of a prompt's examples, expected 2 or more")
+    if tasks and (again := [name for name in tasks if tasks.count(name) > 1]):
+        raise ValueError(f"--task {again[0]} is there twice: expected different relations")
     names = tasks or (list(RELATIONS_OF_TABLE_8) if chosen.data == "relations" else None)
     parts = [chosen.load_each(part, names) for part in ("train", "test")]
     return tuple(Relation(train, test) for train, test in zip(*parts, strict=True))  # pyright: ignore[reportArgumentType]
@@ -150,10 +155,12 @@ def _language(
     json_file: Path | None,
     *,
     quick: bool,
+    bfloat16: bool,
 ) -> None:
     """Table 8, its report and its claim."""
     started = time.monotonic()
-    settings, reinforce = preset_named(preset), ReinforceSettings(steps=REINFORCE_STEPS)
+    settings = replace(preset_named(preset), bfloat16=bfloat16)
+    reinforce = ReinforceSettings(steps=REINFORCE_STEPS)
     if quick:
         search = replace(settings.search, **QUICK_SEARCH)
         settings = replace(settings, prompts=20, items=20, validation=20, search=search)

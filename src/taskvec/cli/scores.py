@@ -14,6 +14,7 @@ from taskvec.answering import Answering, Choices, calibrate
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import app, choose_task, console, say
+from taskvec.cli.texts import tell_shots
 from taskvec.data.examples import DataSet
 from taskvec.data.pascal import FOLDS
 from taskvec.files import check_destination
@@ -107,16 +108,16 @@ def evaluate_command(
     with Progress(*COLUMNS, console=console, transient=True) as progress:
         for own in folds:
             named = [each.replace("{fold}", str(own)) for each in (method, against) if each]
-            (examples,) = data_options.load_each(part, task, fold=own)
+            examples = data_options.load_one(part, task, fold=own)
             chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
             size = network.image_size
             prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
             place = ALL if own is None else str(own)
-            _tell(network, named[0], prompts)
+            _tell(network, named, prompts, examples)
 
             ways = [_Way(name, examples, redecoded=decoding is not None) for name in named]
-            load = partial(data_options.load_each, "train", task, fold=own)
+            load = partial(data_options.load_one, "train", task, fold=own)
             methods = [way.chosen(network, choices, load, chosen, seed) for way in ways]
             for name, (_, used) in zip((method, against), methods, strict=False):
                 decodings.setdefault(str(name), {})[place] = None if used is None else asdict(used)
@@ -172,7 +173,7 @@ class _Way:
     redecoded: bool
 
     def chosen(
-        self, model: PromptedModel, choices: Choices, load: Callable[[], list[DataSet]], task: Task, seed: int
+        self, model: PromptedModel, choices: Choices, load: Callable[[], DataSet], task: Task, seed: int
     ) -> tuple[evaluation.Method, Decoding | None]:
         """The method with its decoding, None where there is none; ``load`` gives the data by which it is chosen."""
         method, vectors = evaluation.method_named(model, self.name, self.data), evaluation.patched_by(self.name)
@@ -183,7 +184,7 @@ class _Way:
         decoding = choices.first(model)
         if choices.adapted and not model.takes_texts:
             try:
-                (training,) = load()
+                training = load()
             except ValueError as error:
                 raise ValueError(
                     f"a decoding is chosen on training data, but with --decoding likeliest: {error}"
@@ -226,15 +227,24 @@ def _folds(fold: str | None) -> list[int] | list[None]:
     return [int(fold)]
 
 
-def _tell(model: PromptedModel, method: str, prompts: Prompts) -> None:
-    """What a reader of the scores should know: what was left out, and what the task vectors have seen or are for."""
+def _tell(model: PromptedModel, methods: Sequence[str], prompts: Prompts, data: DataSet) -> None:
+    """What a reader of the scores should know: what was left out, what the first method's task vectors have seen or are
+    for, and whether any are given texts in another template than theirs."""
     for remark in model.remarks(prompts):
         console.print(remark)
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")
-    if patched := evaluation.patched_by(method):
+    tell_shots("prompts", data)
+    for number, method in enumerate(methods):
+        if not (patched := evaluation.patched_by(method)):
+            continue
         config = read_config(located(patched[1]))
-        if count := evaluation.seen(config, prompts):
-            console.print(f"{count} of {len(prompts)} queries are images that the task vectors were found on")
-        if config.task != prompts.task.name:
+        own, given = config.wording, data.wording
+        if own is not None and given is not None and own.template != given.template:
+            told = f"{method} is for the template {own.template!r}, prompts have {given.template!r}"
+            console.print(told, markup=False)
+        if number == 0 and (count := evaluation.seen(config, prompts)):
+            what = "texts" if model.takes_texts else "images"
+            console.print(f"{count} of {len(prompts)} queries are {what} that the task vectors were found on")
+        if number == 0 and config.task != prompts.task.name:
             console.print(f"these task vectors are of {config.task}, judged by {prompts.task.name}")

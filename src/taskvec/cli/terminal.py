@@ -81,12 +81,17 @@ def version_option(
         raise typer.Exit
 
 
-def choose_task(data: DataSet, names: Sequence[str] | None, metric: str | None) -> Task:
-    """The task of this name or the data's own; ValueError for several names."""
+def refuse_several(names: Sequence[str] | None) -> None:
+    """ValueError where a command that is about one task is given several names."""
     if names and len(names) > 1:
         raise ValueError(
             f"--task {' --task '.join(names)}: expected one task; `taskvec search` finds several at the same sites"
         )
+
+
+def choose_task(data: DataSet, names: Sequence[str] | None, metric: str | None) -> Task:
+    """The task of this name or the data's own; ValueError for several names."""
+    refuse_several(names)
     task = task_for(data, names[0] if names else None)
     if task is not data.own_task and metric is not None:
         raise ValueError(f"--metric {metric}: only a folder's own task is scored by choice, not {task.name}")

@@ -9,8 +9,11 @@ from rich.progress import Progress
 from taskvec import environment
 from taskvec.cli import options
 from taskvec.cli.terminal import console, say, write_json
+from taskvec.data import DataSet
+from taskvec.data.pair_files import ENDINGS
 from taskvec.files import check_regular, write_json_lines
 from taskvec.progress import COLUMNS
+from taskvec.prompts import shots_of
 from taskvec.vectors import TaskVectors
 
 ANSWERS = "answers.jsonl"
@@ -29,12 +32,20 @@ class TextsIn:
             raise ValueError("these task vectors are of texts: expected a text file with an input a line, or --text")
 
     def read(self) -> list[str]:
-        """ValueError, which names the file, where it is no text in UTF-8 or has no inputs."""
+        """Without white space around them.
+
+        ValueError for an empty one, and, which names the file, for a table, what is no text in UTF-8 or has no inputs.
+        """
         if self.file is None:
-            return list(self.texts)
+            inputs = [text.strip() for text in self.texts]
+            if "" in inputs:
+                raise ValueError(f"--text {self.texts[inputs.index('')]!r} is empty: expected an input")
+            return inputs
+        if self.file.suffix.lower() in ENDINGS:
+            raise ValueError(f"{self.file} is a table by its name: expected a text file with an input in each line")
         check_regular(self.file)
         try:
-            lines = self.file.read_text(encoding="utf-8-sig").splitlines()
+            lines = self.file.read_text(encoding="utf-8-sig").split("\n")  # whose other ends of lines became this one
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.file} is no text in UTF-8: expected an input in each line") from error
         except OSError as error:
@@ -43,6 +54,12 @@ class TextsIn:
         if not inputs:
             raise ValueError(f"{self.file} has no inputs: expected one in each line")
         return inputs
+
+
+def tell_shots(what: str, data: DataSet) -> None:
+    """Say where prompts that are drawn from data have fewer examples than were asked for."""
+    if data.wording is not None and (shots := shots_of(data)) < data.wording.shots:
+        console.print(f"{what} have {shots} of the {data.wording.shots} examples of --shots: there are no more pairs")
 
 
 def apply_to_texts(

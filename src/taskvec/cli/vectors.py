@@ -24,11 +24,11 @@ from taskvec.cli.terminal import (
     show,
     write_json,
 )
-from taskvec.cli.texts import TextsIn, apply_to_texts
+from taskvec.cli.texts import TextsIn, apply_to_texts, tell_shots
 from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
 from taskvec.files import replacing, shortened, write_json_lines
-from taskvec.finding import FindSettings
+from taskvec.finding import FindSettings, parts_of
 from taskvec.hub import located
 from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
@@ -110,13 +110,16 @@ def find_command(
         curve=curve,
         bfloat16=bfloat16,
     )
-    (examples,) = data_options.load_each("train", task)
+    examples = data_options.load_one("train", task)
     chosen = choose_task(examples, task, data_options.metric)
-    (judged_on,) = data_options.load_each(judging_split(data_options.data or "folder"), task)
+    judged_on = data_options.load_one(judging_split(data_options.data or "folder"), task)
     shown = draw_prompts(examples, chosen, PAIRS, network.image_size, settings.seed)
     sheet = None if network.takes_texts else contact_sheet(shown)
     for remark in network.remarks(shown):
         console.print(remark)
+    if network.takes_texts:
+        tell_shots("prompts behind the means", parts_of(examples)[0])
+        tell_shots("prompts that judge", judged_on)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
         on_step = search_log(progress, bar, out / SEARCH_LOG, total)
@@ -192,7 +195,7 @@ def refine_command(
     network = load_model(options.model_of([vectors], model), options.working_on(device, threads))
     found = TaskVectors.load(vectors, network)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
-        (examples,) = data_options.load_each("train", [found.task])
+        examples = data_options.load_one("train", [found.task])
         better = refine(found, examples, settings, partial(show_descent(progress, steps), found.task))
     better.save_pretrained(out)
     write_json(json_file, asdict(better.config))

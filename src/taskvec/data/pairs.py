@@ -28,10 +28,10 @@ class WordPairs:
 
     ``root`` is the file (see ``taskvec.data.pair_files.read_pairs`` for its formats). ``template`` is how a pair is
     written in a prompt: ``qa``, ``colon`` or a text with {input} and {output} (``taskvec.data.templates``), and
-    ``shots`` how many pairs a prompt has before its query. An input that has several outputs is as many pairs. A fifth
-    of the pairs, chosen by their inputs, is ``split`` ``test``, the rest ``train``; ``all`` is every pair. All pairs of
-    an input are in one split. ``load`` gives ``images`` and ``outputs`` as arrays of str that are written out already:
-    "Q: France\\nA:" and " Paris", whatever the size.
+    ``shots`` how many pairs a prompt has before its query at most. An input that has several outputs is as many pairs.
+    A fifth of the pairs, chosen by their inputs, is ``split`` ``test``, the rest ``train``; ``all`` is every pair. All
+    pairs of an input are in one split. ``load`` gives ``images`` and ``outputs`` as arrays of str that are written out
+    already: "Q: France\\nA:" and " Paris", whatever the size.
 
     Raises ValueError for a split, template or number of shots that there is not, fewer than four different inputs, and
     as ``read_pairs`` does.
@@ -94,8 +94,12 @@ class WordPairs:
     def remarks(self) -> list[str]:
         """What was told from the file, or left out of it, a line each."""
         several = len(self._table.pairs) - len({pair.input for pair in self._table.pairs})
-        told = f"{printable(self.root.name)}: {several} pairs have the input of another, which stays with it"
-        return [*self._table.remarks, *([told] if several else [])]
+        name, end = printable(self.root.name), self.wording.end
+        told = [f"{name}: {several} pairs have the input of another, which stays with it"] if several else []
+        if cut := sum(end in pair.output for pair in self._table.pairs):
+            outputs = "output has" if cut == 1 else "outputs have"
+            told.append(f"{name}: {cut} {outputs} {end!r} within, where answers that are generated end")
+        return [*self._table.remarks, *told]
 
     def describe(self) -> dict[str, object]:
         """What identifies the pairs and how prompts have them, in whatever file they are."""

@@ -69,10 +69,16 @@ class Wording:
         return self._template.input(text)
 
     def answer(self, text: str) -> str:
-        """Of what a model wrote behind an input, what comes before it would begin another example; where an example
-        ends with a line, that is the first line."""
-        end = "\n" if self.separator.startswith("\n") else self.separator
-        return text.strip().split(end, maxsplit=1)[0].strip()
+        """Of what a model wrote behind an input, what comes before it would begin another example.
+
+        That may be nothing. Where an example ends with a line, it is the rest of the line.
+        """
+        return text.lstrip(" ").split(self.end, maxsplit=1)[0].strip()
+
+    @property
+    def end(self) -> str:
+        """What ends an answer: the separator, or the first end of a line where it begins with one."""
+        return "\n" if self.separator.startswith("\n") else self.separator
 
     @property
     def separator(self) -> str:

@@ -19,7 +19,7 @@ from taskvec.experiments.study import FoundSites, Study
 from taskvec.finding import FindSettings, find_sites
 from taskvec.heads import Patch
 from taskvec.models.interface import PromptedModel, ViewName
-from taskvec.prompts import Prompts
+from taskvec.prompts import Prompts, shots_of
 from taskvec.report.style import BLUE, tidy
 from taskvec.results import Column, Picture, Row, Scores, Table
 from taskvec.search import CmaSettings, ReinforceSettings
@@ -172,10 +172,18 @@ def evidence(study: LanguageStudy) -> Evidence:
 
 
 def title_of(method: str, study: LanguageStudy) -> str:
-    """What tables call a method, with the number of examples."""
-    shots = study.relations[0].test.shots
-    numbers = {"one_shot": shots, "few": min(FEW, shots)}
-    return f"{numbers[method]}-shot" if method in numbers else LANGUAGE_METHODS[method]
+    """What tables call a method, with the number of examples that its prompts have."""
+    most = [shots_of(relation.test) for relation in study.relations]
+    if method not in ("one_shot", "few"):
+        return LANGUAGE_METHODS[method]
+    shots = sorted({min(FEW, each) if method == "few" else each for each in most})
+    return f"{' to '.join(map(str, dict.fromkeys((shots[0], shots[-1]))))}-shot"
+
+
+def rows_of(study: LanguageStudy) -> list[str]:
+    """The methods in the tables: without the row of few examples where there are no more of them."""
+    most = max(shots_of(relation.test) for relation in study.relations)
+    return [method for method in LANGUAGE_METHODS if method != "few" or most > FEW]
 
 
 def _accuracies(study: LanguageStudy) -> Table:
@@ -183,7 +191,7 @@ def _accuracies(study: LanguageStudy) -> Table:
     columns = [Column(name, relation.task.metric.better) for name, relation in zip(names, study.relations, strict=True)]
     columns += [Column("mean", columns[0].better), Column("operations of all examples")]
     rows = []
-    for method in LANGUAGE_METHODS:
+    for method in rows_of(study):
         each = [study.scores(method, relation) for relation in study.relations]
         share = {"one_shot": "100 %", "few": ""}.get(method, f"{1 - study.saved:.1%}")
         printed = TABLE_8.get(method, {})
@@ -203,7 +211,7 @@ def _gains(study: LanguageStudy) -> Table:
     """Paired differences of task vectors to every other row, with their intervals."""
     columns = [Column(relation.task.name) for relation in study.relations] + [Column("mean")]
     rows = []
-    for method in LANGUAGE_METHODS:
+    for method in rows_of(study):
         if method == "vectors":
             continue
         pairs = [(study.scores("vectors", each), study.scores(method, each)) for each in study.relations]
