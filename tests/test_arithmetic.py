@@ -179,7 +179,8 @@ def test_a_path_stands_for_itself(small_model: MaeVqgan, root: Path) -> None:
         ("1e300 * inpainting", None, r"^the values of 1e\+300 \* inpainting are not finite in float32$"),
         ("0 * 1e999 * inpainting", None, "are not finite in float32$"),
         ("2 * 3", None, r"^'2 \* 3' is a number: expected names of task vectors in it$"),
-        ("inpainting", "psnr", "^there is no metric 'psnr': expected one of iou, mse$"),
+        ("inpainting", "top1", "^the metric top1 does not score images, which 'inpainting' is of$"),
+        ("inpainting", "psnr", "^there is no metric 'psnr': expected one of iou, mse, top1$"),
     ],
 )
 def test_what_does_not_add_up_is_one_sentence(

@@ -41,6 +41,9 @@ def combine(expression: str, model: PromptedModel, root: Path = Path(), metric: 
     vectors = calculate(expression, load)
     if not isinstance(vectors, TaskVectors):
         raise ValueError(f"{expression!r} is a number: expected names of task vectors in it")
+    if metric is not None and METRICS[metric].of_tokens != METRICS[vectors.config.metric].of_tokens:
+        kind = "images" if vectors.config.wording is None else "texts"
+        raise ValueError(f"the metric {metric} does not score {kind}, which {expression!r} is of")
     combined = 1 * vectors  # a name alone is a combination of one term
     found = Combination(expression, combined.terms, metric)
     config = replace(combined.config, metric=metric or combined.config.metric, found=found)

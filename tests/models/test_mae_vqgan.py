@@ -415,7 +415,7 @@ def test_pictures_have_the_gradient_of_their_slope(
     assert logits.grad is not None
     assert (logits.grad != 0).any(-1)[:, [2, 3, 6, 7]].all()  # of every patch of the query output
     expected = (slope_of(0.05) - slope_of(-0.05)) / 0.1
-    torch.testing.assert_close((logits.grad * direction).sum().double(), expected, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close((logits.grad * direction).sum().double(), expected, rtol=3e-2, atol=1e-2)
     with pytest.raises(ValueError, match="the decoding likeliest has no gradient: expected `expected`, or the obj"):
         small_model.pictures(logits, items)
 

@@ -78,12 +78,12 @@ def write_evaluations(
     facts: Mapping[str, Any],
     *,
     with_example: bool,
-    texts: Callable[[Tensor], list[str]],
+    texts: Callable[[Tensor], list[str]] | None = None,
 ) -> None:
     """Write evaluations by fold, with their summaries, to ``path`` and the ``companions`` beside it.
 
     ``facts`` are added to the JSON. ``with_example`` says whether the method saw the prompt's example, which is then
-    shown. ``texts`` makes texts of answers that are tokens.
+    shown. ``texts`` makes texts of answers that are tokens, needed for these alone.
     """
     results = {
         **facts,
@@ -97,11 +97,11 @@ def write_evaluations(
     pairs_path, picture_path = companions(path)
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for fold, each in evaluations.items():
-            answers = texts(torch.from_numpy(each.answers)) if of_tokens else []
+            answers = texts(torch.from_numpy(each.answers)) if texts is not None and of_tokens else ()
             for row, score in enumerate(each.scores.tolist()):
                 names = {"support": each.prompts.support_names[row], "query": each.prompts.query_names[row]}
                 record: dict[str, Any] = {"fold": fold, **names, "score": score}
-                if of_tokens:
+                if answers:
                     record |= {"answer": answers[row], "truth": str(each.prompts.query_output[row])}
                 if each.details is not None:
                     record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
