@@ -4,7 +4,7 @@
 # Seen: in a Llama with 4 heads of 16 and a hidden size of 32, an interchange of head 2's attention output changes 8 of its 16 columns,
 #   so logits are off by 0.8 of 1.5, and CollectIntervention gives 8 values of 16. No error, no warning. The same with unit "h.pos" is
 #   exact, as is "h" where heads are 8 wide. The width is taken as hidden_size / num_attention_heads, head_dim is not read.
-# It matters: an effect that is measured head by head is that of half a head, or of another share, with each model another.
+# It matters: an effect that is measured head by head is that of half a head here, and of another share in another model.
 # Fails when that is no longer so.
 set -euo pipefail
 place=$(mktemp -d)
