@@ -5,8 +5,8 @@
 
 `make benchmarks/.venv/installed` sets up the environment of the first, which has the other libraries. The objective is
 that of a search: masks that each replace the head outputs z of 30 % of all heads at a prompt's last token by means over
-ten-shot prompts, wanted the cross-entropy of the answer's first token. `zero-shot` are the bare questions of a relation,
-`ten-shot` the same behind ten examples.
+ten-shot prompts, wanted the cross-entropy of the answer's first token. `zero-shot` are the bare questions of a
+relation, `ten-shot` the same behind ten examples.
 
 `taskvec` evaluates all masks on all prompts, the preparation of the prompts included. The other ways run as many rows
 as ROWS says, passes of one prompt each so that nothing is filled up, with the faster of the batch sizes in BATCHES,
@@ -34,10 +34,12 @@ import resource
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +54,7 @@ from torch import Tensor
 
 RELATION, SEED, PROMPTS, SHARE = "present-past", 0, 10, 0.3
 OURS = "taskvec"
-CASES = {"zero-shot": "query_only", "ten-shot": "one_shot"}  # the views of a model
+CASES: dict[str, Any] = {"zero-shot": "query_only", "ten-shot": "one_shot"}  # the views of a model
 ROWS = {"zero-shot": 128, "ten-shot": 16}  # of a peer in each repeat
 KEPT_ROWS = {"zero-shot": 128, "ten-shot": 128}
 BATCHES = {"zero-shot": (16, 64), "ten-shot": (4, 16)}
@@ -116,8 +118,9 @@ class Problem:
 
 def load(source: Path, random: bool) -> tuple[Any, Any]:
     """A model of transformers, frozen, and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, logging
 
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     if random:
         torch.manual_seed(0)
@@ -377,6 +380,7 @@ def serve(connection: Connection, way: str, problem: Problem) -> None:
     """The process of one way: say whether it is there, then do the work that it is told to."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.stdout = sys.stderr  # peers greet
+    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     with torch.no_grad():
         try:
@@ -390,7 +394,7 @@ def serve(connection: Connection, way: str, problem: Problem) -> None:
             before, started, processor = resident(), time.perf_counter(), time.process_time()
             try:
                 losses = evaluate(work).numpy()
-            except Exception as error:  # noqa: BLE001 - of a peer, which the table tells of
+            except Exception as error:  # of a peer, which the table tells of
                 connection.send(f"{type(error).__name__}: {error}")
                 continue
             seconds = time.perf_counter() - started, time.process_time() - processor
@@ -398,7 +402,10 @@ def serve(connection: Connection, way: str, problem: Problem) -> None:
 
 
 def peak() -> float:
-    """The largest resident memory since ``forget_peak``, where the system can forget it, in MiB."""
+    """The largest resident memory since ``forget_peak`` on Linux, elsewhere since the start, in MiB."""
+    path = Path("/proc/self/status")
+    if path.is_file():  # getrusage's is never less than that of the process that started this one
+        return int(path.read_text().partition("VmHWM:")[2].split()[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -508,7 +515,8 @@ def show(record: dict[str, Any]) -> str:
 
 
 HEADER = (
-    "| case | way | rows | processor ms a row | times taskvec's | ms a row | times taskvec's | peak, MiB | growth, MiB |\n"
+    "| case | way | rows | processor ms a row | times taskvec's | ms a row | times taskvec's | peak, MiB "
+    "| growth, MiB |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -521,25 +529,22 @@ def search(source: Path, random: bool, threads: int) -> dict[str, Any]:
 
     torch.set_num_threads(threads)
     model, settings = our_model(source, random), PRESETS["language"]
-    data = load_data("relations", "train", relation=RELATION)
-    loads, before, forgotten = [os.getloadavg()[0]], resident(), forget_peak()
-    assert forgotten is None  # noqa: S101
-    started = time.perf_counter(), time.process_time()
+    data: Any = load_data("relations", "train", relation=RELATION)
+    forget_peak()
+    before, loads, times = resident(), [os.getloadavg()[0]], [(time.perf_counter(), time.process_time())]
     collected = collect_for(model, data, [data.own_task], settings)
-    between = time.perf_counter(), time.process_time()
+    times.append((time.perf_counter(), time.process_time()))
     vectors = find(model, data, None, settings, collected, progress=False)
-    ended = time.perf_counter(), time.process_time()
+    times.append((time.perf_counter(), time.process_time()))
     loads.append(os.getloadavg()[0])
-    (statistics_s, statistics_cpu), (search_s, search_cpu) = (
-        tuple(b - a for a, b in zip(*pair, strict=True)) for pair in ((started, between), (between, ended))
-    )
+    seconds, processor = ([after - earlier for earlier, after in pairwise(each)] for each in zip(*times, strict=True))
     return {
         "threads": threads,
-        "statistics_s": statistics_s,
-        "statistics_processor_s": statistics_cpu,
-        "search_s": search_s,
-        "search_processor_s": search_cpu,
-        "sites": int(getattr(vectors, "mask", torch.zeros(0)).sum()),
+        "statistics_s": seconds[0],
+        "statistics_processor_s": processor[0],
+        "search_s": seconds[1],
+        "search_processor_s": processor[1],
+        "heads": sum(int((~mean.isnan().any(-1)).sum()) for mean in vectors.means.values()),
         "peak_mib": peak(),
         "growth_mib": peak() - before,
         "load": loads,
@@ -578,7 +583,9 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=320)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--random", action="store_true", help="a billion random weights in place of the model's")
-    parser.add_argument("--search", nargs="*", type=int, metavar="THREADS", help="time a search instead, by default 1 2")
+    parser.add_argument(
+        "--search", nargs="*", type=int, metavar="THREADS", help="time a search instead, by default 1 2"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     from taskvec import environment
