@@ -8,7 +8,8 @@ that of a search: masks that each replace the head outputs z of 30 % of all head
 ten-shot prompts, wanted the cross-entropy of the answer's first token. `zero-shot` are the bare questions of a
 relation, `ten-shot` the same behind ten examples.
 
-`taskvec` evaluates all masks on all prompts, the preparation of the prompts included. The other ways run as many rows
+`taskvec` evaluates all masks on all prompts, the preparation of the prompts included, and some of them with fewer rows
+a pass than its default. The other ways run as many rows
 as ROWS says, passes of one prompt each so that nothing is filled up, with the faster of the batch sizes in BATCHES,
 and compute logits of the last token alone. `whole` runs whole sequences in each pass, as these libraries' users do;
 `kept` goes on from keys and values of a prompt that are computed once and copied for every row: none of the libraries
@@ -59,8 +60,8 @@ ROWS = {"zero-shot": 128, "ten-shot": 16}  # of a peer in each repeat
 KEPT_ROWS = {"zero-shot": 128, "ten-shot": 128}
 BATCHES = {"zero-shot": (16, 64), "ten-shot": (4, 16)}
 KEPT_BATCHES = {"zero-shot": (16, 64), "ten-shot": (16, 64)}
-OUR_ROWS = (None, 64, 16)  # of a pass, None for the default
-OUR_MASKS = {None: 320, 64: 64, 16: 64}
+OUR_ROWS = (256, 128, 64, 16)  # of a pass, beside the default
+OUR_MASKS = 64  # where rows are not the default's
 TOLERANCE = 1e-3  # in nats
 RANDOM = {
     "hidden_size": 2048,
@@ -140,7 +141,7 @@ def our_model(source: Path, random: bool) -> Any:
 def our_prompts(count: int, seed: int) -> Any:
     from taskvec import draw_prompts, load_data
 
-    data = load_data("relations", "train", relation=RELATION)
+    data: Any = load_data("relations", "train", relation=RELATION)
     return draw_prompts(data, data.own_task, count, 0, seed)
 
 
@@ -447,27 +448,31 @@ class Server:
         self.process.join()
 
 
-def works_of(way: str, case: str, problem: Problem) -> list[Work]:
+def works_of(way: str, case: str, problem: Problem, our_rows: Sequence[int]) -> list[Work]:
     """What a way may be told in a case: of a peer one for each batch size, the best of which is then measured."""
+    most = len(problem.masks)
     if way == OURS:
-        most = len(problem.masks)
-        return [Work(case, min(most, OUR_MASKS[rows]), tuple(range(PROMPTS)), rows) for rows in OUR_ROWS]
+        every = tuple(range(PROMPTS))
+        return [Work(case, most, every, None), *(Work(case, min(most, OUR_MASKS), every, own) for own in our_rows)]
     rows, batches = (KEPT_ROWS, KEPT_BATCHES) if way.endswith("kept") else (ROWS, BATCHES)
     typical = problem.typical(case)
-    return [Work(case, size, typical[: min(PROMPTS, rows[case] // size)], size) for size in batches[case]]
+    sizes = [min(size, most) for size in batches[case]]
+    return [Work(case, size, typical[: rows[case] // size], size) for size in dict.fromkeys(sizes)]
 
 
 def label(way: str, work: Work) -> str:
     return f"{way}, {work.rows or 'default'} rows" if way == OURS else f"{way}, {work.rows} rows"
 
 
-def measure(servers: Sequence[Server], case: str, problem: Problem, repeats: int) -> list[dict[str, Any]]:
+def measure(
+    servers: Sequence[Server], case: str, problem: Problem, our_rows: Sequence[int], repeats: int
+) -> list[dict[str, Any]]:
     """A record of each way, the batch sizes of peers chosen by a first run."""
     tasks: list[tuple[Server, Work]] = []
     expected: Any = None
     failed: list[dict[str, Any]] = []
     for server in servers:
-        works = works_of(server.way, case, problem)
+        works = works_of(server.way, case, problem, our_rows)
         if server.way == OURS:
             tasks += [(server, work) for work in works]
             expected = server.do(works[0]).losses  # of every mask and prompt, by their numbers
@@ -579,8 +584,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", type=Path, required=True, help="a directory with a Llama and its tokenizer")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), help="of the others; taskvec is always there")
+    parser.add_argument("--ways", nargs="*", choices=list(WAYS), help="of the others, by default all")
     parser.add_argument("--masks", type=int, default=320)
+    parser.add_argument("--rows", nargs="*", type=int, default=OUR_ROWS, help="of taskvec's passes, beside the default")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--random", action="store_true", help="a billion random weights in place of the model's")
     parser.add_argument(
@@ -606,7 +612,7 @@ def main() -> None:
         torch.set_num_threads(1)
         problem = pose(options.model, options.random, options.masks)
         results["tokens"] = {case: [len(own) for own in tokens] for case, tokens in problem.tokens.items()}
-        wanted = [OURS, *(options.ways or [way for way in WAYS if way != OURS])]
+        wanted = [OURS, *([way for way in WAYS if way != OURS] if options.ways is None else options.ways)]
         servers = [Server(way, problem) for way in wanted]
         for server in servers:
             if server.missing is not None:
@@ -615,7 +621,7 @@ def main() -> None:
         results["records"] = []
         print(HEADER)
         for case in options.cases:
-            results["records"] += (own := measure(servers, case, problem, options.repeats))
+            results["records"] += (own := measure(servers, case, problem, options.rows, options.repeats))
             print("\n".join(map(show, own)), flush=True)
         for server in servers:
             server.stop()
