@@ -53,7 +53,7 @@ def vectors(model: CausalLm, pairs: Path) -> TaskVectors:
 
 def test_a_search_lowers_the_models_own_loss(vectors: TaskVectors) -> None:
     """Of a random model, whose means say nothing of a task, that of the items that are searched on."""
-    losses = [record["loss"] for record in vectors.search.history]
+    losses = [record["loss"] or 0.0 for record in vectors.search.history]
     assert len(losses) == COARSE.search.number_of_steps
     assert sorted(losses, reverse=True) == losses
     assert (vectors.task, vectors.config.metric) == ("plural", "top1")

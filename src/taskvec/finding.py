@@ -15,7 +15,7 @@ from taskvec.answering import LEVELS, TEMPERATURES, Choices, calibrate
 from taskvec.data.examples import DataSet, Part, Wording, partition, task_for, tasks_of
 from taskvec.heads import Means, Patch
 from taskvec.metrics import METRICS
-from taskvec.models.interface import Area, Decoding, DecodingKind, PromptedModel, Variant
+from taskvec.models.interface import AnswerScope, Area, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.progress import search_progress, show_step
 from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, shots_of, sides
@@ -69,6 +69,8 @@ class FindSettings:
 
     ``searched_in`` says in what runs sites are searched: ``query_only``, or ``shuffled``, prompts whose examples have
     each other's outputs, in which causal mediation of language models looks for effects (Todd et al., 2024).
+    ``answers`` is how much of a text is to be right, its first token or the whole; by default what the model's variant
+    has.
 
     ``at_most`` is how many sites may be chosen, None for any number. ``prune`` drops sites that harm, as
     ``taskvec.search.prune`` does; ``curve`` judges the best 1, 2, 4, ... sites, too, by the search's own ranking.
@@ -93,6 +95,7 @@ class FindSettings:
     judged_by: tuple[str, ...] = ()
     non_finite: NonFinite = "refuse"
     searched_in: SearchedIn = "query_only"
+    answers: AnswerScope | None = None
     at_most: int | None = None
     prune: bool = False
     curve: bool = False
@@ -115,8 +118,8 @@ class FindSettings:
             )
 
     def of(self, model: PromptedModel) -> "FindSettings":
-        """These settings with the stacks that are searched in a model."""
-        return replace(self, stacks=self.stacks or tuple(model.stacks))
+        """These settings with the stacks that are searched in a model, and how much of its answers is judged."""
+        return replace(self, stacks=self.stacks or tuple(model.stacks), answers=self.answers or model.answer_scope)
 
     @property
     def choices(self) -> Choices:
@@ -125,7 +128,8 @@ class FindSettings:
 
     def searched(self, model: PromptedModel) -> PromptedModel:
         """The variant of a model that the search's passes compute with."""
-        return model.variant(Variant(bfloat16=self.bfloat16, area=self.area, decoding=self.choices.first(model)))
+        decoding = self.choices.first(model)
+        return model.variant(Variant(bfloat16=self.bfloat16, area=self.area, decoding=decoding, answers=self.answers))
 
 
 class SearchInterrupted(KeyboardInterrupt):

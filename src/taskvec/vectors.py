@@ -110,8 +110,11 @@ class TaskVectors:
     ) -> Self:
         """Keep the means of one task [layers, heads, places, head_dim] where ``mask`` [sites] is True.
 
-        Raises ValueError for sites of another view than ``query_only``, where task vectors take effect.
+        Raises ValueError for sites of another view than ``query_only``, where task vectors take effect, and for texts
+        without their wording.
         """
+        if model.takes_texts != (wording is not None):
+            raise ValueError("task vectors of texts have a wording, and those of images none")
         chosen = torch.nn.functional.pad(mask, (0, 1))
         kept = {}
         for stack, index in sites.index.items():

@@ -126,6 +126,7 @@ def search_command(
         typer.Option(help="A stack of the model, which `taskvec info` lists, such as encoder; all by default."),
     ] = None,
     at_most: options.AtMost = None,
+    answers: options.Answers = None,
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
@@ -158,11 +159,13 @@ def search_command(
         "bfloat16": bfloat16 or None,
         "non_finite": non_finite,
         "at_most": at_most,
+        "answers": answers,
     }
     settings = settings_of(preset, method, settings_file, assignments or (), steps, given)
     if statistics is not None and prompts is not None:
         raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
     network = load_model(model, options.working_on(device, threads))
+    options.answer_scope(answers, network)  # which only a language model has
     examples = data_options.load_each("train", task)
     named = zip(examples, task or [None], strict=True)
     tasks = [choose_task(one, name and [name], data_options.metric) for one, name in named]

@@ -18,7 +18,7 @@ from taskvec.metrics import TOP1
 from taskvec.tasks import Task, image, own_output
 
 SPLITS = ("train", "test", "all")
-FEWEST = 4  # different inputs: one is kept aside, and one is an example, one a query, one a query that chooses
+FEWEST = 4  # different inputs, of which one is kept aside; a search takes more, and says so
 _LONGEST = 40  # letters of a side in a name
 
 

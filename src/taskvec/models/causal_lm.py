@@ -4,7 +4,7 @@ A prompt is text: the examples, then the question (``taskvec.models.token_texts`
 last token, wherever it is in a row; it has no region. The stack is ``decoder``; where layers differ in heads or their
 width, there is one for each kind, such as ``decoder_8x256``. Scored is the first token of an answer or, with
 ``Variant(answers="whole")``, every one of its tokens, each behind the true ones before it: all of these are the
-likeliest if and only if greedy generation gives the answer.
+likeliest if and only if what greedy generation gives begins with the answer.
 """
 
 import copy
@@ -27,6 +27,7 @@ from taskvec.models.decoder_fingerprint import fingerprint_of
 from taskvec.models.generation import generate
 from taskvec.models.interface import (
     VIEWS,
+    AnswerScope,
     Decoding,
     Images,
     Inputs,
@@ -185,8 +186,12 @@ class CausalLm(PromptedModel):
         return Decoding()
 
     @property
+    def answer_scope(self) -> AnswerScope:
+        return self._variant.answers or "first"
+
+    @property
     def _whole(self) -> bool:
-        return self._variant.answers == "whole"
+        return self.answer_scope == "whole"
 
     def variant(self, variant: Variant) -> Self:
         """Attention is one kernel in any case. ``bfloat16`` computes everything but the logits' softmax in it."""
@@ -424,7 +429,7 @@ class CausalLm(PromptedModel):
             last = counter.get_total_flops() / 1e9
             run_whole(self.model, token, one, token[:, :0])
             earlier = counter.get_total_flops() / 1e9 - last
-        return {**dict.fromkeys(VIEWS, last), "earlier_token": earlier}
+        return {"last_token": last, "earlier_token": earlier}
 
     def describe(self) -> dict[str, Any]:
         config, found = self._config, self._found

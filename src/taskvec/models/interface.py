@@ -300,6 +300,11 @@ class PromptedModel(ABC):
         return self.image_size == 0
 
     @property
+    def answer_scope(self) -> AnswerScope | None:
+        """How much of an answer this variant is judged by, of a model that takes texts; else None."""
+        return None
+
+    @property
     @abstractmethod
     def stacks(self) -> Mapping[str, StackLayout]: ...
 
@@ -429,7 +434,8 @@ class PromptedModel(ABC):
 
     @abstractmethod
     def gigaflops(self) -> dict[str, float]:
-        """GFLOP of one run in each view, by its name, and of what else there is to a run, as torch counts them."""
+        """GFLOP of one run in each view, by its name, and of what else there is to a run, as torch counts them; of a
+        model whose prompts are of any length, of a token."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

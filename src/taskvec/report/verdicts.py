@@ -46,7 +46,7 @@ MASKS = f"If the outputs are masks, score them so: --metric {FOR_MASKS.name}."
 SEARCH_MORE = "Search longer (--steps 100, or --preset paper), or bring more pairs."
 OTHER_MODEL = "Try another model: --model tiny is for drawn scenes, --model small for photographs."
 OTHER_LANGUAGE_MODEL = "Try a model that does the task better with examples in its prompt, such as a larger one."
-MORE_PAIRS = f"Bring more pairs: a fifth of a directory is kept aside to judge by, so it takes {5 * FEWEST}."
+MORE_PAIRS = f"Bring more pairs: a fifth of them is kept aside to judge by, so it takes {5 * FEWEST}."
 MORE_QUERIES = "Judge by more queries: more pairs, or a higher --queries where that is what limits them."
 
 
