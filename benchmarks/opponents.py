@@ -20,6 +20,7 @@ from taskvec import load_model
 from taskvec.experiments.cells import Store
 from taskvec.experiments.evidence import METHOD_TITLES, OPPONENTS
 from taskvec.experiments.layout import tasks_in_order
+from taskvec.experiments.paper import TASKS
 from taskvec.experiments.protocol import GROUPS, protocol
 from taskvec.experiments.study import Study
 from taskvec.intervals import Interval, verdict
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--data", default="scenes", choices=["scenes", "pascal"])
     parser.add_argument("--root", type=Path)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS)
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
@@ -46,7 +48,7 @@ def main() -> None:
     study = Study(load_model(options.model), chosen, Store(options.out / "cells"))
     every = {
         task: {method: study.scores(method, task) for method in (*PROMPTS, "vectors", "query_only")}
-        for task in tasks_in_order(study)
+        for task in options.tasks or tasks_in_order(study)
     }
     titles = [f"{study.task(task).title}, {study.task(task).metric.label}" for task in every]
     heading = f"| | {' | '.join(titles)} |\n|{'---|' * (1 + len(titles))}"
