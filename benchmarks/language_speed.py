@@ -433,6 +433,7 @@ class Server:
         self.connection, other = context.Pipe()
         self.process = context.Process(target=serve, args=(other, way, problem), daemon=True)
         self.process.start()
+        other.close()  # so that a process that fails is noticed
         self.missing: str | None = self.connection.recv()
 
     def do(self, work: Work) -> Done:
@@ -570,6 +571,7 @@ def searches(source: Path, random: bool, threads: Sequence[int]) -> list[dict[st
         receiving, sending = context.Pipe(duplex=False)
         process = context.Process(target=_search, args=(sending, source, random, count), daemon=True)
         process.start()
+        sending.close()  # so that a process that fails is noticed
         records.append(own := receiving.recv())
         process.join()
         both = own["statistics_s"] + own["search_s"]
