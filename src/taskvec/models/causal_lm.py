@@ -419,8 +419,8 @@ class CausalLm(PromptedModel):
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def gigaflops(self) -> dict[str, float]:
-        """Of a run in each view; of every token before the last one, which are run once for all masks, without what
-        attention to earlier tokens takes.
+        """Of a prompt's last token, which is what a patched run is, and of every one before it, which are run once for
+        all masks; without what attention to earlier tokens takes.
         """
         token = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
         one = torch.ones(1, dtype=torch.int64, device=self.device)
