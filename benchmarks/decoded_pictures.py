@@ -59,6 +59,10 @@ class Corners:
     def own_task(self) -> None:
         return None
 
+    @property
+    def wording(self) -> None:
+        return None
+
     def class_of(self, indices: Indices) -> Indices:
         return np.zeros(len(indices), np.int64)
 
