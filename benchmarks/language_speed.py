@@ -9,12 +9,11 @@ ten-shot prompts, wanted the cross-entropy of the answer's first token. `zero-sh
 relation, `ten-shot` the same behind ten examples.
 
 `taskvec` evaluates all masks on all prompts, the preparation of the prompts included, and some of them with fewer rows
-a pass than its default. The other ways run as many rows
-as ROWS says, passes of one prompt each so that nothing is filled up, with the faster of the batch sizes in BATCHES,
-and compute logits of the last token alone. `whole` runs whole sequences in each pass, as these libraries' users do;
-`kept` goes on from keys and values of a prompt that are computed once and copied for every row: none of the libraries
-does this for their user, who can do it with the transformers library's own cache. All losses must be the same
-(TOLERANCE).
+a pass than its default. The other ways run as many rows as ROWS says, passes of one prompt each so that nothing is
+filled up, with the faster of the batch sizes in BATCHES, and compute logits of the last token alone. `whole` runs whole
+sequences in each pass; `kept` goes on from keys and values of a prompt that are computed once and copied for every row,
+which none of the libraries does by itself, but its user can with the transformers library's cache. A way whose losses
+are not ours (TOLERANCE) is said to be wrong.
 
 Each way is a process of its own; they take turns in every repeat. Milliseconds are medians, of processor time of the
 one thread that computes, so that other work on the machine counts less, and of wall-clock time; ratios are medians over
