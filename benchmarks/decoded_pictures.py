@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Int
 
 from taskvec import TASKS, evaluation, load_data, load_model
@@ -136,6 +137,8 @@ def main() -> None:
             result = evaluation.evaluate(model, method.decoded(decoding), prompts)
             columns[f"{name}, {kind}"] = result.answers
             print(f"| {name}, {kind} | {result.scores.mean():.3f} |", flush=True)
+    white = np.full_like(prompts.query_output, 255)
+    print(f"| white everywhere | {evaluation.judged(prompts, torch.from_numpy(white), 1.0).scores.mean():.3f} |")
     answers_figure(columns, prompts.query_names).savefig(options.out, dpi=DOTS)
 
 
