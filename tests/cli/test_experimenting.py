@@ -70,7 +70,7 @@ def test_xrays_are_looked_at_first(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["table-12"], "there is no experiment 'table-12': expected all, table-8, curves"),
+        (["table-12"], "there is no experiment 'table-12': expected all, curves"),
         (["table-1", "--data", "pictures"], "--data pictures: expected scenes, pascal, folder"),
         (["table-1", "--preset", "fast"], "there is no preset 'fast': expected one of paper, official-code, best"),
         (["table-1", "--data", "scenes", "--root", "there"], "scenes take no root: they are drawn"),

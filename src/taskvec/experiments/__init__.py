@@ -65,6 +65,6 @@ def experiments_named(name: str) -> list[str]:
     chosen = ALIASES.get(name, name)
     if chosen not in EXPERIMENTS:
         raise ValueError(
-            f"there is no experiment {name!r}: expected all, table-8, {', '.join(sorted(EXPERIMENTS | ALIASES))}"
+            f"there is no experiment {name!r}: expected all, {', '.join(sorted(EXPERIMENTS | ALIASES))}"
         )
     return [chosen]
