@@ -64,7 +64,5 @@ def experiments_named(name: str) -> list[str]:
         return list(EXPERIMENTS)
     chosen = ALIASES.get(name, name)
     if chosen not in EXPERIMENTS:
-        raise ValueError(
-            f"there is no experiment {name!r}: expected all, {', '.join(sorted(EXPERIMENTS | ALIASES))}"
-        )
+        raise ValueError(f"there is no experiment {name!r}: expected all, {', '.join(sorted(EXPERIMENTS | ALIASES))}")
     return [chosen]

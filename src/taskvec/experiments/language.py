@@ -189,7 +189,7 @@ def rows_of(study: LanguageStudy) -> list[str]:
 def _accuracies(study: LanguageStudy) -> Table:
     names = [relation.task.name for relation in study.relations]
     columns = [Column(name, relation.task.metric.better) for name, relation in zip(names, study.relations, strict=True)]
-    columns += [Column("mean", columns[0].better), Column("operations of all examples")]
+    columns += [Column("mean", columns[0].better), Column(f"operations of {title_of('one_shot', study)}")]
     rows = []
     for method in rows_of(study):
         each = [study.scores(method, relation) for relation in study.relations]
