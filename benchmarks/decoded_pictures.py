@@ -138,7 +138,7 @@ def main() -> None:
             columns[f"{name}, {kind}"] = result.answers
             print(f"| {name}, {kind} | {result.scores.mean():.3f} |", flush=True)
     white = np.full_like(prompts.query_output, 255)
-    print(f"| white everywhere | {evaluation.judged(prompts, torch.from_numpy(white), 1.0).scores.mean():.3f} |")
+    print(f"| white everywhere | {evaluation.judged(model, prompts, torch.from_numpy(white), 1.0).scores.mean():.3f} |")
     answers_figure(columns, prompts.query_names).savefig(options.out, dpi=DOTS)
 
 
