@@ -25,8 +25,6 @@ from taskvec.experiments.protocol import GROUPS, protocol
 from taskvec.experiments.study import Study
 from taskvec.intervals import Interval, verdict
 
-PROMPTS = ("one_shot", *OPPONENTS)
-
 
 def told(gain: Interval) -> str:
     return f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
@@ -38,29 +36,31 @@ def main() -> None:
     parser.add_argument("--data", default="scenes", choices=["scenes", "pascal"])
     parser.add_argument("--root", type=Path)
     parser.add_argument("--tasks", nargs="+", choices=TASKS)
+    parser.add_argument("--opponents", nargs="+", choices=OPPONENTS, default=OPPONENTS)
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    prompts = ("one_shot", *options.opponents)
     given: dict[str, Any] = {"root": options.root} if options.root else {}
     groups = GROUPS[options.data](range(options.seeds), **given)
     chosen = protocol("best", groups, options.pairs, bfloat16=False, quick=False)
     study = Study(load_model(options.model), chosen, Store(options.out / "cells"))
     every = {
-        task: {method: study.scores(method, task) for method in (*PROMPTS, "vectors", "query_only")}
+        task: {method: study.scores(method, task) for method in (*prompts, "vectors", "query_only")}
         for task in options.tasks or tasks_in_order(study)
     }
     titles = [f"{study.task(task).title}, {study.task(task).metric.label}" for task in every]
     heading = f"| | {' | '.join(titles)} |\n|{'---|' * (1 + len(titles))}"
     print(heading)
-    for method in (*PROMPTS, "vectors", "query_only"):
+    for method in (*prompts, "vectors", "query_only"):
         cells = []
         for scores in every.values():
             gain = "" if method == "one_shot" else f", {told(scores[method].gain_over(scores['one_shot']))}"
             cells.append(f"{scores[method].mean:.4f}{gain}")
         print(f"| {METHOD_TITLES[method]} | {' | '.join(cells)} |")
     print(f"\nTask vectors over each\n\n{heading}")
-    for method in PROMPTS:
+    for method in prompts:
         cells = []
         for scores in every.values():
             gain, theirs = scores["vectors"].gain_over(scores[method]), scores[method]
