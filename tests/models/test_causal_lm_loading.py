@@ -76,6 +76,13 @@ def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
     assert sum(weight.numel() for weight in stored.values()) == sum(different.values())
 
 
+def test_a_licence_that_is_known_is_stated(tmp_path: Path) -> None:
+    model = decoder("llama", _tokenizer())
+    model.licence = "mit"
+    model.save(tmp_path / "stated")
+    assert load_model(tmp_path / "stated").licence == "mit"
+
+
 def test_weights_in_half_the_memory(model: CausalLm, saved: Path) -> None:
     half = load_model(saved, dtype=torch.bfloat16)
     assert isinstance(half, CausalLm)

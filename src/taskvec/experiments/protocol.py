@@ -48,9 +48,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         own = self.groups[0].test.own_task
-        tasks = [
-            task for task in tasks_of(self.groups[0].test) if task in (own,) or task.name in (*TASKS, IDENTITY.name)
-        ]
+        tasks = [task for task in tasks_of(self.groups[0].test) if task is own or task.name in (*TASKS, IDENTITY.name)]
         object.__setattr__(self, "tasks", tuple(tasks))
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from taskvec.files import write_text
 from taskvec.heads import Patch, unseen
 from taskvec.memory import free_bytes, rows_of_a_pass
 from taskvec.models.attention_taps import AttentionTap, DecoderTaps, find_taps
@@ -145,8 +146,11 @@ class CausalLm(PromptedModel):
         return model
 
     def save(self, directory: Path) -> None:
-        """Write a directory that ``load_model`` reads at once: weights as safetensors, configuration, tokenizer."""
+        """Write a directory that ``load_model`` reads at once: weights as safetensors, configuration, tokenizer, and a
+        card where a licence is known."""
         write(self.model, self.tokenizer, directory)
+        if self.licence:
+            write_text(directory / CARD, f"---\nlicense: {self.licence}\n---\n# A language model\n")
 
     def _by_stack(self, taps: Sequence[Tap]) -> dict[str, list[Tap]]:
         of_kind = list(zip(self._found.heads, self._found.widths, strict=True))
@@ -165,11 +169,6 @@ class CausalLm(PromptedModel):
         return self
 
     @property
-    def image_size(self) -> int:
-        """It takes no images."""
-        return 0
-
-    @property
     def stacks(self) -> Mapping[str, StackLayout]:
         return self._stacks
 
@@ -179,11 +178,6 @@ class CausalLm(PromptedModel):
     def present(self, view: ViewName) -> Mapping[str, Int[Tensor, " present"]]:
         _check_view(view)
         return {stack: torch.tensor([0]) for stack in self._stacks}
-
-    @property
-    def decoding(self) -> Decoding:
-        """There is no choice: answers are the likeliest tokens."""
-        return Decoding()
 
     @property
     def answer_scope(self) -> AnswerScope:
@@ -384,11 +378,6 @@ class CausalLm(PromptedModel):
                 torch.logaddexp(mean + torch.tensor(count).log(), other.log_softmax(-1)) - torch.tensor(count + 1).log()
             )
         return mean
-
-    @property
-    def has_tokenizer(self) -> bool:
-        """None of images."""
-        return False
 
     def cost(self, view: ViewName, *, answers: bool, gradient: bool) -> RowCost:
         """By the longest prompts that were prepared in this view, or 128 tokens where none was."""

@@ -1,7 +1,7 @@
 """Language models from files of this machine: nothing is fetched, no code in a directory is run, nothing is unpickled.
 
 What is read is a directory with config.json, safetensors files and a tokenizer, or a GGUF file, whose weights become
-plain ones again. Reading that takes most of a minute; ``write`` makes a directory of it that loads at once.
+plain ones again. Reading that takes twenty seconds or more; ``write`` makes a directory of it that loads at once.
 """
 
 import warnings
