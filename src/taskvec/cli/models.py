@@ -13,7 +13,7 @@ from taskvec.description import describe_model, describe_vectors, holds_vectors
 from taskvec.hub import located
 from taskvec.models import SHIPPED, convert_checkpoint, load_model
 from taskvec.models.checkpoints import convert
-from taskvec.training.processes import is_first
+from taskvec.processes import is_first
 from taskvec.training.recipe import read_recipe, train
 
 

@@ -2,23 +2,20 @@
 
 import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from taskvec.files import check_destination, json_text, read_text, write_text
+from taskvec.interrupts import interrupts_between_steps, pass_on
+from taskvec.processes import Processes
 from taskvec.training import checkpoints
 from taskvec.training.checkpoints import DivergedError
-from taskvec.training.processes import Processes
 
 Numbers = Mapping[str, float]
 
@@ -98,7 +95,7 @@ def run_stage(
     recent: list[Numbers] = []
     stop = False
     with (
-        _interrupt_between_steps() as interrupted,
+        interrupts_between_steps() as interrupted,
         Progress(
             *columns, TextColumn("{task.fields[status]}"), console=run.console, disable=not processes.first
         ) as progress,
@@ -127,7 +124,7 @@ def run_stage(
                 ) from error
             if stop:
                 break
-    _pass_on(interrupted(), stop=stop)
+    pass_on(interrupted(), stopped=stop)
     processes.wait()  # until the first has saved
 
 
@@ -157,36 +154,6 @@ def _finite(numbers: Numbers) -> Numbers:
         if not math.isfinite(value):
             raise DivergedError(f"{name} is not finite")
     return numbers
-
-
-def _pass_on(received: int | None, *, stop: bool) -> None:
-    """Let a signal do what whoever listens outside does at it, mostly a KeyboardInterrupt, as where it stopped us."""
-    if received is not None:
-        signal.raise_signal(received)
-    if stop:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _interrupt_between_steps() -> Iterator[Callable[[], int | None]]:
-    """Ctrl-C or SIGTERM inside the block only makes the function that it gives return the signal: half a step must
-    never be saved.
-    """
-    received: list[int] = []
-
-    def listen(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # only the main thread may listen to signals
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, listen)
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _forget_after(log: Path, step: int) -> None:

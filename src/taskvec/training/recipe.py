@@ -16,13 +16,13 @@ from taskvec.files import check_destination, check_destination_directory, read_j
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import CONFIG, WEIGHTS, parse
 from taskvec.names import choose_from
+from taskvec.processes import Processes, joined
 from taskvec.tasks import IDENTITY, TASKS, Task
 from taskvec.training.checkpoints import DivergedError
 from taskvec.training.loop import Run, stage_files
 from taskvec.training.mae import MaeRecipe, train_mae
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
 from taskvec.training.photographs import Crops, Together, WholePhotographs, read_photographs, split
-from taskvec.training.processes import Processes, joined
 from taskvec.training.prompt_pool import SCENE_TASKS, PromptPool
 from taskvec.training.sharpening import SharpeningRecipe, train_sharpening
 from taskvec.training.tokenizer import TokenizerRecipe, train_tokenizer

@@ -18,9 +18,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from taskvec.environment import bfloat16_is_fast
 from taskvec.models.vqgan import FeatureMap, Vqgan, to_unit
+from taskvec.processes import Processes
 from taskvec.training.checkpoints import clip_gradients
 from taskvec.training.loop import Run, learning_rate_factor, run_stage
-from taskvec.training.processes import Processes
 from taskvec.training.prompt_pool import PromptPool
 
 

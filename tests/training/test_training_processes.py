@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from rich.console import Console
 
-from taskvec.training.processes import Processes
+from taskvec.processes import Processes
 from taskvec.training.recipe import read_recipe, train
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
