@@ -8,7 +8,17 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from taskvec.images.decoding import MAX_PIXELS, Header, peek, raster_of, read_image, read_raster, read_rgb, to_rgb
+from taskvec.images.decoding import (
+    MAX_PIXELS,
+    Header,
+    peek,
+    raster_of,
+    raster_of_array,
+    read_image,
+    read_raster,
+    read_rgb,
+    to_rgb,
+)
 from taskvec.images.files import FURNITURE, Listing, check_is_image, image_files, listing
 from taskvec.images.raster import Range, Raster, in_colour
 
@@ -25,6 +35,7 @@ __all__ = [
     "listing",
     "peek",
     "raster_of",
+    "raster_of_array",
     "read_image",
     "read_raster",
     "read_rgb",
