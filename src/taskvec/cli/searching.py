@@ -36,6 +36,7 @@ from taskvec.vectors import TENSORS as VECTORS_TENSORS
 
 
 @app.command("collect")
+@options.one_writer(to_file=True)
 @takes_data()
 def collect_command(
     out: Annotated[Path, typer.Option(callback=options.file, help="The file of statistics to write (safetensors).")],
@@ -80,6 +81,7 @@ def collect_command(
 
 
 @app.command("search")
+@options.one_writer()
 @takes_data()
 def search_command(
     out: Annotated[

@@ -55,6 +55,7 @@ OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
+@options.one_writer()
 @takes_data("folder")
 def find_command(
     out: Annotated[
@@ -154,6 +155,7 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
 
 
 @app.command("refine")
+@options.one_writer()
 @takes_data("folder")
 def refine_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors that a search found.")],
@@ -206,6 +208,7 @@ def refine_command(
 
 
 @app.command("apply")
+@options.one_writer()
 def apply_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
     inputs: Annotated[
@@ -292,6 +295,7 @@ def _first(sentences: Sequence[str], limit: int = 3) -> str:
 
 
 @app.command("demo")
+@options.one_writer()
 @takes_data(None, without=("metric",))
 def demo_command(
     out: Annotated[
