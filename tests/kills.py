@@ -72,10 +72,10 @@ JOBS = {
 
 # those that take least most often
 IN_TURN = [
-    *["collect", "search, reinforce", "apply", "search, relaxed", "search, cma", "evaluate", "search, greedy"],
-    *["collect", "search, reinforce", "apply", "search, relaxed", "experiment", "find", "train", "search, cma"],
-    *["collect", "search, reinforce", "apply", "search, relaxed", "evaluate", "search, greedy", "find", "train"],
-    "experiment",
+    *["collect", "apply", "search, reinforce", "search, relaxed", "search, cma", "evaluate", "search, greedy", "find"],
+    *["apply", "collect", "search, relaxed", "search, reinforce", "experiment", "search, cma", "train", "collect"],
+    *["search, reinforce", "apply", "evaluate", "search, relaxed", "collect", "search, cma", "apply"],
+    *["search, reinforce", "search, cma", "collect", "apply", "collect", "search, relaxed", "apply"],
 ]
 
 
@@ -104,8 +104,17 @@ def make_workspace(directory: Path) -> None:
         raise SystemExit("the workspace's own search failed")
 
 
+def check_forks() -> None:
+    """RuntimeError where this process has threads, which forks would lack."""
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    if len(threads) - threads.count("jemalloc_bg_thd") > 1:  # which knows what a fork is
+        raise RuntimeError(f"this process cannot be forked, with threads {threads}: set OMP_NUM_THREADS=1")
+    gc.collect()
+    gc.freeze()  # so that forks share this memory
+
+
 def forked(work: Callable[[], int], kill_after: float | None = None, signal_number: int = signal.SIGKILL) -> Ending:
-    """Do some work in a fork of this process, which gets a signal after so many seconds."""
+    """Do some work in a fork of this process, which gets a signal after so many seconds of a processor."""
     read, write = os.pipe()
     began = time.monotonic()
     child = os.fork()
@@ -131,7 +140,7 @@ def forked(work: Callable[[], int], kill_after: float | None = None, signal_numb
             break
         if passed > LONGEST:
             os.kill(child, signal.SIGKILL)
-        elif kill_after is not None and passed >= kill_after and not sent:
+        elif kill_after is not None and not sent and _processor(child) >= kill_after:
             os.kill(child, signal_number)
             sent = True
         time.sleep(0.001)
@@ -143,20 +152,26 @@ def forked(work: Callable[[], int], kill_after: float | None = None, signal_numb
     return Ending(os.waitstatus_to_exitcode(status), seconds, processor, counts[-1] if counts else 0, told)
 
 
+def _processor(process: int) -> float:
+    """The seconds of a processor that a process has had, to a hundredth."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def command(
     arguments: list[str], directory: Path, kill_before: int | None = None, full_from: int | None = None
-) -> Callable[[], int]:
-    """A run of the command in a directory, killed before the change of files of this number, counted from 1, or with a
-    full disk from it on."""
+) -> Callable[..., int]:
+    """A run of the command, or of the work that it is called with, in a directory, killed before the change of files of
+    this number, counted from 1, or with a full disk from it on."""
 
-    def work() -> int:
+    def work(other: Callable[[], int] | None = None) -> int:
         os.chdir(directory)
         sys.stderr = os.fdopen(2, "w", buffering=1)
         loop.CHECKPOINT_SECONDS = 0.0  # a checkpoint of a training after every step
         opponents.NEAREST_OF = 8
         recipe.PromptPool = lambda data, size, *rest: PromptPool(data, min(size, 96), *rest)
         changes = _count_changes(kill_before, full_from)
-        status = main(arguments)
+        status = main(arguments) if other is None else other()
         print(f"changes: {changes['all']}", file=sys.stderr)
         return status
 
@@ -190,9 +205,9 @@ def results(directory: Path) -> dict[str, bytes]:
         if not name.startswith("out") or (path.is_dir() and any(path.iterdir())):
             continue
         content = b"" if path.is_dir() or path.name in VOLATILE else path.read_bytes()
-        if path.suffix == ".pt":
-            state = checkpoints.read(path)
-            content = checkpoints.digest({**state, "seconds": 0}).encode()
+        with suppress(ValueError):  # which is damaged
+            state = checkpoints.read(path) if path.suffix == ".pt" else {}
+            content = checkpoints.digest({**state, "seconds": 0}).encode() if state else content
         if path.suffix in (".json", ".jsonl"):
             content = _SECONDS.sub(b'"seconds": 0', content)
             content = re.sub(rb'"digest": "[0-9a-f]{64}"', b'"digest": ""', content)  # of a cell with its seconds
@@ -218,9 +233,9 @@ def try_job(
     """End a job at a random moment, or at a random change of files, and give it again."""
     directory = copied(workspace)
     try:
-        moment, number = chance.uniform(0, whole.seconds), chance.randint(1, whole.changes)
+        moment, number = chance.uniform(0, 0.9 * whole.processor), chance.randint(1, whole.changes)
         at_change = how in (AT_A_CHANGE, FULL)
-        when = f"change {number} of {whole.changes}" if at_change else f"{moment:.2f} of {whole.seconds:.2f} s"
+        when = f"change {number} of {whole.changes}" if at_change else f"{moment:.2f} of {whole.processor:.2f} s"
         if how == AT_A_CHANGE:
             first = forked(command(JOBS[job], directory, kill_before=number))
         elif how == FULL:
@@ -269,11 +284,7 @@ def try_all(kills: int, seed: int, kinds: list[str], tell: Callable[[str], None]
         workspace = Path(place) / "workspace"
         workspace.mkdir()
         make_workspace(workspace)
-        threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-        if len(threads) - threads.count("jemalloc_bg_thd") > 1:  # which knows what a fork is
-            raise RuntimeError(f"this process cannot be forked, with threads {threads}: set OMP_NUM_THREADS=1")
-        gc.collect()
-        gc.freeze()  # so that forks share this memory
+        check_forks()
         whole: dict[str, tuple[Ending, dict[str, bytes]]] = {}
         for number in range(kills):
             job = IN_TURN[number % len(IN_TURN)]
