@@ -19,9 +19,9 @@ import signal
 import struct
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -390,7 +390,8 @@ class Trial:
 GOOD = ("same", "refused", "other")
 
 
-def judge(artefact: Artefact, how: str, ending: Ending, found: dict[str, bytes], expected: dict[str, bytes]) -> str:
+def judge(artefact: Artefact, how: str, ending: Ending, same: Callable[[], bool]) -> str:
+    """What came of a change; ``same`` says whether the results are those of the file as it was."""
     told = [line for line in ending.said.splitlines() if line.startswith("taskvec: ")]
     sealed = artefact.sealed and not how.startswith("resealed")
     outcomes = {
@@ -400,49 +401,70 @@ def judge(artefact: Artefact, how: str, ending: Ending, found: dict[str, bytes],
         "traceback": "Traceback" in ending.said or ending.status not in (0, 1, 2),
         "several lines": ending.status != 0 and len(told) != 1,
         "refused": ending.status != 0,
-        "same": found == expected,
-        "silent": sealed,
     }
-    return next((name for name, holds in outcomes.items() if holds), "other")
+    known = next((name for name, holds in outcomes.items() if holds), None)
+    return known or ("same" if same() else "silent" if sealed else "other")
 
 
-def try_one(place: Path, source: Path, artefact: Artefact, chance: random.Random, expected: dict[str, bytes]) -> Trial:
+@dataclass
+class Trials:
+    """Directories of a workspace, and what their commands leave there where nothing is changed."""
+
+    place: Path
+    sources: dict[str, Path]
+    chance: random.Random
+    whole: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def expected(self, artefact: Artefact) -> dict[str, bytes]:
+        if artefact.name not in self.whole:
+            with copied(self.sources[artefact.place], self.place) as directory:
+                ending = forked(work_of(artefact, directory))
+                if ending.status:
+                    raise RuntimeError(f"the command that reads the {artefact.name} fails by itself: {ending.said}")
+                self.whole[artefact.name] = results(directory)
+        return self.whole[artefact.name]
+
+    def one(self, artefact: Artefact) -> Trial:
+        """Change a file of a copy, and run the command that reads it."""
+        with copied(self.sources[artefact.place], self.place) as directory:
+            before = {path.name for path in self.place.iterdir()}
+            path = self.chance.choice(sorted(directory.glob(artefact.file)))
+            how = self.chance.choice(artefact.changes)(path, self.chance)
+            ending = forked(work_of(artefact, directory))
+            elsewhere = {each.name for each in self.place.iterdir()} != before
+            file = str(path.relative_to(directory))
+
+            def same() -> bool:
+                found, expected = (dict(each) for each in (results(directory), self.expected(artefact)))
+                for held in (found, expected):
+                    held.pop(file, None)  # which the command need not have read
+                return found == expected
+
+            outcome = judge(artefact, how, ending, same)
+            named = path.name in ending.said or path.parent.name in ending.said
+            said = ending.said if outcome not in GOOD else " ".join(ending.said.splitlines()[-1:])
+            return Trial(artefact.name, file, how, "elsewhere" if elsewhere else outcome, named, said)
+
+
+@contextmanager
+def copied(source: Path, place: Path) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="trial", dir=place))
-    before = {path.name for path in place.iterdir()}
     try:
         shutil.copytree(source, directory, dirs_exist_ok=True)
-        path = chance.choice(sorted(directory.glob(artefact.file)))
-        how = chance.choice(artefact.changes)(path, chance)
-        ending = forked(work_of(artefact, directory))
-        outcome = judge(artefact, how, ending, results(directory), expected)
-        if {each.name for each in place.iterdir()} != before:
-            outcome = "elsewhere"
-        named = path.name in ending.said or path.parent.name in ending.said
-        said = ending.said if outcome not in GOOD else " ".join(ending.said.splitlines()[-1:])
-        return Trial(artefact.name, str(path.relative_to(directory)), how, outcome, named, said)
+        yield directory
     finally:
         shutil.rmtree(directory)
 
 
 def try_all(trials: int, seed: int, only: str, tell: Callable[[str], None]) -> list[Trial]:
     """As many trials, of all artefacts in turn."""
-    chance, tried = random.Random(seed), []  # noqa: S311 (it draws changes)
+    tried: list[Trial] = []
     chosen = [artefact for artefact in ARTEFACTS if only in artefact.name]
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        made = make_workspace(place)
+        work = Trials(Path(name), make_workspace(Path(name)), random.Random(seed))  # noqa: S311 (it draws changes)
         kills.check_forks()
-        expected = {}
         for number in range(trials):
-            artefact = chosen[number % len(chosen)]
-            if artefact.name not in expected:
-                directory = place / "whole"
-                shutil.copytree(made[artefact.place], directory)
-                ending = forked(work_of(artefact, directory))
-                tell(f"{artefact.name}: {ending.status}, {ending.processor:.2f} s of a processor")
-                expected[artefact.name] = results(directory)
-                shutil.rmtree(directory)
-            tried.append(try_one(place, made[artefact.place], artefact, chance, expected[artefact.name]))
+            tried.append(work.one(chosen[number % len(chosen)]))
             if tried[-1].outcome not in GOOD:
                 tell(str(tried[-1]))
     return tried

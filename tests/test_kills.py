@@ -11,12 +11,12 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def tried(*options: str) -> list[dict[str, object]]:
-    """What ``kills.py`` tried in a process of its own, which it forks."""
+def in_a_process_of_its_own(script: str, *options: str) -> list[dict[str, object]]:
+    """What a script beside this one prints as JSON; it forks the process that it is run in."""
     places = os.pathsep.join((str(HERE.parent / "src"), str(HERE)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
     done = subprocess.run(
-        [sys.executable, HERE / "kills.py", "--json", *options],
+        [sys.executable, HERE / script, "--json", *options],
         env=environment,
         capture_output=True,
         text=True,
@@ -30,7 +30,7 @@ def tried(*options: str) -> list[dict[str, object]]:
 def test_the_same_command_again_gives_the_same_result() -> None:
     """24 by SIGKILL, half of them just before a change of files, 6 by signals that are heard or a full disk."""
     kinds = ["SIGKILL", "SIGKILL at a change"] * 12 + ["SIGTERM", "SIGINT", "disk full"] * 2
-    ends = tried("--kills", "30", "--kinds", *kinds)
+    ends = in_a_process_of_its_own("kills.py", "--kills", "30", "--kinds", *kinds)
     assert not [each for each in ends if not each["same"]]
     killed = [each for each in ends if each["ended"] and str(each["how"]).startswith("SIGKILL")]
     assert len(killed) >= 24
