@@ -1,7 +1,7 @@
 """Commands about task vectors: the whole job, apply, the demonstration."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -142,12 +142,10 @@ def find_command(
             lambda _: state,
         )
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
+    pictures: dict[str, Callable[[], bytes]] = {}
     if sheet is not None:
-        with replacing(out / "examples.png") as temporary:
-            temporary.write_bytes(example_grid(outcome.tasks[0]))
-        with replacing(out / "pairs.png") as temporary:
-            temporary.write_bytes(sheet)
-    _write_outcome(outcome, out, json_file, time.monotonic() - started, sheet, examples.remarks())
+        pictures = {"examples.png": lambda: example_grid(outcome.tasks[0]), "pairs.png": lambda: sheet}
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, pictures, sheet, examples.remarks())
     state.forget()
 
 
@@ -371,9 +369,7 @@ def demo_command(
             (place / file).unlink(missing_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-    with replacing(out / OVERVIEW) as temporary:
-        temporary.write_bytes(overview(outcome))
-    _write_outcome(outcome, out, json_file, time.monotonic() - started)
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, {OVERVIEW: lambda: overview(outcome)})
     for state in states.values():
         state.forget()
 
@@ -413,14 +409,18 @@ def _write_outcome(
     out: Path,
     json_file: Path | None,
     seconds: float,
+    pictures: Mapping[str, Callable[[], bytes]],
     pairs: bytes | None = None,
     remarks: Sequence[str] = (),
 ) -> None:
-    """Report and results of a whole job, and its table on the terminal."""
-    write_report(outcome, out / "report.html", pairs, remarks)
+    """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last."""
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)
     show(results_table(outcome), TABLE_WIDTH)
     show(verdicts_text(outcome), TABLE_WIDTH)
+    for name, draw in pictures.items():
+        with replacing(out / name) as temporary:
+            temporary.write_bytes(draw())
+    write_report(outcome, out / "report.html", pairs, remarks)
     say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
