@@ -71,7 +71,7 @@ def plan(source: Source, sink: Sink, making: Making, engine: Engine, *, overwrit
 
     Raises ValueError where results' names are taken by anything else than these images' results with these vectors.
     """
-    if overwrite or not sink.out.exists():
+    if overwrite or _is_empty(sink.out):
         return Plan([], 0)
     left: list[Left] = []
     others, first = 0, ""
@@ -82,6 +82,11 @@ def plan(source: Source, sink: Sink, making: Making, engine: Engine, *, overwrit
     if others:
         raise ValueError(f"{first} ({others} such files in all): name another directory or pass --overwrite")
     return Plan(left, sum(one.done for one in left))
+
+
+def _is_empty(directory: Path) -> bool:
+    """But for hidden files, such as a lock."""
+    return not directory.is_dir() or all(path.name.startswith(".") for path in directory.iterdir())
 
 
 def _left(sink: Sink, making: Making, portion: Portion) -> Left:

@@ -24,6 +24,7 @@ from taskvec.vectors import ANSWER_TOKENS, BATCH, TaskVectors
 
 
 @app.command("apply")
+@options.one_writer()
 def apply_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
     inputs: Annotated[
@@ -123,7 +124,6 @@ def apply_command(
     if strict and source.skipped:
         raise ValueError(f"--strict: {next(iter(source.skipped.values()))} ({len(source.skipped)} such files in all)")
     sink = sink_of(out.absolute() if engine == "ray" else out, form or source.format, shard_size)
-    # from here on `out` is written to, and by this process and those that it starts alone
     few = source.count is not None and source.count <= BATCH  # for which no process is worth while
     with _on_ray(place, name, device, address) if engine == "ray" else Here(found, 0 if few else None) as running:
         reading, remark = reading_of(
