@@ -164,8 +164,13 @@ def _is_in_use(path: Path, machine: str, number: int, process: str) -> bool:
             return time.time() - path.stat().st_mtime < _LONGEST_WRITE
         except OSError:
             return True
-    if number == os.getpid():
-        return process == _PROCESS
+    return process == _PROCESS if number == os.getpid() else is_running(number)
+
+
+def is_running(number: int) -> bool:
+    """Whether a process of this machine, by its number, is there, as far as can be told."""
+    if os.name != "posix":  # elsewhere os.kill would end the process
+        return True
     try:
         os.kill(number, 0)
     except ProcessLookupError:

@@ -15,6 +15,7 @@ from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
     SEARCH_LOG,
+    SEARCH_STATE,
     app,
     choose_task,
     console,
@@ -44,6 +45,7 @@ from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
+from taskvec.search import Checkpoint
 from taskvec.tasks import TASKS
 from taskvec.vectors import ANSWER_TOKENS, TaskVectors
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
@@ -55,6 +57,7 @@ OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
+@options.one_writer()
 @takes_data("folder")
 def find_command(
     out: Annotated[
@@ -92,11 +95,13 @@ def find_command(
 
     The search is that of `--preset best`, some seconds with tiny. Ctrl-C keeps the best sites so far, once there are
     any. A directory with input/ and output/ is a task of its own, from ten pairs on; of a language model a table of
-    inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`.
+    inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`. The same command goes on
+    where it was stopped.
     """
+    state = Checkpoint(out / SEARCH_STATE)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
-        options.refuse_to_overwrite(out / name, overwrite)
-    options.check_destinations(out, (*VECTORS, *JUDGEMENT))
+        options.refuse_to_overwrite(out / name, overwrite or state.exists())
+    options.check_destinations(out, (*VECTORS, *JUDGEMENT, SEARCH_STATE))
     started = time.monotonic()
     network = load_model(model, options.working_on(device, threads))
     network = network.variant(Variant(answers=options.answer_scope(answers, network)))
@@ -134,6 +139,7 @@ def find_command(
             lambda vectors: _keep_found(vectors, out),
             RefineSettings(seed=settings.seed) if refined else None,
             show_descent(progress, RefineSettings.steps),
+            lambda _: state,
         )
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
     if sheet is not None:
@@ -142,6 +148,7 @@ def find_command(
         with replacing(out / "pairs.png") as temporary:
             temporary.write_bytes(sheet)
     _write_outcome(outcome, out, json_file, time.monotonic() - started, sheet, examples.remarks())
+    state.forget()
 
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
@@ -154,6 +161,7 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
 
 
 @app.command("refine")
+@options.one_writer()
 @takes_data("folder")
 def refine_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors that a search found.")],
@@ -206,6 +214,7 @@ def refine_command(
 
 
 @app.command("apply")
+@options.one_writer()
 def apply_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
     inputs: Annotated[
@@ -292,6 +301,7 @@ def _first(sentences: Sequence[str], limit: int = 3) -> str:
 
 
 @app.command("demo")
+@options.one_writer()
 @takes_data(None, without=("metric",))
 def demo_command(
     out: Annotated[
@@ -317,8 +327,8 @@ def demo_command(
     On scenes that no model was trained on; with `--root`, on your own photographs, ten or more, of which a fifth is
     kept aside to judge by (segmentation needs masks, as Pascal-5i has them). The data set pictures is six photographs
     that ship with the package; their task vectors are found on drawn scenes. Replaces an earlier demonstration in the
-    same directory. Without --data it is on a folder where there is a --root, else on scenes with tiny and on pictures
-    with other models.
+    same directory, or goes on with the searches of one that was stopped. Without --data it is on a folder where there
+    is a --root, else on scenes with tiny and on pictures with other models.
     """
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
@@ -335,7 +345,8 @@ def demo_command(
         train = chosen.load("train")
     tasks = tasks_of(test)
     for task in tasks:
-        options.check_destinations(out / "vectors" / task.name, VECTORS, ("",))
+        options.check_destinations(out / "vectors" / task.name, (*VECTORS, SEARCH_STATE), ("",))
+    states = {task.name: Checkpoint(out / "vectors" / task.name / SEARCH_STATE) for task in tasks}
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         total = _steps_of(settings)
         bars = {task.name: progress.add_task(task.name, total=total, status="") for task in tasks}
@@ -350,6 +361,7 @@ def demo_command(
             lambda name, record: logs[name](record),
             refining=RefineSettings(seed=settings.seed) if refined else None,
             on_refine=show_descent(progress, RefineSettings.steps),
+            checkpoint_of=lambda name: states[name],
         )
     for found in vectors:
         keep(found, out / "vectors" / found.task, out / "vectors" / found.task / SEARCH_LOG)
@@ -362,11 +374,13 @@ def demo_command(
     with replacing(out / OVERVIEW) as temporary:
         temporary.write_bytes(overview(outcome))
     _write_outcome(outcome, out, json_file, time.monotonic() - started)
+    for state in states.values():
+        state.forget()
 
 
 def _refuse_what_is_no_demo(out: Path) -> None:
-    """ValueError where results are that no demonstration left there: it replaces its own alone."""
-    if (out / OVERVIEW).exists():
+    """ValueError where results are that no demonstration left there: it replaces its own alone, whole or half-made."""
+    if (out / OVERVIEW).exists() or any(out.glob(f"vectors/*/{SEARCH_STATE}")):
         return
     for path in (*(out / name for name in JUDGEMENT), *out.glob(f"vectors/*/{VECTORS_CONFIG}")):
         if path.exists():
