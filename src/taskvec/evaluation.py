@@ -269,6 +269,7 @@ def evaluate_each(
         tensors, facts = kept
         judged = {name: [_recalled(tensors, facts, name)] for name in names}
         seconds, first = facts["seconds"], facts["blocks"]
+        on_batch(len(judged[names[0]][0].scores))
 
     def run(some: range) -> None:
         own = None

@@ -57,11 +57,11 @@ class Moments:
         They are added one by one: any other sum would depend on how many come together.
         """
         count, mean, squares = self.count, self.mean, self.squares
+        deviation = torch.empty_like(mean)
         for count, sample in enumerate(samples.unbind(), self.count + 1):
-            value = sample.double()
-            deviation = value - mean
+            torch.sub(sample, mean, out=deviation)  # in double precision, as means are
             mean.add_(deviation, alpha=1 / count)
-            squares.addcmul_(deviation, value - mean)
+            squares.addcmul_(deviation, deviation, value=(count - 1) / count)
         return Moments(count, mean, squares)
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -269,7 +269,10 @@ class _Collection:
         self.facts[prompts.task.name] = {"prompts": record.digest, "count": len(prompts)}
         if isinstance(gathered, TaskStatistics):
             self.tasks[prompts.task.name] = gathered
+            on_batch(prompts.task.name, len(prompts))
             return
+        if gathered.blocks:
+            on_batch(gathered.task, min(BATCH * gathered.blocks, len(prompts)))
 
         def run(some: range) -> None:
             own = _Gathered(prompts.task.name)
