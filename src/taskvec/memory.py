@@ -31,9 +31,12 @@ _GROUP_FILES = (
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 # how torch, its libraries and numpy say it of a processor's memory
-_SHORT = re.compile(r"can.t allocate memory|not enough memory|bad_alloc|[Uu]nable to (mmap|allocate)")
+_SHORT = re.compile(
+    r"[Cc]an(.|no)t allocate memory|not enough memory|bad_alloc|[Uu]nable to (mmap|allocate)|start new thread"
+)
 _WANTED = re.compile(r"allocate\s+([\d.]+)\s*(bytes|[KMGT]?i?B)\b")
 
+ADVICE = "end other programs, raise the limit (`ulimit -v`, or the job's), or take a smaller model or fewer items"
 PROCESSOR = torch.device("cpu")
 
 T = TypeVar("T")
@@ -54,6 +57,10 @@ def rows_that_fit(device: torch.device, cost: RowCost, most: int) -> int:
     return most if free is None else max(1, min(most, int(SHARE * free) // cost.bytes))
 
 
+class ShortageError(MemoryError):
+    """Memory did not suffice: one sentence that says for what, how much was wanted, and what is free."""
+
+
 @dataclass
 class Passes:
     """How many rows share a pass on a device: ``rows``, and fewer from when memory did not suffice for them."""
@@ -65,7 +72,7 @@ class Passes:
         """``run(rows)``, which takes its work in passes of so many rows at most; from the start again with half as many
         for as long as memory does not suffice, of which there is one warning.
 
-        So ``run`` must leave nothing behind where it fails. Raises MemoryError where a single row is too many.
+        So ``run`` must leave nothing behind where it fails. Raises ShortageError where a single row is too many.
         """
         before = self.rows
         while True:
@@ -76,7 +83,9 @@ class Passes:
                 if not is_shortage(error):
                     raise
                 if self.rows == 1:
-                    raise MemoryError(f"{shortage(error, self.device)}, in a pass of a single row") from error
+                    raise ShortageError(
+                        f"{shortage(error, self.device)}, in a pass of a single row: {ADVICE}"
+                    ) from error
             # only here the error, whose traceback holds what the pass had made, is gone
             self.rows = -(-self.rows // 2)
             gc.collect()

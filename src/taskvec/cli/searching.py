@@ -18,6 +18,7 @@ from taskvec.cli.terminal import (
     choose_task,
     console,
     keep,
+    partial_file,
     search_log,
     write_json,
 )
@@ -27,10 +28,12 @@ from taskvec.finding import FindSettings, find_sites, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, settings_of
+from taskvec.processes import joined
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
+from taskvec.prompts import sides
 from taskvec.search import NON_FINITE, SEARCHES, Checkpoint
 from taskvec.sites import GRANULARITIES
-from taskvec.statistics import Statistics, collect
+from taskvec.statistics import Statistics, collect, passes_of
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
 
@@ -52,32 +55,49 @@ def collect_command(
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Mean and variance of every head output over one-shot prompts of each task."""
+    """Mean and variance of every head output over one-shot prompts of each task.
+
+    Interrupted, the same command goes on where it stopped. Several processes (torchrun) share the prompts.
+    """
     options.refuse_to_overwrite(out, overwrite)
-    network = load_model(model, options.working_on(device, threads))
-    examples = data_options.load_each("train", task)
-    if task:
-        named = zip(examples, task, strict=True)
-        tasks = [choose_task(one, [name], data_options.metric) for one, name in named]
-    else:
-        (one,) = examples
-        tasks = tasks_of(one) if one.own_task is None else [choose_task(one, None, data_options.metric)]
-        examples *= len(tasks)
-    settings = FindSettings(prompts=prompts, seed=seed)
-    with Progress(*COLUMNS, console=console) as progress:
-        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
-        batches = (statistics_prompts(network, one, each, settings) for one, each in zip(examples, tasks, strict=True))
-        result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
-    result.save(out)
-    described = list({id(one): one.describe() for one in examples}.values())
-    summary = {
-        "file": str(out),
-        "model_fingerprint": result.model_fingerprint,
-        "data": described[0] if len(described) == 1 else described,
-        "seed": seed,
-        "machine": environment.machine(),
-    }
-    write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+    with joined(options.working_on(device, threads)) as (processes, place):
+        network = load_model(model, place)
+        examples = data_options.load_each("train", task)
+        if task:
+            named = zip(examples, task, strict=True)
+            tasks = [choose_task(one, [name], data_options.metric) for one, name in named]
+        else:
+            (one,) = examples
+            tasks = tasks_of(one) if one.own_task is None else [choose_task(one, None, data_options.metric)]
+            examples *= len(tasks)
+        settings = FindSettings(prompts=prompts, seed=seed)
+        described = list({id(one): one.describe() for one in examples}.values())
+        asked = {"data": described, "tasks": [[each.name, sides(each)] for each in tasks]}
+        checkpoint = Checkpoint(partial_file(out), {**asked, "prompts": prompts, "seed": seed}, "collection")
+        passes = passes_of(network)
+        with Progress(*COLUMNS, console=console, disable=not processes.first) as progress:
+            bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
+            result = collect(
+                network,
+                (statistics_prompts(network, *each, settings) for each in zip(examples, tasks, strict=True)),
+                lambda name, done: progress.update(bars[name], completed=done),
+                passes=passes,
+                processes=processes,
+                checkpoint=checkpoint,
+            )
+        if processes.first:
+            result.save(out)
+            summary = {
+                "file": str(out),
+                "model_fingerprint": result.model_fingerprint,
+                "data": described[0] if len(described) == 1 else described,
+                "seed": seed,
+                "machine": environment.machine(),
+                "rows": passes.rows,
+            }
+            write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+            checkpoint.forget()
+        processes.wait()  # until that is safe
 
 
 @app.command("search")

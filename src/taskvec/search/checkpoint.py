@@ -28,6 +28,7 @@ class Checkpoint:
 
     path: Path
     of: dict[str, Any] = field(default_factory=dict)
+    work: str = "search"  # what is not over
 
     def exists(self) -> bool:
         """Whether a search that is not over, or whose result is not safe yet, has left its state."""
@@ -61,7 +62,7 @@ class Checkpoint:
         wanted = json.loads(json.dumps({"of": self.of, **search}))  # as it would come back: tuples are lists
         if kept != wanted:
             raise ValueError(
-                f"{self.path} belongs to another search, with {difference(kept, wanted)}; remove it to begin anew"
+                f"{self.path} belongs to another {self.work}, with {difference(kept, wanted)}; remove it to begin anew"
             )
         return tensors, facts
 
