@@ -23,10 +23,11 @@ from taskvec.cli.terminal import (
 )
 from taskvec.data.examples import tasks_of
 from taskvec.description import holds_vectors
-from taskvec.finding import FindSettings, find_sites, statistics_prompts
+from taskvec.finding import Finding, FindSettings, find_sites, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, settings_of
+from taskvec.processes import current
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
 from taskvec.search import NON_FINITE, SEARCHES, Checkpoint
 from taskvec.sites import GRANULARITIES
@@ -80,6 +81,7 @@ def collect_command(
 
 
 @app.command("search")
+@options.together
 @takes_data()
 def search_command(
     out: Annotated[
@@ -147,6 +149,8 @@ def search_command(
 
     `--preset best` is that of `find`, of seconds. Ctrl-C keeps the best so far. Interrupted searches by reinforce and
     relaxed go on when the same command is given again with --overwrite.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec search ...
     """
     given = {
         "prompts": prompts,
@@ -187,20 +191,32 @@ def search_command(
         on_step = search_log(progress, bar, out / SEARCH_LOG, settings.search.number_of_steps)
         checkpoint = Checkpoint(out / SEARCH_STATE)
         finding = find_sites(network, examples, tasks, settings, collected, on_step, checkpoint)
-    vectors, result = finding.vectors(), finding.result
+    if current().first:
+        _keep(finding, places, out, json_file)
+        if not finding.result.interrupted:
+            checkpoint.forget()  # only now that the result is there: whatever ended this command before cost no step
+        _tell(finding, settings, out)
+    if finding.result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _keep(finding: Finding, places: dict[str, Path], out: Path, json_file: Path | None) -> None:
+    """Save what a search came to."""
+    vectors = finding.vectors()
     for each in vectors:
         keep(each, places[each.task], out / SEARCH_LOG)
     write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
-    if not result.interrupted:
-        checkpoint.forget()  # only now that the result is there: whatever ended this command before cost no step
+
+
+def _tell(finding: Finding, settings: FindSettings, out: Path) -> None:
+    """Say what a search came to."""
+    result = finding.result
     if result.non_finite:
         console.print(f"{result.non_finite} losses were NaN or infinite and are left out")
     cut = ", interrupted" if result.interrupted else ""
     validated = "validate" in settings.search.needs or settings.prune
     loss = f"{'validation loss' if validated else 'loss'} {result.loss:.4f}"
-    console.print(f"{len(vectors[0].sites)} of {len(finding.sites)} sites{cut}, {loss} at step {result.step}: {out}")
-    if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    console.print(f"{int(result.mask.sum())} of {len(finding.sites)} sites{cut}, {loss} at step {result.step}: {out}")
 
 
 def _refuse_to_mix(out: Path, places: dict[str, Path], *, overwrite: bool) -> None:

@@ -36,6 +36,7 @@ from taskvec.models import load_model
 from taskvec.models.interface import Variant
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import DEFAULT, DEFAULT_OF_TEXTS, PRESETS, default_preset, settings_of
+from taskvec.processes import current
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS, show_descent
 from taskvec.prompts import draw_prompts
 from taskvec.refining import RefineSettings, refine
@@ -55,6 +56,7 @@ OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
+@options.together
 @takes_data("folder")
 def find_command(
     out: Annotated[
@@ -93,6 +95,8 @@ def find_command(
     The search is that of `--preset best`, some seconds with tiny. Ctrl-C keeps the best sites so far, once there are
     any. A directory with input/ and output/ is a task of its own, from ten pairs on; of a language model a table of
     inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec find ...
     """
     for name in (VECTORS_CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
@@ -135,6 +139,8 @@ def find_command(
             RefineSettings(seed=settings.seed) if refined else None,
             show_descent(progress, RefineSettings.steps),
         )
+    if not current().first:
+        return
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
     if sheet is not None:
         with replacing(out / "examples.png") as temporary:
@@ -146,6 +152,8 @@ def find_command(
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
     """Save what a search found; results of an earlier one in the same place no longer belong to it."""
+    if not current().first:
+        return
     for name in JUDGEMENT:
         (out / name).unlink(missing_ok=True)
     keep(vectors, out, out / SEARCH_LOG)
