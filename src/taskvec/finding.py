@@ -20,7 +20,7 @@ from taskvec.models.interface import AnswerScope, Area, Decoding, DecodingKind, 
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.processes import current
 from taskvec.progress import search_progress, show_step
-from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, shots_of, sides
+from taskvec.prompts import PlannedPrompts, Prompts, Sampling, pairs_of, plan_prompts, shots_of, sides
 from taskvec.provenance import Drawn, Former, Search
 from taskvec.search import (
     Checkpoint,
@@ -200,25 +200,25 @@ def parts_of(data: DataSet) -> list[Part]:
     return parts
 
 
-def statistics_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
+def statistics_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> PlannedPrompts:
     """The prompts behind the means."""
     part = parts_of(data)[0]
     pairs = pairs_of(part)
-    drawn = _draw(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
+    drawn = _plan(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
     if settings.pool <= settings.prompts:
         return drawn
     judged = _one_shot_losses(model.variant(Variant(area=settings.area)), drawn)  # by the likeliest codes
     return drawn.take(current().firsts(judged.argsort(stable=True))[: settings.prompts].numpy())
 
 
-def _draw(
+def _plan(
     model: PromptedModel, data: DataSet, task: Task, count: int, settings: FindSettings, *, query_only: bool = False
-) -> Prompts:
+) -> PlannedPrompts:
     options: dict[str, Any] = {"sampling": settings.sampling, "same_hole": settings.same_hole, "query_only": query_only}
-    return draw_prompts(data, task, count, model.image_size, settings.seed, **options)
+    return plan_prompts(data, task, count, model.image_size, settings.seed, **options)
 
 
-def _one_shot_losses(model: PromptedModel, prompts: Prompts) -> Tensor:
+def _one_shot_losses(model: PromptedModel, prompts: PlannedPrompts) -> Tensor:
     scores = torch.from_numpy(evaluation.scores(model, evaluation.run(model, "one_shot"), prompts))
     return prompts.task.metric.loss(scores)
 
@@ -294,8 +294,8 @@ def find_sites(
 
     ``data`` is that of all of the tasks, or a list with one for each, such as of folders that are tasks of their own.
     Where there are fewer examples than items or validation items, each is used once. ``statistics`` are collected where
-    none are given, and ``on_batch`` sees how far that is. ``checkpoint`` lets an interrupted search by REINFORCE or
-    gradient go on, and one that is over end at once: call ``checkpoint.forget()`` when the result is safe. Raises
+    none are given, and ``on_batch`` sees how far that is. ``checkpoint`` lets a search that was stopped go
+    on, and one that is over end at once: call ``checkpoint.forget()`` when the result is safe. Raises
     ValueError where a task comes twice, examples are too few, the statistics lack a task or belong to another model or
     other data, or the checkpoint to another search, or where losses are not finite.
 
@@ -372,7 +372,7 @@ def validation_prompts(model: PromptedModel, data: DataSet, task: Task, settings
     """Prompts with examples of the part that validates, by which ways of prompting choose their decoding; of data with
     no pair there, prompts of the part behind the means."""
     part = next(part for part in reversed(parts_of(data)) if pairs_of(part))
-    return _draw(model, part, task, min(settings.validation, pairs_of(part)), settings)
+    return _plan(model, part, task, min(settings.validation, pairs_of(part)), settings)[:]
 
 
 def _drawn(objective: Objective) -> tuple[Drawn, ...]:
@@ -393,7 +393,7 @@ def _objective(
     each = max(1, items // len(tasks))
     shuffled = settings.searched_in == "shuffled" and not validating
     prompts = [
-        _draw(model, part, task, min(each, len(part)), settings, query_only=not shuffled)
+        _plan(model, part, task, min(each, len(part)), settings, query_only=not shuffled)[:]
         for part, task in zip(parts, tasks, strict=True)
     ]
     if shuffled:

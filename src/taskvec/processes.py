@@ -78,11 +78,23 @@ class Processes:
 
     def firsts(self, value: Any) -> Any:
         """What the first process says."""
+        return self.told(value, 0)
+
+    def told(self, value: Any, rank: int) -> Any:
+        """What the process of this number says."""
         if self.count == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, 0)
+        dist.broadcast_object_list(values, rank)
         return values[0]
+
+    def each(self, value: Any) -> list[Any]:
+        """What every process says, in their order."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
 
     def mean(self, numbers: Mapping[str, float]) -> Mapping[str, float]:
         """Each number's mean over processes."""
@@ -158,8 +170,8 @@ class Processes:
         return own
 
 
-_ALONE = Processes()
-_current: ContextVar[Processes] = ContextVar("processes", default=_ALONE)
+ALONE = Processes()
+_current: ContextVar[Processes] = ContextVar("processes", default=ALONE)
 
 
 def current() -> Processes:

@@ -116,18 +116,19 @@ def search_log(progress: Progress, bar: TaskID, log: Path, steps: int | None) ->
     def on_step(record: dict[str, Any]) -> None:
         show(record)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with _partial(log).open("w" if record["step"] == 1 else "a") as lines:
+        with partial_file(log).open("w" if record["step"] == 1 else "a") as lines:
             lines.write(files.json_text(record) + "\n")
 
     return on_step
 
 
-def _partial(log: Path) -> Path:
-    return log.with_name(f"{log.name}.partial")
+def partial_file(path: Path) -> Path:
+    """What is there beside a result as long as it is not done."""
+    return path.with_name(f"{path.name}.partial")
 
 
 def keep(vectors: TaskVectors, directory: Path, log: Path) -> None:
     """Save task vectors, and the whole log of their search, whose partial one may lack what was done before a stop."""
     vectors.save_pretrained(directory)
     files.write_json_lines(log, vectors.search.history)
-    _partial(log).unlink(missing_ok=True)
+    partial_file(log).unlink(missing_ok=True)
