@@ -1,16 +1,28 @@
 """The evidence of a study: every number that the claims are judged by."""
 
-from taskvec.experiments.clustering import correlations
-from taskvec.experiments.comparison import ROWS_3
-from taskvec.experiments.composition import composed_scores
+from collections.abc import Sequence
+
+from taskvec.experiments.cells import Cell
+from taskvec.experiments.clustering import cells_2, correlations
+from taskvec.experiments.comparison import ROWS_3, cells_3
+from taskvec.experiments.composition import cells_7, composed_scores
 from taskvec.experiments.evidence import COMPOSED, Evidence
 from taskvec.experiments.granularity import ROWS as GRANULARITY
-from taskvec.experiments.greedy_ablations import start_scores
+from taskvec.experiments.granularity import cells_4
+from taskvec.experiments.greedy_ablations import cells_14, start_scores
 from taskvec.experiments.layout import tasks_in_order
+from taskvec.experiments.location import cells_5
+from taskvec.experiments.one_shot_vectors import cells_9
 from taskvec.experiments.paper import TABLE_5, TABLE_9
 from taskvec.experiments.study import Study
-from taskvec.experiments.xrays import xray_scores
+from taskvec.experiments.xrays import cells_6, xray_scores
 from taskvec.models import published_architecture
+
+
+def evidence_cells(study: Study) -> Sequence[Cell[Study]]:
+    """What ``collect_evidence`` asks for."""
+    tables = [cells_3, cells_4, cells_9, cells_5, cells_7, cells_6, cells_2, cells_14]
+    return [cell for cells_of in tables for cell in cells_of(study)]
 
 
 def collect_evidence(study: Study) -> Evidence:
