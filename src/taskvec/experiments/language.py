@@ -1,13 +1,15 @@
 """Table 8: the same method on a language model, beside prompts with examples and causal mediation analysis."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from matplotlib.figure import Figure
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec.data.pairs import WordPairs
@@ -16,15 +18,15 @@ from taskvec.experiments.evidence import LANGUAGE_METHODS, Evidence, LanguageEvi
 from taskvec.experiments.paper import TABLE_8
 from taskvec.experiments.protocol import Group, Protocol
 from taskvec.experiments.study import Study
-from taskvec.experiments.study_cells import FoundSites
+from taskvec.experiments.study_cells import FoundSites, SearchCell
 from taskvec.experiments.ways import Way, WayOn
-from taskvec.finding import FindSettings, find_sites
+from taskvec.finding import FindSettings
 from taskvec.heads import Patch
 from taskvec.models.interface import PromptedModel, ViewName
 from taskvec.prompts import Prompts, shots_of
 from taskvec.report.style import BLUE, tidy
 from taskvec.results import Column, Picture, Row, Scores, Table
-from taskvec.search import CmaSettings, ReinforceSettings
+from taskvec.search import CmaSettings, ReinforceSettings, SearchResult
 from taskvec.search.baselines import top_sites
 from taskvec.tasks import Task
 
@@ -164,36 +166,20 @@ class OfRelation(Cell[LanguageStudy]):
 
 
 @dataclass(frozen=True)
-class LanguageSearchCell(Cell[Study]):
+class LanguageSearchCell(SearchCell):
     """The heads that a search finds for a relation; ``method`` is one of PATCHED."""
 
     method: str
-    task: str
-    group: str
-    settings: FindSettings
-
-    def title(self, study: Study) -> str:
-        return f"{LANGUAGE_METHODS[self.method]}: sites of {self.task}, {self.group}"
-
-    def needs(self, study: Study) -> Sequence[Cell[Study]]:
-        return (study.statistics_cell(study.group(self.group)),)
 
     def key(self, study: Study) -> dict[str, Any]:
         return {"cell": "language search", "settings": self.settings, **study.origin(study.group(self.group))}
 
-    def compute(self, study: Study) -> dict[str, Any]:
-        group, tasks = study.group(self.group), [study.task(self.task)]
-        result = find_sites(study.model, group.train, tasks, self.settings, study.statistics(group)).result
-        if result.interrupted:
-            raise KeyboardInterrupt
-        mask = result.mask
-        if self.method == "cma" and result.scores is not None:
-            count, _ = min(result.curve, key=lambda at: at[1])
-            mask = top_sites(result.scores, count)
-        return asdict(FoundSites(mask.nonzero()[:, 0].tolist(), result.loss, result.evaluations))
-
-    def value(self, study: Study) -> FoundSites:
-        return FoundSites(**super().value(study))
+    def chosen(self, result: SearchResult) -> Bool[Tensor, " sites"]:
+        """Of causal mediation as many as do best on validation items."""
+        if self.method != "cma" or result.scores is None:
+            return result.mask
+        count, _ = min(result.curve, key=lambda at: at[1])
+        return top_sites(result.scores, count)
 
 
 @dataclass(frozen=True)
@@ -204,7 +190,8 @@ class LanguageWay(Way):
     settings: FindSettings
 
     def search_cell(self, task: str, group: Group) -> LanguageSearchCell:
-        return LanguageSearchCell(self.method, task, group.name, replace(self.settings, seed=group.seed))
+        settings, what = replace(self.settings, seed=group.seed), f"{self.name}: sites of {task}"
+        return LanguageSearchCell((task,), group.name, settings, what, self.method)
 
     @property
     def name(self) -> str:

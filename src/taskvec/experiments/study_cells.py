@@ -5,13 +5,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxtyping import Bool
+from torch import Tensor
+
 from taskvec import evaluation
 from taskvec.answering import Answering, calibrate
 from taskvec.experiments.cells import Cell
 from taskvec.experiments.ways import Way
 from taskvec.finding import FindSettings, find_sites, statistics_prompts
 from taskvec.models.interface import DecodingKind
-from taskvec.search import Checkpoint
+from taskvec.search import Checkpoint, SearchResult
 from taskvec.statistics import collect
 
 if TYPE_CHECKING:
@@ -82,7 +85,11 @@ class SearchCell(Cell["Study"]):
         result = find_sites(study.model, group.train, tasks, self.settings, statistics, checkpoint=state).result
         if result.interrupted:
             raise KeyboardInterrupt
-        return asdict(FoundSites(result.mask.nonzero()[:, 0].tolist(), result.loss, result.evaluations))
+        return asdict(FoundSites(self.chosen(result).nonzero()[:, 0].tolist(), result.loss, result.evaluations))
+
+    def chosen(self, result: SearchResult) -> Bool[Tensor, " sites"]:
+        """The sites that are taken of what a search came to."""
+        return result.mask
 
     def value(self, study: "Study") -> FoundSites:
         found = FoundSites(**super().value(study))

@@ -30,7 +30,7 @@ class Way(ABC):
     @property
     def is_reference(self) -> bool:
         """Whether it has no decoding to choose, such as a copy of the input."""
-        return self.name in evaluation.REFERENCES
+        return False
 
     def needs(self, study: "Study", task: str, group: Group) -> Sequence[Cell["Study"]]:
         """The cells that have to be there first."""
@@ -54,7 +54,11 @@ class MethodWay(Way):
 
     @property
     def name(self) -> str:
-        return self.method
+        return f"{self.method}, draw {self.draw + 1}" if self.draw else self.method
+
+    @property
+    def is_reference(self) -> bool:
+        return self.method in evaluation.REFERENCES
 
     def needs(self, study: "Study", task: str, group: Group) -> Sequence[Cell["Study"]]:
         if self.method not in PATCHINGS:
