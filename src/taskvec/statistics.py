@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from taskvec import digests
@@ -141,7 +140,7 @@ class Statistics:
         if self.model is not None:
             metadata["model"] = self.model
         with replacing(path) as temporary:
-            save_file(tensors, temporary, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
+            digests.save_tensors(tensors, temporary, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
