@@ -7,12 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
-from rich.console import Console
 
-from taskvec.processes import Processes
-from taskvec.training.recipe import read_recipe, train
+from forked import commands, together
+from taskvec.processes import Processes, joined
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -36,10 +33,14 @@ def test_alone_nothing_changes() -> None:
     assert [Processes().any(flag) for flag in (True, False)] == [True, False]
 
 
-def _together(rank: int, meeting: str) -> None:
+def _of_two() -> None:
     """What each of two processes checks of what they do together."""
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    processes = Processes(rank, 2)
+    with joined(torch.device("cpu")) as (processes, _):
+        _work(processes)
+
+
+def _work(processes: Processes) -> None:
+    rank = processes.rank
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (5,))]
     for number, parameter in enumerate(parameters):
         parameter.grad = torch.full_like(parameter, 1.0 + 10 * number + 2 * rank)
@@ -55,29 +56,31 @@ def _together(rank: int, meeting: str) -> None:
     assert processes.any(rank == 1)
     assert not processes.any(False)
     processes.wait()
-    dist.destroy_process_group()
 
 
-def test_what_two_processes_do_together(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+def test_what_two_processes_do_together() -> None:
+    assert together(2, _of_two) == [0, 0]
 
 
-def test_batches_that_cannot_be_divided_are_refused_at_once(recipe: Path, tmp_path: Path) -> None:
-    command = _torchrun(3, recipe, tmp_path / "run")
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode != 0
-    assert "cannot be divided evenly among 3 processes" in done.stderr
+def test_batches_that_cannot_be_divided_are_refused_at_once(
+    recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert commands(3, "train", str(recipe), "--out", str(tmp_path / "run")) == [1, 1, 1]
+    assert "cannot be divided evenly among 3 processes" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_two_processes_train_as_one(recipe: Path, tmp_path: Path) -> None:
-    """The transformer's losses agree closely, where both begin with the same tokenizer."""
-    train(read_recipe(recipe), tmp_path / "one", Console(quiet=True))
+def test_two_processes_train_as_one(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    """Started by torchrun. The transformer's losses agree closely, where both begin with the same tokenizer."""
     (tmp_path / "two").mkdir()
     for name in ("run.json", "tokenizer.jsonl", "tokenizer.checkpoint.pt"):
-        (tmp_path / "two" / name).write_bytes((tmp_path / "one" / name).read_bytes())
-    _train_with_two(recipe, tmp_path / "two")
-    one, two = (_lines(tmp_path / name / "mae.jsonl") for name in ("one", "two"))
+        (tmp_path / "two" / name).write_bytes((finished / name).read_bytes())
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "taskvec", "train", str(recipe), "--out", str(tmp_path / "two")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the model is in") == 1
+    one, two = (_lines(run / "mae.jsonl") for run in (finished, tmp_path / "two"))
     assert [line["step"] for line in one] == [line["step"] for line in two]
     assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-3)
     assert (tmp_path / "two" / "model" / "model.safetensors").is_file()
@@ -85,20 +88,8 @@ def test_two_processes_train_as_one(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_train_a_tokenizer(recipe: Path, tmp_path: Path) -> None:
-    _train_with_two(recipe, tmp_path / "run")
+    assert commands(2, "train", str(recipe), "--out", str(tmp_path / "run")) == [0, 0]
     assert [line["step"] for line in _lines(tmp_path / "run" / "tokenizer.jsonl")] == [6, 6]
-
-
-def _train_with_two(recipe: Path, directory: Path) -> None:
-    command = _torchrun(2, recipe, directory)
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("the model is in") == 1
-
-
-def _torchrun(count: int, recipe: Path, directory: Path) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    return [*torchrun, "-m", "taskvec", "train", str(recipe), "--out", str(directory)]
 
 
 def _lines(path: Path) -> list[dict[str, float]]:
