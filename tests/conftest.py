@@ -1,9 +1,12 @@
 """What several tests need: the recorded numbers of the official code, and the small random model they belong to."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from PIL import Image
 from torch import Tensor
 
 import recorded
@@ -14,6 +17,7 @@ from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.transformer import StackConfig
 from taskvec.models.vqgan import VqganConfig
 from taskvec.prompts import Prompts, draw_prompts
+from taskvec.report import figures
 from taskvec.tasks import COLORIZATION, SEGMENTATION
 from taskvec.vectors import TaskVectors
 
@@ -99,3 +103,12 @@ def tiny() -> MaeVqgan:
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of reports are made but not drawn, which takes longer than a short search."""
+    pixel = BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+    monkeypatch.setattr(figures, "_png", lambda figure: pixel.getvalue())
+    monkeypatch.setattr(figures, "_svg", lambda figure: '<svg xmlns="http://www.w3.org/2000/svg"/>')
