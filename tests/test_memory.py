@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,14 +84,108 @@ def test_a_gradient_needs_more_and_so_do_more_tokens(tiny: MaeVqgan) -> None:
     assert tiny.cost("one_shot", answers=False, gradient=False).bytes > plain
 
 
-def test_free_memory_is_at_most_what_the_control_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory._available_in_group(tmp_path) is None
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("300\n")
-    assert memory._available_in_group(tmp_path) is None
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert memory._available_in_group(tmp_path) == 700
-    (tmp_path / "memory.stat").write_text("anon 100\ninactive_file 150\nactive_file 50\n")
-    assert memory._available_in_group(tmp_path) == 850
-    monkeypatch.setattr(memory, "_available_in_group", lambda: 700)
+def _group(directory: Path, files: dict[str, str]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (directory / name).write_text(content)
+
+
+def test_free_memory_is_at_most_what_control_groups_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, memberships = tmp_path / "cgroup", tmp_path / "memberships"
+    left = lambda: sorted(memory._left_by_groups(root, memberships))  # noqa: E731
+    assert left() == []
+    _group(root, {"memory.max": "max\n", "memory.current": "300\n"})
+    assert left() == []
+    _group(root, {"memory.max": "1000\n"})
+    assert left() == [700]
+    _group(root, {"memory.stat": "anon 100\ninactive_file 150\nactive_file 50\n"})
+    assert left() == [850]
+    # of the group that the process is in, and of those around it
+    memberships.write_text("0::/job/step\n9:cpu,cpuacct:/elsewhere\n")
+    _group(root / "job", {"memory.max": "600\n", "memory.current": "500\n"})
+    _group(root / "job" / "step", {"memory.max": "max\n", "memory.current": "400\n"})
+    _group(root / "elsewhere", {"memory.max": "9\n", "memory.current": "1\n"})
+    assert left() == [100, 850]
+    monkeypatch.setattr(memory, "_left_by_groups", lambda: iter([700]))
     assert memory.free_bytes(torch.device("cpu")) == 700
+
+
+def test_control_groups_of_version_1_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "memberships").write_text("7:memory:/job\n3:cpu:/other\n")
+    unlimited = {"memory.limit_in_bytes": f"{2**63 - 4096}\n", "memory.usage_in_bytes": "50\n"}
+    _group(tmp_path / "memory", unlimited)
+    stat = {"memory.stat": "inactive_file 1\ntotal_inactive_file 20\n"}
+    _group(tmp_path / "memory" / "job", {"memory.limit_in_bytes": "500\n", "memory.usage_in_bytes": "100\n", **stat})
+    assert sorted(memory._left_by_groups(tmp_path, tmp_path / "memberships")) == [420, 2**63 - 4096 - 50]
+
+
+def test_limits_of_the_process_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    limits = {resource.RLIMIT_AS: 5000 * 1024, resource.RLIMIT_DATA: resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limits[which], resource.RLIM_INFINITY))
+    (tmp_path / "status").write_text("Name:\ta b: c\nVmSize:\t  3000 kB\nVmData:\t  900 kB\n")
+    left = lambda: list(memory._left_by_limits(tmp_path / "status"))  # noqa: E731
+    assert left() == [2000 * 1024]
+    limits[resource.RLIMIT_DATA] = 1000 * 1024
+    assert left() == [2000 * 1024, 100 * 1024]
+    limits[resource.RLIMIT_AS] = 1024
+    assert left()[0] == 0
+
+
+ALLOCATOR = (
+    "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 3221225472 bytes. Error 12"
+)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError(ALLOCATOR)])
+def test_rows_are_halved_until_memory_suffices(error: Exception) -> None:
+    """From then on there are no more, and what was begun is begun again."""
+    passes, tried = memory.Passes(torch.device("cpu"), 12), []
+
+    def run(rows: int) -> list[int]:
+        tried.append(rows)
+        if rows > 3:
+            raise error
+        return [rows] * 4
+
+    with pytest.warns(UserWarning, match=r"does not suffice for 12 rows in a pass: 3 share one \(\d") as told:
+        assert passes(run) == [3] * 4
+    assert len(told) == 1
+    assert (tried, passes.rows) == ([12, 6, 3], 3)
+    assert passes(run) == [3] * 4
+    assert tried == [12, 6, 3, 3]
+
+
+def test_a_row_that_does_not_fit_is_one_sentence() -> None:
+    def run(rows: int) -> None:
+        raise RuntimeError(ALLOCATOR)
+
+    told = r"not enough memory: 3\.0 GiB more were wanted, .* are free, in a pass of a single row"
+    with pytest.raises(MemoryError, match=told):
+        memory.Passes(torch.device("cpu"), 4)(run)
+
+
+def test_other_errors_are_no_shortage() -> None:
+    def run(rows: int) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    passes = memory.Passes(torch.device("cpu"), 4)
+    with pytest.raises(RuntimeError, match="mat1"):
+        passes(run)
+    assert passes.rows == 4
+
+
+def test_what_a_pass_that_failed_had_is_let_go() -> None:
+    """Before the next one, which else would have less than there was for it."""
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    def run(rows: int) -> None:
+        assert all(each() is None for each in seen)
+        made = torch.zeros(rows)
+        seen.append(weakref.ref(made))
+        if rows > 1:
+            raise MemoryError
+
+    with pytest.warns(UserWarning, match="1 share one"):
+        memory.Passes(torch.device("cpu"), 4)(run)
+    assert len(seen) == 3

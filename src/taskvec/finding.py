@@ -292,8 +292,8 @@ def find_sites(
 
     ``data`` is that of all of the tasks, or a list with one for each, such as of folders that are tasks of their own.
     Where there are fewer examples than items or validation items, each is used once. ``statistics`` are collected where
-    none are given, and ``on_batch`` sees how far that is. ``checkpoint`` lets an interrupted search by REINFORCE or
-    gradient go on, and one that is over end at once: call ``checkpoint.forget()`` when the result is safe. Raises
+    none are given, and ``on_batch`` sees how far that is. ``checkpoint`` lets a search that was stopped go
+    on, and one that is over end at once: call ``checkpoint.forget()`` when the result is safe. Raises
     ValueError where a task comes twice, examples are too few, the statistics lack a task or belong to another model or
     other data, or the checkpoint to another search, or where losses are not finite.
     """

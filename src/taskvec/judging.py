@@ -20,6 +20,7 @@ from taskvec.presets import PRESETS
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.refining import RefineSettings, refine
 from taskvec.report.outcomes import Outcome, SearchedStack, TaskOutcome
+from taskvec.search import Checkpoint
 from taskvec.statistics import Statistics
 from taskvec.tasks import Images, Task
 from taskvec.vectors import TaskVectors
@@ -43,13 +44,15 @@ def find_and_judge(
     on_found: Callable[[TaskVectors], None] = lambda vectors: None,
     refining: RefineSettings | None = None,
     on_refine: Progress = lambda task, record: None,
+    checkpoint_of: Callable[[str], Checkpoint | None] = lambda task: None,
 ) -> tuple[Outcome, list[TaskVectors]]:
     """Find the task vectors of tasks on ``train`` and judge them on ``test``, which must share nothing.
 
     ``test`` gives ``queries`` prompts of each task, or as many as there are pairs. ``on_step(task, record)`` sees every
     step of every search. With ``refining`` the values that a search comes to are refined before they are judged, whose
     steps ``on_refine`` sees. Ctrl-C raises KeyboardInterrupt, but the best sites of a search reach ``on_found`` first,
-    as does every search's result.
+    as does every search's result. ``checkpoint_of(task)`` keeps the state of its search, also of one that is over:
+    forget it when all is safe.
     """
     started = time.monotonic()
     settings = settings.of(model)
@@ -67,7 +70,7 @@ def find_and_judge(
             on_step(task.name, record)
 
         try:
-            found = find(model, train, task, settings, statistics, each_step, progress=False)
+            found = find(model, train, task, settings, statistics, each_step, checkpoint_of(task.name), progress=False)
         except SearchInterrupted as stop:
             on_found(stop.vectors[0])
             raise

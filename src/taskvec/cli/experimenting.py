@@ -41,6 +41,7 @@ QUICK_SEARCH = {"steps": 15, "checkpoint_every": 5, "candidates": 7}
 
 
 @app.command("experiment")
+@options.one_writer()
 @takes_data(None, without=("fold", "metric"))
 def experiment_command(
     name: Annotated[

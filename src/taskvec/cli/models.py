@@ -50,6 +50,7 @@ def train_command(
 
 
 @app.command("convert")
+@options.one_writer()
 def convert_command(
     out: Annotated[Path, typer.Option(callback=options.directory, help="The model directory to write.")],
     mae: Annotated[

@@ -1,13 +1,15 @@
 """What the commands' options share: their types and help, and checks before any work is done."""
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from taskvec.files import check_destination, check_destination_directory
+from taskvec.locks import LOCK, locked
 from taskvec.models import SHIPPED, shipped_model
 from taskvec.models.interface import ANSWER_SCOPES, AnswerScope, PromptedModel
 from taskvec.tasks import TASKS
@@ -40,6 +42,21 @@ def check_destinations(out: Path, files: Iterable[str], directories: Iterable[st
         check_destination_directory(out / name)
     for name in files:
         check_destination(out / name)
+
+
+def one_writer(parameter: str = "out", *, to_file: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Lets a command run only while no other one writes to the directory, or file, that this parameter of it names."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def alone(**given: Any) -> Any:
+            places = [] if given[parameter] is None else [given[parameter]]
+            with locked(files=places) if to_file else locked(*places):
+                return command(**given)
+
+        return alone
+
+    return decorate
 
 
 def answer_scope(given: str | None, model: PromptedModel) -> AnswerScope | None:
@@ -86,8 +103,13 @@ def model_of(vectors: Iterable[Path], given: str | None) -> str:
 
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
     """ValueError where there are results already and nothing says that they may go."""
-    if path.exists() and not overwrite:
+    if path.exists() and not overwrite and not _is_empty(path):
         raise ValueError(f"{path} exists: results are never merged; name another place or pass --overwrite")
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether it is a directory with nothing in it but a lock."""
+    return path.is_dir() and all(one.name == LOCK for one in path.iterdir())
 
 
 _MODELS = f"A model that ships with the package ({', '.join(SHIPPED)}), a directory, or hub:OWNER/NAME to download"

@@ -34,6 +34,7 @@ ALL = "all"
 
 
 @app.command("evaluate")
+@options.one_writer("json_file", to_file=True)
 @takes_data(without=("fold",))
 def evaluate_command(
     method: Annotated[

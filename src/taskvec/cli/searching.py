@@ -36,6 +36,7 @@ from taskvec.vectors import TENSORS as VECTORS_TENSORS
 
 
 @app.command("collect")
+@options.one_writer(to_file=True)
 @takes_data()
 def collect_command(
     out: Annotated[Path, typer.Option(callback=options.file, help="The file of statistics to write (safetensors).")],
@@ -80,6 +81,7 @@ def collect_command(
 
 
 @app.command("search")
+@options.one_writer()
 @takes_data()
 def search_command(
     out: Annotated[
@@ -145,8 +147,8 @@ def search_command(
 ) -> None:
     """Find the task vectors of a task, or of several at the same sites: by default the paper's search, of some minutes.
 
-    `--preset best` is that of `find`, of seconds. Ctrl-C keeps the best so far. Interrupted searches by reinforce and
-    relaxed go on when the same command is given again with --overwrite.
+    `--preset best` is that of `find`, of seconds. Ctrl-C keeps the best so far. The same command goes on with a search
+    that was stopped, to the same end.
     """
     given = {
         "prompts": prompts,
@@ -174,7 +176,8 @@ def search_command(
         examples.append(folder)
         tasks.append(choose_task(folder, None, data_options.metric))
     places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
-    _refuse_to_mix(out, places, overwrite=overwrite)
+    checkpoint = Checkpoint(out / SEARCH_STATE)
+    _refuse_to_mix(out, places, overwrite=overwrite or checkpoint.exists())
     options.check_destinations(out, (SEARCH_LOG, SEARCH_STATE))
     for place in places.values():
         options.check_destinations(place, (VECTORS_CONFIG, VECTORS_TENSORS), ("",))
@@ -185,7 +188,6 @@ def search_command(
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
         on_step = search_log(progress, bar, out / SEARCH_LOG, settings.search.number_of_steps)
-        checkpoint = Checkpoint(out / SEARCH_STATE)
         finding = find_sites(network, examples, tasks, settings, collected, on_step, checkpoint)
     vectors, result = finding.vectors(), finding.result
     for each in vectors:
