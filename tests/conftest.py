@@ -27,6 +27,31 @@ settings.register_profile(
 )
 settings.load_profile("taskvec")
 
+# what takes longest is begun first, so that no process is left with it when the others are done
+SLOW = (
+    "test_kills.py",
+    "test_broken.py",
+    "experiments",
+    "test_judging.py",
+    "test_cli.py",
+    "test_finding.py",
+    "training",
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist takes the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every file's tests are run by one process, as are those of a directory whose fixtures take long to make."""
+
+    def group(item: pytest.Item) -> str:
+        return next((name for name in SLOW if name in item.path.parts), item.path.name)
+
+    items.sort(key=lambda item: SLOW.index(group(item)) if group(item) in SLOW else len(SLOW))
+    if getattr(config.option, "loadgroup", False):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
 # a random model small enough for properties: 4 x 4 patches, two stacks of unequal size
 SMALL_CONFIG = MaeVqganConfig(
     canvas_size=32,
