@@ -163,8 +163,10 @@ def odd_tensor(tensor: torch.Tensor, chance: random.Random) -> tuple[torch.Tenso
         return tensor.flatten()[None], how
     if how == "shorter":
         return tensor.flatten()[: tensor.numel() // 2].clone(), how
-    value = {"nan": torch.nan, "inf": torch.inf, "huge": 1e38}[how]
-    return torch.full_like(tensor, value) if tensor.is_floating_point() else tensor.to(torch.float32).sqrt(), how
+    if not tensor.is_floating_point():
+        return tensor.to(torch.float32).sqrt(), how
+    value = {"nan": torch.nan, "inf": torch.inf, "huge": torch.finfo(tensor.dtype).max}[how]
+    return torch.full_like(tensor, value), how
 
 
 def tensors(path: Path, chance: random.Random) -> str:

@@ -1,42 +1,68 @@
-"""Several processes that work together, forked from this one: they need not import PyTorch again, as torchrun's do."""
+"""Processes that do the same, as torchrun would start them, but forked: an interpreter takes seconds to start."""
 
-import multiprocessing
 import os
+import pickle
+import signal
 import socket
-from collections.abc import Callable
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-from taskvec.cli import main
+import pytest
+
+from taskvec.processes import Processes, joined
 
 
-def together(count: int, work: Callable[..., object], *arguments: object) -> list[int | None]:
-    """Run ``work`` in ``count`` processes that find each other as torchrun's do; their exit statuses, in order.
+def forked(
+    count: int, work: Callable[[Processes], Any], environment: Mapping[str, str] | None = None, seconds: int = 120
+) -> list[Any]:
+    """What ``work`` gives in each of as many processes, by rank: its result, or the exception that it raises.
 
-    What they write to file descriptors, pytest's ``capfd`` has.
+    A process that takes more seconds is killed, and its outcome is None.
     """
     with socket.socket() as free:
-        free.bind(("localhost", 0))
+        free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    ranks = [
-        context.Process(target=_work, args=(rank, count, port, work, arguments), daemon=True) for rank in range(count)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(300)
-    return [process.exitcode for process in ranks]
+    settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), **(environment or {})}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryDirectory() as place:
+        children = [_fork(rank, settings, work, Path(place) / str(rank), seconds) for rank in range(count)]
+        for child in children:
+            os.waitpid(child, 0)
+        outcomes = (Path(place) / str(rank) for rank in range(count))
+        return [pickle.loads(outcome.read_bytes()) if outcome.exists() else None for outcome in outcomes]  # noqa: S301
 
 
-def commands(count: int, *arguments: str) -> list[int | None]:
-    """The command in ``count`` processes that work together; their exit statuses."""
-    return together(count, _command, list(arguments))
+def _fork(rank: int, settings: Mapping[str, str], work: Callable[[Processes], Any], place: Path, seconds: int) -> int:
+    if child := os.fork():
+        return child
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(seconds)
+        os.environ |= {**settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        import torch  # noqa: PLC0415
+
+        try:
+            with joined(torch.device("cpu")) as (processes, _):
+                outcome = work(processes)
+        except BaseException as error:
+            outcome = error
+        place.with_suffix(".part").write_bytes(pickle.dumps(outcome))
+        place.with_suffix(".part").rename(place)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
 
 
-def _work(rank: int, count: int, port: int, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    os.environ |= {name: str(number) for name, number in numbers.items()}
-    work(*arguments)
-
-
-def _command(arguments: list[str]) -> None:
-    raise SystemExit(main(arguments))
+def outcomes(count: int, work: Callable[[Processes], Any], **options: Any) -> list[Any]:
+    """The results of ``forked``, where none has failed."""
+    results = forked(count, work, **options)
+    for rank, result in enumerate(results):
+        if isinstance(result, BaseException) or result is None:
+            pytest.fail(f"process {rank} of {count} ended with {result!r}")
+    return results

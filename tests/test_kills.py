@@ -26,7 +26,7 @@ def in_a_process_of_its_own(script: str, *options: str) -> list[dict[str, object
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="it forks")
+@pytest.mark.skipif(sys.platform != "linux", reason="it forks, and reads /proc")
 def test_the_same_command_again_gives_the_same_result() -> None:
     """24 by SIGKILL, half of them just before a change of files, 6 by signals that are heard or a full disk."""
     kinds = ["SIGKILL", "SIGKILL at a change"] * 12 + ["SIGTERM", "SIGINT", "disk full"] * 2

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from taskvec.heads import Means, Patch, run
     from taskvec.models import load_model
     from taskvec.presets import PRESETS
-    from taskvec.prompts import draw_prompts
+    from taskvec.prompts import draw_prompts, plan_prompts
     from taskvec.refining import RefineSettings, refine
     from taskvec.search import ReinforceSettings, RelaxedSettings
     from taskvec.statistics import Statistics, collect
@@ -44,6 +44,7 @@ __all__ = [
     "find_all",
     "load_data",
     "load_model",
+    "plan_prompts",
     "refine",
     "run",
     "taskness",
@@ -69,6 +70,7 @@ _HOMES = {
     "find_all": "finding",
     "load_data": "data",
     "load_model": "models",
+    "plan_prompts": "prompts",
     "refine": "refining",
     "run": "heads",
     "taskness": "analysis",

@@ -335,8 +335,8 @@ def printable(name: str | Path) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-# what moves the cursor, starts a terminal's commands, ends a line or turns the direction of text
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# what moves the cursor, starts a terminal's commands, ends a line, turns the direction of text or is no character
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def escaped(text: str) -> str:

@@ -25,6 +25,7 @@ from taskvec.data.templates import Wording
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize
+from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
 from taskvec.models import check_model
 from taskvec.models.interface import Decoding, Items, PromptedModel, Queries, Variant
@@ -183,11 +184,20 @@ class TaskVectors:
     def uncut(self, images: UInt8[np.ndarray, "n size size 3"]) -> UInt8[np.ndarray, "n size size 3"]:
         """The same before masks are cut, for ``to_result``."""
         model = self.model.variant(Variant(decoding=replace(self.config.decoding, level=None)))
-        answers = []
-        for start in range(0, len(images), BATCH):
-            items = model.prepare(Queries(images[start : start + BATCH]), "query_only")
-            answers.append(model.answers(run(model, items, self.patch), items).cpu())
-        return torch.cat(answers).numpy()
+
+        def answers(rows: int) -> list[Tensor]:
+            parts = []
+            for start in range(0, len(images), rows):
+                items = model.prepare(Queries(images[start : start + rows]), "query_only")
+                parts.append(model.answers(run(model, items, self.patch), items).cpu())
+            return parts
+
+        return torch.cat(self._passes(answers)).numpy()
+
+    @cached_property
+    def _passes(self) -> Passes:
+        cost = self.model.cost("query_only", answers=True, gradient=False)
+        return Passes(self.model.device, min(BATCH, rows_of_a_pass(self.model.device, cost)))
 
     def generate(self, texts: Sequence[str], tokens: int = ANSWER_TOKENS, **sampling: Any) -> list[str]:
         """The answers of a model for texts to inputs, without an example: at most so many tokens each.

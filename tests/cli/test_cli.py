@@ -577,9 +577,9 @@ def interruptible() -> Iterator[None]:
 )
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.9])
 @pytest.mark.usefixtures("interruptible")
-def test_a_signal_at_the_start_is_one_line(seconds: float, number: int, status: int, word: str) -> None:
+def test_a_signal_at_the_start_is_one_line(seconds: float, number: int, status: int, word: str, tmp_path: Path) -> None:
     """While Python imports, and in the first of the work."""
-    with _start("collect", "--prompts", "100000", "--out", os.devnull + "-absent") as process:
+    with _start("collect", "--prompts", "100000", "--out", str(tmp_path / "s.safetensors")) as process:
         time.sleep(seconds)
         process.send_signal(number)
         _, told = process.communicate()

@@ -34,6 +34,7 @@ from taskvec.models import load_model
 from taskvec.models.interface import Variant
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import DEFAULT, DEFAULT_OF_TEXTS, PRESETS, default_preset, settings_of
+from taskvec.processes import current
 from taskvec.progress import SEARCH_COLUMNS, show_descent
 from taskvec.prompts import draw_prompts
 from taskvec.refining import RefineSettings, refine
@@ -54,6 +55,7 @@ OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
+@options.together
 @options.one_writer()
 @takes_data("folder")
 def find_command(
@@ -94,6 +96,8 @@ def find_command(
     any. A directory with input/ and output/ is a task of its own, from ten pairs on; of a language model a table of
     inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`. The same command goes on
     where it was stopped.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec find ...
     """
     state = Checkpoint(out / SEARCH_STATE)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
@@ -138,6 +142,8 @@ def find_command(
             show_descent(progress, RefineSettings.steps),
             lambda _: state,
         )
+    if not current().first:
+        return
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
     pictures: dict[str, Callable[[], bytes]] = {}
     if sheet is not None:
@@ -148,6 +154,8 @@ def find_command(
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
     """Save what a search found; results of an earlier one in the same place no longer belong to it."""
+    if not current().first:
+        return
     for name in JUDGEMENT:
         (out / name).unlink(missing_ok=True)
     keep(vectors, out, out / SEARCH_LOG)

@@ -97,12 +97,15 @@ def write_evaluations(
     pairs_path, picture_path = companions(path)
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for fold, each in evaluations.items():
-            answers = texts(torch.from_numpy(each.answers)) if texts is not None and of_tokens else ()
+            names = list(zip(each.prompts.support_names, each.prompts.query_names, strict=True))
+            answers, truths = [], []
+            if texts is not None and each.tokens is not None:
+                answers, truths = texts(torch.from_numpy(each.tokens)), each.prompts[:].query_output.tolist()
             for row, score in enumerate(each.scores.tolist()):
-                names = {"support": each.prompts.support_names[row], "query": each.prompts.query_names[row]}
-                record: dict[str, Any] = {"fold": fold, **names, "score": score}
+                support, query = names[row]
+                record: dict[str, Any] = {"fold": fold, "support": support, "query": query, "score": score}
                 if answers:
-                    record |= {"answer": answers[row], "truth": str(each.prompts.query_output[row])}
+                    record |= {"answer": answers[row], "truth": truths[row]}
                 if each.details is not None:
                     record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
                 lines.write(json_text(record) + "\n")
