@@ -28,7 +28,7 @@ from taskvec.finding import Finding, FindSettings, find_sites, statistics_prompt
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, settings_of
-from taskvec.processes import current, joined
+from taskvec.processes import current
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
 from taskvec.prompts import sides
 from taskvec.search import NON_FINITE, SEARCHES, Checkpoint
@@ -58,47 +58,47 @@ def collect_command(
 ) -> None:
     """Mean and variance of every head output over one-shot prompts of each task.
 
-    Interrupted, the same command goes on where it stopped. Several processes (torchrun) share the prompts.
+    Interrupted, the same command goes on where it stopped.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec collect ...
     """
     options.refuse_to_overwrite(out, overwrite)
-    with joined(options.working_on(device, threads)) as (processes, place):
-        network = load_model(model, place)
-        examples = data_options.load_each("train", task)
-        if task:
-            named = zip(examples, task, strict=True)
-            tasks = [choose_task(one, [name], data_options.metric) for one, name in named]
-        else:
-            (one,) = examples
-            tasks = tasks_of(one) if one.own_task is None else [choose_task(one, None, data_options.metric)]
-            examples *= len(tasks)
-        settings = FindSettings(prompts=prompts, seed=seed)
-        described = list({id(one): one.describe() for one in examples}.values())
-        asked = {"data": described, "tasks": [[each.name, sides(each)] for each in tasks]}
-        checkpoint = Checkpoint(partial_file(out), {**asked, "prompts": prompts, "seed": seed}, "collection")
-        passes = passes_of(network)
-        with Progress(*COLUMNS, console=console, disable=not processes.first) as progress:
-            bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
-            result = collect(
-                network,
-                (statistics_prompts(network, *each, settings) for each in zip(examples, tasks, strict=True)),
-                lambda name, done: progress.update(bars[name], completed=done),
-                passes=passes,
-                processes=processes,
-                checkpoint=checkpoint,
-            )
-        if processes.first:
-            result.save(out)
-            summary = {
-                "file": str(out),
-                "model_fingerprint": result.model_fingerprint,
-                "data": described[0] if len(described) == 1 else described,
-                "seed": seed,
-                "machine": environment.machine(),
-                "rows": passes.rows,
-            }
-            write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
-            checkpoint.forget()
-        processes.wait()  # until that is safe
+    processes, network = current(), load_model(model, options.working_on(device, threads))
+    examples = data_options.load_each("train", task)
+    if task:
+        named = zip(examples, task, strict=True)
+        tasks = [choose_task(one, [name], data_options.metric) for one, name in named]
+    else:
+        (one,) = examples
+        tasks = tasks_of(one) if one.own_task is None else [choose_task(one, None, data_options.metric)]
+        examples *= len(tasks)
+    settings = FindSettings(prompts=prompts, seed=seed)
+    described = list({id(one): one.describe() for one in examples}.values())
+    asked = {"data": described, "tasks": [[each.name, sides(each)] for each in tasks]}
+    checkpoint = Checkpoint(partial_file(out), {**asked, "prompts": prompts, "seed": seed}, "collection")
+    passes = passes_of(network)
+    with Progress(*COLUMNS, console=console, disable=not processes.first) as progress:
+        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
+        result = collect(
+            network,
+            (statistics_prompts(network, *each, settings) for each in zip(examples, tasks, strict=True)),
+            lambda name, done: progress.update(bars[name], completed=done),
+            passes=passes,
+            checkpoint=checkpoint,
+        )
+    if processes.first:
+        result.save(out)
+        summary = {
+            "file": str(out),
+            "model_fingerprint": result.model_fingerprint,
+            "data": described[0] if len(described) == 1 else described,
+            "seed": seed,
+            "machine": environment.machine(),
+            "rows": passes.rows,
+        }
+        write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+        checkpoint.forget()
+    processes.wait()  # until that is safe
 
 
 @app.command("search")

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress, TaskID
 from rich.segment import Segment
+from typer.core import TyperGroup
 
 from taskvec import environment, files
 from taskvec.data import DataSet
@@ -18,8 +19,18 @@ from taskvec.progress import show_step
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
+
+class _Commands(TyperGroup):
+    """Commands may have names of two words."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = " ".join(args[:2])
+        return (name, self.commands[name], args[2:]) if name in self.commands else super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="taskvec",
+    cls=_Commands,
     help="Find and use visual task vectors.",
     add_completion=False,
     pretty_exceptions_enable=False,
