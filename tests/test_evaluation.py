@@ -216,7 +216,7 @@ def test_several_processes_score_the_same(count: int, small_model: MaeVqgan, sma
     assert seen == [2, 2, 2]
 
     def together(processes: Processes) -> dict[str, evaluation.Evaluation]:
-        found = evaluation.evaluate_each(small_model, ways, small_prompts[1], processes=processes)
+        found = evaluation.evaluate_each(small_model, ways, small_prompts[1])
         return {name: replace(each, method=None) for name, each in found.items()}  # which cannot be pickled
 
     for found in outcomes(count, together):

@@ -331,6 +331,7 @@ def test_json_files(tmp_path: Path) -> None:
 def test_control_characters_are_shown_not_obeyed() -> None:
     assert escaped("a\x1b[31mb\nc\td\x9be") == r"a\x1b[31mb\nc\td\x9be"
     assert escaped("\u202eexe.png\u2028") == r"\u202eexe.png\u2028"
+    assert escaped("a\ud800") == r"a\ud800"
     assert escaped("übung 日本 [red] C:\\new") == "übung 日本 [red] C:\\new"
 
 

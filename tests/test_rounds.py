@@ -11,12 +11,12 @@ from taskvec.rounds import in_rounds
 
 def test_blocks_come_in_order_one_for_each_process() -> None:
     seen: list[range] = []
-    in_rounds(range(1, 6), seen.append, processes=Processes())
+    in_rounds(range(1, 6), seen.append)
     assert seen == [range(start, start + 1) for start in range(1, 6)]
 
-    def shared(processes: Processes) -> list[range]:
+    def shared(_: Processes) -> list[range]:
         own: list[range] = []
-        in_rounds(range(5), own.append, processes=processes)
+        in_rounds(range(5), own.append)
         return own
 
     assert outcomes(2, shared) == [[range(2), range(2, 4), range(4, 5)]] * 2
@@ -65,7 +65,7 @@ def test_a_signal_to_one_process_ends_all(tmp_path: Path) -> None:
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            in_rounds(range(9), run, kept.append, processes)
+            in_rounds(range(9), run, kept.append)
         except KeyboardInterrupt:
             return done, kept
         return [], []

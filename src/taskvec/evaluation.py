@@ -19,7 +19,7 @@ from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interv
 from taskvec.memory import Passes
 from taskvec.models.interface import VIEWS, Decoding, Items, Pixels, PromptedModel, ViewName
 from taskvec.names import choose_from
-from taskvec.processes import ALONE, Processes
+from taskvec.processes import current
 from taskvec.prompts import AnyPrompts, Prompts
 from taskvec.provenance import Drawn, images_of
 from taskvec.rounds import in_rounds
@@ -245,27 +245,27 @@ def evaluate_each(
     on_batch: Callable[[int], None] = lambda prompts: None,
     *,
     passes: Passes | None = None,
-    processes: Processes = ALONE,
     checkpoint: Checkpoint | None = None,
 ) -> dict[str, Evaluation]:
     """The same for several ways, whose names differ: prompts are read once, a block at a time, for all of them.
 
     ``on_batch(prompts in it)`` is called after every block. ``passes`` are by default those of
-    ``taskvec.answering.passes_of(model)``, and say afterwards whether memory sufficed for their rows. ``processes``
+    ``taskvec.answering.passes_of(model)``, and say afterwards whether memory sufficed for their rows. Several processes
     share the blocks, and all of them get the same evaluations. ``checkpoint`` lets an evaluation that was
     interrupted go on, and one that is over end at once: call ``checkpoint.forget()`` when its result is safe.
     Ctrl-C and SIGTERM take effect between blocks.
 
     Raises ValueError as above, and where the checkpoint belongs to another evaluation.
     """
+    processes = current()
     names, together = [name for way in ways for name in way.names], passes or passes_of(model)
     judged: dict[str, list[Judged]] = {name: [] for name in names}
     seconds, first = [0.0] * len(ways), 0
     identity, kept = {}, None
     if checkpoint is not None:
         identity = {"model": model.fingerprint(), "block": BATCH, "ways": names, "prompts": Drawn.of(prompts).digest}
-        kept = checkpoint.recall(identity) if processes.first else None
-    if (kept := processes.firsts(kept)) is not None:
+        kept = checkpoint.recall(identity)
+    if kept is not None:
         tensors, facts = kept
         judged = {name: [_recalled(tensors, facts, name)] for name in names}
         seconds, first = facts["seconds"], facts["blocks"]
@@ -295,7 +295,7 @@ def evaluate_each(
             checkpoint.keep(identity, (tensors, facts))
 
     blocks = -(-len(prompts) // BATCH)
-    in_rounds(range(first, blocks), run, None if checkpoint is None else keep, processes)
+    in_rounds(range(first, blocks), run, None if checkpoint is None else keep)
     if processes.first and first < blocks:
         keep(blocks)  # until the result is safe
     evaluations = {}

@@ -6,12 +6,13 @@ Where memory does not suffice after all, passes of fewer rows do the same.
 import gc
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from taskvec.models.interface import RowCost
 
@@ -24,6 +25,8 @@ SHARE = 0.5  # of the free memory that a pass may take: the rest is for others, 
 PROCESSOR_TOKENS = 4096  # of all stacks in one pass: on a processor more are no faster
 PROCESSOR_BYTES = 300_000_000  # in one pass on a processor, where less is no slower: a gradient keeps that of few rows
 GPU_TOKENS = 65536  # so that where memory is plenty rows do not hang on how much of it is free at the moment
+LEAST_PROCESSOR_TOKENS, LEAST_GPU_TOKENS = 800, 8192  # in one pass, with which a row takes no longer than among more
+SHARES = 12  # equal parts of what several processes do: 1, 2, 3, 4, 6 and 12 of them have as much to do each
 
 # what control groups of versions 2 and 1 call the limit, what is used, and what of it are files that give way
 _GROUP_FILES = (
@@ -46,11 +49,16 @@ T = TypeVar("T")
 
 def rows_of_a_pass(device: torch.device, cost: RowCost) -> int:
     """How many rows of this cost share a pass on the device, at least one."""
+    return rows_that_fit(device, cost, rows_worth_it(device, cost))
+
+
+def rows_worth_it(device: torch.device, cost: RowCost) -> int:
+    """How many rows there is a gain from, however much memory is free, at least one."""
     if device.type == "cpu":
         rows = min(PROCESSOR_TOKENS // cost.tokens, PROCESSOR_BYTES // cost.bytes)
     else:
         rows = GPU_TOKENS // cost.tokens
-    return max(1, min(rows, rows_that_fit(device, cost, rows)))
+    return max(1, rows)
 
 
 def rows_that_fit(device: torch.device, cost: RowCost, most: int) -> int:
@@ -127,6 +135,25 @@ def shortage(error: BaseException, device: torch.device = PROCESSOR) -> str:
 
 def _size(number: int) -> str:
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
+
+
+def least_rows(device: torch.device, cost: RowCost, *, gradient: bool = False) -> int:
+    """How many rows a pass must have to be about as fast, row by row, as one with more; half as many with a gradient,
+    which does more for each."""
+    tokens = LEAST_PROCESSOR_TOKENS if device.type == "cpu" else LEAST_GPU_TOKENS
+    return -(-tokens // (cost.tokens * (2 if gradient else 1)))
+
+
+def divided_evenly(rows: Tensor, least: int, most: int) -> Sequence[Tensor]:
+    """Rows in passes of equal numbers, give or take one, of ``most`` at most.
+
+    There are as many passes as leave each ``least`` rows, but no more than SHARES where fewer would do; from there on a
+    multiple of it.
+    """
+    count = max(-(-len(rows) // most), min(SHARES, len(rows) // least), 1)
+    if count > SHARES:
+        count = min(-(-count // SHARES) * SHARES, len(rows))
+    return rows.tensor_split(count) if len(rows) else []
 
 
 def free_bytes(device: torch.device) -> int | None:

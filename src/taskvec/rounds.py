@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from taskvec.interrupts import interrupts_between_steps, pass_on
-from taskvec.processes import ALONE, Processes
+from taskvec.processes import current
 
 KEEP_EVERY = 10.0  # seconds between two states that are kept, at least
 KEEP_SHARE = 0.02  # of the time, at most, that keeping them may take
@@ -14,15 +14,14 @@ def in_rounds(
     blocks: range,
     run: Callable[[range], None],
     keep: Callable[[int], None] | None = None,
-    processes: Processes = ALONE,
 ) -> None:
-    """``run`` blocks, in rounds of one for each process, which ``run`` is called with in all of them, in order.
+    """``run`` blocks, in rounds of one for each of the ``current`` processes, all of which call it with each round.
 
     ``keep(done)`` is called in the first process, every ten seconds or less often where it takes long, and before the
     KeyboardInterrupt that ends the work after a round in which some process got Ctrl-C or SIGTERM; ``done`` is the
     number of the next block.
     """
-    stop, kept, took = False, time.monotonic(), 0.0
+    processes, stop, kept, took = current(), False, time.monotonic(), 0.0
     with interrupts_between_steps() as interrupted:
         for start in range(blocks.start, blocks.stop, processes.count):
             some = range(start, min(start + processes.count, blocks.stop))

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from taskvec import digests
@@ -24,7 +23,7 @@ from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.models import check_model
 from taskvec.models.interface import Items, Locations, PromptedModel
 from taskvec.models.pretrained import parse
-from taskvec.processes import ALONE, Processes
+from taskvec.processes import Processes, current
 from taskvec.prompts import AnyPrompts, Prompts
 from taskvec.provenance import Drawn, Former, former_drawn
 from taskvec.rounds import in_rounds
@@ -141,7 +140,7 @@ class Statistics:
         if self.model is not None:
             metadata["model"] = self.model
         with replacing(path) as temporary:
-            save_file(tensors, temporary, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
+            digests.save_tensors(tensors, temporary, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
@@ -225,14 +224,13 @@ def collect(
     on_batch: Callable[[str, int], None] = lambda task, count: None,
     *,
     passes: Passes | None = None,
-    processes: Processes = ALONE,
     checkpoint: Checkpoint | None = None,
 ) -> Statistics:
     """Mean and variance of every head output in one-shot runs (Section 2.1, equation 3), one entry a task.
 
     ``on_batch(task, prompts done)`` is called after every block of prompts. ``passes`` are by default those of
     ``passes_of(model)``, and say afterwards whether memory sufficed for their rows; results do not depend on them.
-    ``processes`` share the blocks, and all of them get the same statistics. ``checkpoint`` lets an interrupted
+    Several processes share the blocks, and all of them get the same statistics. ``checkpoint`` lets an interrupted
     collection go on, after the prompts that were done, which are taken to be the same: call ``checkpoint.forget()``
     when the statistics are safe.
 
@@ -240,7 +238,7 @@ def collect(
     belongs to another collection; MemoryError where memory does not suffice for a single prompt. Ctrl-C and SIGTERM
     take effect between blocks.
     """
-    collection = _Collection(model, passes or passes_of(model), processes, checkpoint)
+    collection = _Collection(model, passes or passes_of(model), checkpoint)
     for of_task in prompts:
         name = of_task.task.name
         if name in collection.tasks:
@@ -252,15 +250,13 @@ def collect(
 class _Collection:
     """Statistics that are being collected, beginning with those that a checkpoint has."""
 
-    def __init__(
-        self, model: PromptedModel, passes: Passes, processes: Processes, checkpoint: Checkpoint | None
-    ) -> None:
-        self.model, self.passes, self.processes, self.checkpoint = model, passes, processes, checkpoint
+    def __init__(self, model: PromptedModel, passes: Passes, checkpoint: Checkpoint | None) -> None:
+        self.model, self.passes, self.processes, self.checkpoint = model, passes, current(), checkpoint
         self.tasks: dict[str, TaskStatistics] = {}
         self.facts: dict[str, Any] = {}  # of the tasks that are done
         self.identity = {"model": model.fingerprint(), "block": BATCH}
-        kept = checkpoint.recall(self.identity) if checkpoint is not None and processes.first else None
-        self.kept: State = processes.firsts(kept) or ({}, {})
+        kept = None if checkpoint is None else checkpoint.recall(self.identity)
+        self.kept: State = kept or ({}, {})
 
     def add(self, prompts: AnyPrompts, on_batch: Callable[[str, int], None]) -> None:
         """Statistics of a task, or what is left of them."""
@@ -288,7 +284,7 @@ class _Collection:
             if self.checkpoint is not None:
                 self.checkpoint.keep(self.identity, self._state(gathered, record, done))
 
-        in_rounds(range(gathered.blocks, blocks), run, None if self.checkpoint is None else keep, self.processes)
+        in_rounds(range(gathered.blocks, blocks), run, None if self.checkpoint is None else keep)
         fields = gathered.fields(self.model)
         self.tasks[gathered.task] = TaskStatistics(len(prompts), fields["mean"], fields["variance"], record)
 

@@ -263,19 +263,18 @@ class TaskVectors:
         """Of deep images, as they were found with."""
         return None if self.config.input_levels is None else Range(*self.config.input_levels)
 
+    @property
+    def threshold(self) -> float | None:
+        """Where answers are cut to masks, None where they are pictures."""
+        return self.config.decoding.threshold if METRICS[self.config.metric].of_masks else None
+
     def to_input(self, image: Raster, levels: Range | None = None) -> UInt8[np.ndarray, "size size 3"]:
         """An image as the model sees it."""
-        return in_colour(resize(image.bytes(levels), self.model.image_size))
+        return input_pixels(image, self.model.image_size, levels)
 
     def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
-        """What ``uncut`` gave as an image of ``size`` (width, height), a mask if the task's outputs are masks.
-
-        A mask is cut at its own size, so that its edge is finer than the model's pixels.
-        """
-        result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
-        if not METRICS[self.config.metric].of_masks:
-            return result
-        return _as_mask(result, self.config.decoding.threshold)
+        """What ``uncut`` gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
+        return result_image(output, size, self.threshold)
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
         return self._add(other, 1)
@@ -480,6 +479,22 @@ def _as_sum(terms: Sequence[Term]) -> str:
         text += " - " if term.factor < 0 else " + "
         text += term.task if size == 1 else f"{size:g} * {term.task}"
     return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
+
+
+def input_pixels(image: Raster, side: int, levels: Range | None = None) -> UInt8[np.ndarray, "side side 3"]:
+    """An image as a model sees it whose images are ``side`` pixels wide and high."""
+    return in_colour(resize(image.bytes(levels), side))
+
+
+def result_image(
+    output: UInt8[np.ndarray, "side side 3"], size: tuple[int, int], threshold: float | None
+) -> Image.Image:
+    """A model's answer as an image of ``size`` (width, height), a mask where there is a ``threshold``.
+
+    A mask is cut at its own size, so that its edge is finer than the model's pixels.
+    """
+    result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
+    return result if threshold is None else _as_mask(result, threshold)
 
 
 def _as_mask(image: Image.Image, level: float) -> Image.Image:

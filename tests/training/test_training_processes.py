@@ -4,62 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-import torch.distributed as dist
-import torch.multiprocessing
 from rich.console import Console
 
-from taskvec.processes import Processes
 from taskvec.training.recipe import read_recipe, train
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def test_shares_are_the_whole_batch() -> None:
-    batch = np.arange(12)
-    assert sorted(row for rank in range(3) for row in Processes(rank, 3).share(batch).tolist()) == batch.tolist()
-    assert np.array_equal(Processes().share(batch), batch)
-    with pytest.raises(ValueError, match="a batch of 12 cannot be divided evenly among 5 processes"):
-        Processes(0, 5).share(batch)
-
-
-def test_alone_nothing_changes() -> None:
-    parameter = torch.nn.Parameter(torch.ones(3))
-    (2 * parameter).sum().backward()
-    Processes().average_gradients([parameter])
-    assert parameter.grad is not None
-    assert parameter.grad.tolist() == [2, 2, 2]
-    rows = torch.arange(6).view(3, 2)
-    assert Processes().gather(rows) is rows
-    assert [Processes().any(flag) for flag in (True, False)] == [True, False]
-
-
-def _together(rank: int, meeting: str) -> None:
-    """What each of two processes checks of what they do together."""
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    processes = Processes(rank, 2)
-    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (5,))]
-    for number, parameter in enumerate(parameters):
-        parameter.grad = torch.full_like(parameter, 1.0 + 10 * number + 2 * rank)
-    processes.average_gradients([*parameters, torch.nn.Parameter(torch.ones(1))])
-    assert [parameter.grad.unique().tolist() for parameter in parameters if parameter.grad is not None] == [[2], [12]]
-    batch = torch.arange(24).view(6, 2, 2).transpose(1, 2)  # not contiguous
-    assert torch.equal(processes.gather(processes.share(batch)), batch)
-    own = torch.full((3,), float(rank))
-    processes.agree([own])
-    assert own.tolist() == [0, 0, 0]
-    assert processes.firsts({"step": rank}) == {"step": 0}
-    assert processes.mean({"loss": 1.0 + rank}) == {"loss": 1.5}
-    assert processes.any(rank == 1)
-    assert not processes.any(False)
-    processes.wait()
-    dist.destroy_process_group()
-
-
-def test_what_two_processes_do_together(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_together, (str(tmp_path / "meeting"),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def test_batches_that_cannot_be_divided_are_refused_at_once(recipe: Path, tmp_path: Path) -> None:

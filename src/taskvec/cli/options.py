@@ -12,6 +12,7 @@ from taskvec.files import check_destination, check_destination_directory
 from taskvec.locks import LOCK, locked
 from taskvec.models import SHIPPED, shipped_model
 from taskvec.models.interface import ANSWER_SCOPES, AnswerScope, PromptedModel
+from taskvec.processes import current, joined, own_device, started
 from taskvec.tasks import TASKS
 from taskvec.threads import settle
 from taskvec.vectors import read_config
@@ -83,9 +84,23 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def together(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets several processes that torchrun started run a command together (``processes.current()``)."""
+
+    @wraps(command)
+    def with_others(**given: Any) -> Any:
+        with joined(device_named(given["device"])):
+            return command(**given)
+
+    return with_others
+
+
 def working_on(name: str, threads: int | None) -> torch.device:
-    """The device, with as many threads as long work is to take: those that were given, or the fastest."""
-    device = device_named(name)
+    """The device, of several processes this one's, with as many threads as long work is to take: those that were given,
+    or the fastest."""
+    if current().count != started():
+        raise ValueError(f"this command is not for {started()} processes together: start it without torchrun")
+    device = own_device(device_named(name))
     settle(device, threads)
     return device
 

@@ -22,7 +22,7 @@ from taskvec.hub import located
 from taskvec.models import load_model
 from taskvec.models.interface import ANSWER_SCOPES, DECODINGS, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.names import choose_from
-from taskvec.processes import joined
+from taskvec.processes import current
 from taskvec.progress import COLUMNS
 from taskvec.prompts import SAMPLINGS, PlannedPrompts, pairs_of, plan_prompts
 from taskvec.report.evaluations import as_line, companions, gain_line, plain, write_evaluations
@@ -37,6 +37,7 @@ ALL = "all"
 
 
 @app.command("evaluate")
+@options.together
 @options.one_writer("json_file", to_file=True)
 @takes_data(without=("fold",))
 def evaluate_command(
@@ -89,7 +90,9 @@ def evaluate_command(
     """Score one way of doing a task on data kept aside: mean, 95 % interval, spreads, speed.
 
     With --against, by how much it is better than another way, prompt by prompt, and whether that is more than chance.
-    Interrupted with --json, the same command goes on where it stopped. Several processes (torchrun) share the prompts.
+    Interrupted with --json, the same command goes on where it stopped.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec evaluate
     """
     if json_file is not None:
         _check_companions(json_file)
@@ -104,44 +107,42 @@ def evaluate_command(
     folds = _folds(fold)
     patched = [evaluation.patched_by(name.replace("{fold}", str(folds[0]))) for name in (method, against or "")]
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
-    with joined(options.working_on(device, threads)) as (processes, place):
-        network = load_model(model, place)
-        network = network.variant(Variant(answers=options.answer_scope(answers, network)))
-        choices = Choices(_decoding(decoding, network, vectors=[located(each[1]) for each in patched if each]))
-        passes = passes_of(network)
-        judged: dict[str, _OfFold] = {}
-        with Progress(*COLUMNS, console=console, transient=True, disable=not processes.first) as progress:
-            for own in folds:
-                examples = data_options.load_one(part, task, fold=own)
-                chosen = choose_task(examples, task, data_options.metric)
-                count = pairs or min(PAIRS, pairs_of(examples))
-                prompts = plan_prompts(examples, chosen, count, network.image_size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
-                named = [each.replace("{fold}", str(own)) for each in (method, against) if each]
-                name = ALL if own is None else str(own)
-                if processes.first:
-                    _tell(network, named, prompts, examples)
-                ways = [_Way(each, examples, redecoded=decoding is not None) for each in named]
-                load = partial(data_options.load_one, "train", task, fold=own)
-                methods = [way.chosen(network, choices, load, chosen, seed) for way in ways]
-                of_fold = _OfFold(named, [used for _, used in methods], json_file, name, answers)
-                if processes.first and not network.takes_texts:
-                    of_fold.tell_decodings()
-                bar = progress.add_task(f"{chosen.name} {named[0]}", total=count)
-                found = evaluation.evaluate_each(
-                    network,
-                    [evaluation.Way.of(each, str(number)) for number, (each, _) in enumerate(methods)],
-                    prompts,
-                    lambda done, bar=bar: progress.advance(bar, done),
-                    passes=passes,
-                    processes=processes,
-                    checkpoint=of_fold.checkpoint,
-                )
-                judged[name] = replace(of_fold, evaluations=list(found.values()))
-        if processes.first:
-            facts: dict[str, Any] = {"model": model, "seed": seed, "rows": passes.rows}
-            facts |= {"answers": answers or ANSWER_SCOPES[0]} if network.takes_texts else {}
-            _tell_and_write(network, method, against, judged, json_file, facts, of_folds=fold is not None)
-        processes.wait()  # until the result is safe
+    processes, network = current(), load_model(model, options.working_on(device, threads))
+    network = network.variant(Variant(answers=options.answer_scope(answers, network)))
+    choices = Choices(_decoding(decoding, network, vectors=[located(each[1]) for each in patched if each]))
+    passes = passes_of(network)
+    judged: dict[str, _OfFold] = {}
+    with Progress(*COLUMNS, console=console, transient=True, disable=not processes.first) as progress:
+        for own in folds:
+            examples = data_options.load_one(part, task, fold=own)
+            chosen = choose_task(examples, task, data_options.metric)
+            count = pairs or min(PAIRS, pairs_of(examples))
+            prompts = plan_prompts(examples, chosen, count, network.image_size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
+            named = [each.replace("{fold}", str(own)) for each in (method, against) if each]
+            name = ALL if own is None else str(own)
+            if processes.first:
+                _tell(network, named, prompts, examples)
+            ways = [_Way(each, examples, redecoded=decoding is not None) for each in named]
+            load = partial(data_options.load_one, "train", task, fold=own)
+            methods = [way.chosen(network, choices, load, chosen, seed) for way in ways]
+            of_fold = _OfFold(named, [used for _, used in methods], json_file, name, answers)
+            if processes.first and not network.takes_texts:
+                of_fold.tell_decodings()
+            bar = progress.add_task(f"{chosen.name} {named[0]}", total=count)
+            found = evaluation.evaluate_each(
+                network,
+                [evaluation.Way.of(each, str(number)) for number, (each, _) in enumerate(methods)],
+                prompts,
+                lambda done, bar=bar: progress.advance(bar, done),
+                passes=passes,
+                checkpoint=of_fold.checkpoint,
+            )
+            judged[name] = replace(of_fold, evaluations=list(found.values()))
+    if processes.first:
+        facts: dict[str, Any] = {"model": model, "seed": seed, "rows": passes.rows}
+        facts |= {"answers": answers or ANSWER_SCOPES[0]} if network.takes_texts else {}
+        _tell_and_write(network, method, against, judged, json_file, facts, of_folds=fold is not None)
+    processes.wait()  # until the result is safe
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Commands about task vectors: the whole job, apply, the demonstration."""
+"""Commands about task vectors: the whole job, better values, the demonstration."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from taskvec import application, environment
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
@@ -25,19 +24,18 @@ from taskvec.cli.terminal import (
     show,
     write_json,
 )
-from taskvec.cli.texts import TextsIn, apply_to_texts, tell_shots
+from taskvec.cli.texts import tell_shots
 from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
-from taskvec.files import replacing, shortened, write_json_lines
+from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings, parts_of
-from taskvec.hub import located
-from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
 from taskvec.models.interface import Variant
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import DEFAULT, DEFAULT_OF_TEXTS, PRESETS, default_preset, settings_of
-from taskvec.progress import COLUMNS, SEARCH_COLUMNS, show_descent
+from taskvec.processes import current
+from taskvec.progress import SEARCH_COLUMNS, show_descent
 from taskvec.prompts import draw_prompts
 from taskvec.refining import RefineSettings, refine
 from taskvec.report.contact_sheet import PAIRS, contact_sheet
@@ -47,9 +45,9 @@ from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
 from taskvec.search import Checkpoint
 from taskvec.tasks import TASKS
-from taskvec.vectors import ANSWER_TOKENS, TaskVectors
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
+from taskvec.vectors import TaskVectors
 
 JUDGEMENT = ("report.html", "examples.png", "pairs.png", "results.json", "pairs.jsonl")  # beside the task vectors
 VECTORS = (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
@@ -57,6 +55,7 @@ OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
+@options.together
 @options.one_writer()
 @takes_data("folder")
 def find_command(
@@ -97,6 +96,8 @@ def find_command(
     any. A directory with input/ and output/ is a task of its own, from ten pairs on; of a language model a table of
     inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`. The same command goes on
     where it was stopped.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec find ...
     """
     state = Checkpoint(out / SEARCH_STATE)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
@@ -141,18 +142,20 @@ def find_command(
             show_descent(progress, RefineSettings.steps),
             lambda _: state,
         )
+    if not current().first:
+        return
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
+    pictures: dict[str, Callable[[], bytes]] = {}
     if sheet is not None:
-        with replacing(out / "examples.png") as temporary:
-            temporary.write_bytes(example_grid(outcome.tasks[0]))
-        with replacing(out / "pairs.png") as temporary:
-            temporary.write_bytes(sheet)
-    _write_outcome(outcome, out, json_file, time.monotonic() - started, sheet, examples.remarks())
+        pictures = {"examples.png": lambda: example_grid(outcome.tasks[0]), "pairs.png": lambda: sheet}
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, pictures, sheet, examples.remarks())
     state.forget()
 
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
     """Save what a search found; results of an earlier one in the same place no longer belong to it."""
+    if not current().first:
+        return
     for name in JUDGEMENT:
         (out / name).unlink(missing_ok=True)
     keep(vectors, out, out / SEARCH_LOG)
@@ -211,93 +214,6 @@ def refine_command(
     if told is not None:
         kept = f"step {told.step}" if told.step else "no step is better than the means"
         console.print(f"validation loss {told.loss:.4f}, {told.loss_before:.4f} before ({kept}): {out}")
-
-
-@app.command("apply")
-@options.one_writer()
-def apply_command(
-    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
-    inputs: Annotated[
-        Path | None,
-        typer.Argument(help="An image, or a directory of images; of a language model a text file, an input a line."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            callback=options.directory,
-            help="Directory for the results: PNG files of the same names, or answers.jsonl, which is not needed.",
-        ),
-    ] = None,
-    text: Annotated[
-        list[str] | None, typer.Option(help="An input of a language model; repeat for more, in place of a file.")
-    ] = None,
-    generate: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Tokens that a language model may answer with.")
-    ] = ANSWER_TOKENS,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Also the images in its directories, to directories of the same names.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first file that is no image, or fails.")
-    ] = False,
-    levels: options.Levels = None,
-    ignore_orientation: options.IgnoreOrientation = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    model: options.ModelOfVectors = None,
-    overwrite: options.Overwrite = False,
-    json_file: options.Json = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-) -> None:
-    """Do a task on images, or texts, through its task vectors. Interrupted, the same command goes on where it stopped.
-
-    Answers to texts are printed, each behind its input. Results of images carry the names of the images and their
-    sizes; those that are there already are kept, if they are whole.
-    What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
-    """
-    place = located(vectors)
-    found = TaskVectors.load(place, load_model(options.model_of([place], model), options.working_on(device, threads)))
-    if found.config.wording is not None:
-        of_images = {
-            "--recursive": recursive,
-            "--strict": strict,
-            "--levels": levels is not None,
-            "--ignore-orientation": ignore_orientation,
-            "--max-pixels": max_pixels != MAX_PIXELS,
-        }
-        if asked := [option for option, given in of_images.items() if given]:
-            raise ValueError(f"{asked[0]} is about images: these task vectors are of texts")
-        apply_to_texts(found, TextsIn(inputs, text or ()), generate, out, json_file, overwrite=overwrite)
-        return
-    if inputs is None or out is None or text:
-        raise ValueError("these task vectors are of images: expected an image or a directory of images, and --out")
-    planned = application.plan(inputs, out, recursive=recursive)
-    if strict and planned.skipped:
-        raise ValueError(f"--strict: {next(iter(planned.skipped.values()))} ({len(planned.skipped)} such files in all)")
-    jobs = planned.jobs
-    reading = application.reading_of(found, jobs, levels, ignore_orientation=ignore_orientation, max_pixels=max_pixels)
-    if reading.remark:
-        console.print(reading.remark)
-    left = application.left_to_do(found, jobs, reading, overwrite=overwrite)
-    if len(left) < len(jobs):
-        console.print(f"{len(jobs) - len(left)} of {len(jobs)} results are there already")
-    with Progress(*COLUMNS, console=console) as progress:
-        bar = progress.add_task(found.task, total=len(left))
-        failures = application.apply_files(found, left, lambda _: progress.advance(bar), reading, strict=strict)
-    written = [str(job.result) for job in jobs if job.image not in failures]
-    failed, skipped = ({str(path): why for path, why in some.items()} for some in (failures, planned.skipped))
-    told = {"task": found.task, "files": written, "failed": failed, "skipped": skipped, "levels": reading.remark}
-    write_json(json_file, {**told, "machine": environment.machine()})
-    if skipped:
-        console.print(f"skipped, as they are no images: {len(skipped)}: {_first(list(skipped.values()))}")
-    if failures:
-        raise ValueError(f"{len(failures)} of {len(jobs)} images failed: {_first(list(failures.values()))}")
-
-
-def _first(sentences: Sequence[str], limit: int = 3) -> str:
-    """A few of them in one line, and how many more there are, with where to find these."""
-    return shortened(sentences, limit) + (" (--json FILE has all)" if len(sentences) > limit else "")
 
 
 @app.command("demo")
@@ -371,9 +287,7 @@ def demo_command(
             (place / file).unlink(missing_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-    with replacing(out / OVERVIEW) as temporary:
-        temporary.write_bytes(overview(outcome))
-    _write_outcome(outcome, out, json_file, time.monotonic() - started)
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, {OVERVIEW: lambda: overview(outcome)})
     for state in states.values():
         state.forget()
 
@@ -413,14 +327,18 @@ def _write_outcome(
     out: Path,
     json_file: Path | None,
     seconds: float,
+    pictures: Mapping[str, Callable[[], bytes]],
     pairs: bytes | None = None,
     remarks: Sequence[str] = (),
 ) -> None:
-    """Report and results of a whole job, and its table on the terminal."""
-    write_report(outcome, out / "report.html", pairs, remarks)
+    """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last."""
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)
     show(results_table(outcome), TABLE_WIDTH)
     show(verdicts_text(outcome), TABLE_WIDTH)
+    for name, draw in pictures.items():
+        with replacing(out / name) as temporary:
+            temporary.write_bytes(draw())
+    write_report(outcome, out / "report.html", pairs, remarks)
     say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")

@@ -8,8 +8,18 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from taskvec.images.decoding import MAX_PIXELS, Header, peek, raster_of, read_image, read_raster, read_rgb, to_rgb
-from taskvec.images.files import FURNITURE, Listing, check_is_image, image_files, listing
+from taskvec.images.decoding import (
+    MAX_PIXELS,
+    Header,
+    is_deep,
+    peek,
+    raster_of,
+    read_image,
+    read_raster,
+    read_rgb,
+    to_rgb,
+)
+from taskvec.images.files import FURNITURE, Listing, check_is_image, image_files, listing, walk
 from taskvec.images.raster import Range, Raster, in_colour
 
 __all__ = [
@@ -22,6 +32,7 @@ __all__ = [
     "check_is_image",
     "image_files",
     "in_colour",
+    "is_deep",
     "listing",
     "peek",
     "raster_of",
@@ -30,6 +41,7 @@ __all__ = [
     "read_rgb",
     "resize",
     "to_rgb",
+    "walk",
 ]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from taskvec import digests
 from taskvec.files import check_regular, difference, replacing
+from taskvec.processes import current
 
 Facts = TypeVar("Facts")
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that JSON can hold
@@ -23,7 +24,8 @@ class Checkpoint:
     """One safetensors file, with facts as JSON in its metadata, that is there while a search is not over.
 
     ``of`` tells searches apart beyond what they know of themselves (method, settings, numbers of sites and items):
-    ``find_sites`` adds model, data, tasks, means and its own settings. It holds what JSON can hold.
+    ``find_sites`` adds model, data, tasks, means and its own settings. It holds what JSON can hold. Of several
+    ``processes`` the first one keeps the file.
     """
 
     path: Path
@@ -36,6 +38,8 @@ class Checkpoint:
 
     def keep(self, search: dict[str, Any], state: State) -> None:
         """Write the state of the search that ``search`` describes."""
+        if not current().first:
+            return
         tensors, facts = state
         metadata = {"search": json.dumps({"of": self.of, **search}), "facts": json.dumps(facts)}
         with replacing(self.path) as path:
@@ -46,6 +50,10 @@ class Checkpoint:
 
         Raises ValueError where the file is damaged, is something else or belongs to another search.
         """
+        processes = current()
+        return processes.firsts(self._read(search) if processes.first else None)
+
+    def _read(self, search: dict[str, Any]) -> State | None:
         if not self.path.exists():
             return None
         check_regular(self.path)
@@ -68,7 +76,8 @@ class Checkpoint:
 
     def forget(self) -> None:
         """Remove the state: for when the result of the search is safe."""
-        self.path.unlink(missing_ok=True)
+        if current().first:
+            self.path.unlink(missing_ok=True)
 
 
 def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
