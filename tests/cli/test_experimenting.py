@@ -12,7 +12,6 @@ from taskvec.data import DataSet, load_data
 from taskvec.data.examples import tasks_of
 from taskvec.experiments import protocol, read
 from taskvec.models.interface import PromptedModel
-from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.prompts import Prompts
 
 
