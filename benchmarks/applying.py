@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from PIL import Image
 
 import taskvec
@@ -81,7 +82,7 @@ def draw(place: Path, number: int) -> None:
     place.mkdir()
     data = taskvec.load_data("scenes", split="test")
     for start in range(0, number, 500):
-        rows = list(range(start, min(start + 500, number)))
+        rows = np.arange(start, min(start + 500, number))
         for row, image in zip(rows, data.load(rows, size=64).images, strict=True):
             Image.fromarray(image).save(place / f"{row:06}.png")
 

@@ -12,41 +12,53 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from taskvec.processes import Processes, joined
 
+SECONDS = 60
+
 
 def forked(
-    count: int, work: Callable[[Processes], Any], environment: Mapping[str, str] | None = None, seconds: int = 120
+    count: int,
+    work: Callable[[Processes], Any],
+    address: str = "127.0.0.1",
+    before: Callable[[int], None] = lambda rank: None,
 ) -> list[Any]:
-    """What ``work`` gives in each of as many processes, by rank: its result, or the exception that it raises.
+    """What ``work`` gives in each of as many processes, by rank: its result, or the exception that it raises; None of
+    one that was killed, as it is when it takes more than SECONDS.
 
-    A process that takes more seconds is killed, and its outcome is None.
+    The first one is reached at ``address``; ``before`` is called with the rank before they meet.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), **(environment or {})}
+    settings = {"MASTER_ADDR": address, "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     sys.stdout.flush()
     sys.stderr.flush()
     with tempfile.TemporaryDirectory() as place:
-        children = [_fork(rank, settings, work, Path(place) / str(rank), seconds) for rank in range(count)]
+        children = [_fork(rank, settings, work, before, Path(place) / str(rank)) for rank in range(count)]
         for child in children:
             os.waitpid(child, 0)
         outcomes = (Path(place) / str(rank) for rank in range(count))
         return [pickle.loads(outcome.read_bytes()) if outcome.exists() else None for outcome in outcomes]  # noqa: S301
 
 
-def _fork(rank: int, settings: Mapping[str, str], work: Callable[[Processes], Any], place: Path, seconds: int) -> int:
+def _fork(
+    rank: int,
+    settings: Mapping[str, str],
+    work: Callable[[Processes], Any],
+    before: Callable[[int], None],
+    place: Path,
+) -> int:
     if child := os.fork():
         return child
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(seconds)
+        signal.alarm(SECONDS)
         os.environ |= {**settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        import torch  # noqa: PLC0415
-
         try:
+            before(rank)
             with joined(torch.device("cpu")) as (processes, _):
                 outcome = work(processes)
         except BaseException as error:

@@ -264,8 +264,8 @@ def evaluate_each(
     identity, kept = {}, None
     if checkpoint is not None:
         identity = {"model": model.fingerprint(), "block": BATCH, "ways": names, "prompts": Drawn.of(prompts).digest}
-        kept = checkpoint.recall(identity) if processes.first else None
-    if (kept := processes.firsts(kept)) is not None:
+        kept = checkpoint.recall(identity)
+    if kept is not None:
         tensors, facts = kept
         judged = {name: [_recalled(tensors, facts, name)] for name in names}
         seconds, first = facts["seconds"], facts["blocks"]

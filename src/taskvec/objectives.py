@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from taskvec.heads import Means, Patch, StackMeans, require_means, run
 from taskvec.interrupts import must_stop
-from taskvec.memory import divided_evenly, least_rows, rows_of_a_pass, rows_worth_it
+from taskvec.memory import Passes, divided_evenly, least_rows, rows_of_a_pass, rows_worth_it
 from taskvec.metrics import Metric, cut
 from taskvec.models.interface import Items, PromptedModel, RowCost, ViewName
 from taskvec.processes import Processes, current
@@ -64,6 +65,7 @@ class Objective:
     _depths: Int[Tensor, " sites"] = field(init=False, repr=False)  # of the first layer of every site
     _targets: Any = field(init=False, repr=False)  # of the model's own loss; else true images
     _ignored: Tensor | None = field(init=False, repr=False)  # of their pixels, None where all count
+    _memory: dict[bool, Passes] = field(init=False, repr=False, default_factory=dict)
     # of an item, a number of levels and an answer
     _known: dict[tuple[int, int, bytes], Tensor] = field(init=False, repr=False, default_factory=dict)
 
@@ -131,10 +133,23 @@ class Objective:
             if own.together is not together:
                 together, prepared = own.together, self._items[own.together]
             prepared = self.model.advance(prepared, own.depth)
-            for rows in own.pairs.split(self._fitting(gradient=False)):
-                ready = prepared[torch.searchsorted(own.together, items[rows])]
-                losses[rows] = self._losses(masks[chosen[rows]], items[rows], ready, levels).cpu()
+            run = partial(self._run, prepared, own, masks[chosen[own.pairs]], items[own.pairs], levels)
+            losses[own.pairs] = self._fitting(gradient=False)(run)
         return self.processes.together(losses)
+
+    def _run(
+        self,
+        prepared: Items,
+        own: "_Pass",
+        masks: Bool[Tensor, "pairs sites"],
+        items: Int[Tensor, " pairs"],
+        levels: Sequence[float],
+        most: int,
+    ) -> Float[Tensor, "pairs levels"]:
+        """The losses of a pass's pairs, whose group of items has been ``prepared``, in passes of so many at most."""
+        at = torch.searchsorted(own.together, items)
+        parts = zip(masks.split(most), items.split(most), at.split(most), strict=True)
+        return torch.cat([self._losses(mask, item, prepared[where], levels).cpu() for mask, item, where in parts])
 
     def _passes(self, items: Int[Tensor, " pairs"], depths: Int[Tensor, " pairs"]) -> Iterator["_Pass"]:
         """All passes of these pairs, those of one group of items next to each other, from the first layers on.
@@ -175,13 +190,21 @@ class Objective:
         found = torch.zeros(len(items), 1 + len(self.sites))  # of every item the loss, and its gradient
         passes = self._divided(torch.arange(len(items)), gradient=True)
         for number in self._own(passes):
-            for rows in passes[number].split(self._fitting(gradient=True)):
-                leaf = shares.to(self.model.device).repeat(len(rows), 1).requires_grad_()
-                losses = self._losses(leaf, items[rows], self._items[items[rows]])[:, 0]
-                (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # of nothing else: no model's weights
-                found[rows] = torch.cat([losses.detach()[:, None], gradients], 1).cpu()
+            found[passes[number]] = self._fitting(gradient=True)(partial(self._slopes, shares, items[passes[number]]))
         found = self.processes.together(found)
         return found[:, 0].clone(), found[:, 1:].double().mean(0).float()
+
+    def _slopes(
+        self, shares: Float[Tensor, " sites"], items: Int[Tensor, " rows"], most: int
+    ) -> Float[Tensor, "rows 1+sites"]:
+        """The loss of each item, and its gradient by the shares, in passes of so many rows at most."""
+        found = []
+        for some in items.split(most):
+            leaf = shares.to(self.model.device).repeat(len(some), 1).requires_grad_()
+            losses = self._losses(leaf, some, self._items[some])[:, 0]
+            (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # of nothing else: no model's weights
+            found.append(torch.cat([losses.detach()[:, None], gradients], 1).cpu())
+        return torch.cat(found)
 
     def differentiate_means(
         self, means: Means, items: Int[Tensor, " rows"]
@@ -192,21 +215,31 @@ class Objective:
         self._require_gradient()
         self.processes.begin(*means.values(), items)
         leaves = {stack: mean.to(self.model.device).clone().requires_grad_() for stack, mean in means.items()}
-        patched = Means(leaves, means.model)
         losses = torch.zeros(len(items))
         passes = self._divided(torch.arange(len(items)), gradient=True)
         sums = {stack: torch.zeros(len(passes), *leaf.shape) for stack, leaf in leaves.items()}  # of each pass
         for number in self._own(passes):
-            for rows in passes[number].split(self._fitting(gradient=True)):
-                ones, prepared = torch.ones(len(rows), len(self.sites)), self._items[items[rows]]
-                own = self._losses(ones, items[rows], prepared, means=patched)[:, 0]
-                gradients = torch.autograd.grad(own.sum(), list(leaves.values()), materialize_grads=True)
-                for stack, gradient in zip(leaves, gradients, strict=True):  # 0 of a stack where nothing is patched
-                    sums[stack][number] += gradient.nan_to_num().cpu()
-                losses[rows] = own.detach().cpu()
+            run = partial(self._slopes_of_means, Means(leaves, means.model), items[passes[number]])
+            losses[passes[number]], gradients = self._fitting(gradient=True)(run)
+            for stack, gradient in gradients.items():
+                sums[stack][number] = gradient
         losses = self.processes.together(losses)
         sums = {stack: self.processes.together(each) for stack, each in sums.items()}
         return losses, {stack: (each.double().sum(0) / len(items)).float() for stack, each in sums.items()}
+
+    def _slopes_of_means(
+        self, leaves: Means, items: Int[Tensor, " rows"], most: int
+    ) -> tuple[Float[Tensor, " rows"], dict[str, StackMeans]]:
+        """The loss of each item, and the gradient of their sum by the means, in passes of so many rows at most."""
+        losses, sums = [], {stack: torch.zeros(leaf.shape) for stack, leaf in leaves.items()}
+        for some in items.split(most):
+            ones = torch.ones(len(some), len(self.sites))
+            own = self._losses(ones, some, self._items[some], means=leaves)[:, 0]
+            gradients = torch.autograd.grad(own.sum(), list(leaves.values()), materialize_grads=True)
+            for stack, gradient in zip(leaves, gradients, strict=True):  # 0 of a stack where nothing is patched
+                sums[stack] += gradient.nan_to_num().cpu()
+            losses.append(own.detach().cpu())
+        return torch.cat(losses), sums
 
     def _require_gradient(self) -> None:
         hard = [prompts.task.metric.label for prompts in self.prompts if prompts.task.metric.soft is None]
@@ -238,9 +271,14 @@ class Objective:
         most = rows_worth_it(device, cost)
         return divided_evenly(rows, min(most, least_rows(device, cost, gradient=gradient)), most)
 
-    def _fitting(self, *, gradient: bool) -> int:
-        """Rows of a pass for which there is memory now."""
-        return self.rows or rows_of_a_pass(self.model.device, self._cost(gradient=gradient))
+    def _fitting(self, *, gradient: bool) -> Passes:
+        """Passes of as many rows as there is memory for; where that is fewer than share one, it changes last bits at
+        most."""
+        if gradient not in self._memory:
+            device = self.model.device
+            rows = self.rows or rows_of_a_pass(device, self._cost(gradient=gradient))
+            self._memory[gradient] = Passes(device, rows)
+        return self._memory[gradient]
 
     def _cost(self, *, gradient: bool) -> RowCost:
         return self.model.cost(self.view, answers=self.kind == "pixel", gradient=gradient)

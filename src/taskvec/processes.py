@@ -170,8 +170,8 @@ class Processes:
         return own
 
 
-_ALONE = Processes()
-_current: ContextVar[Processes] = ContextVar("processes", default=_ALONE)
+ALONE = Processes()
+_current: ContextVar[Processes] = ContextVar("processes", default=ALONE)
 
 
 def current() -> Processes:

@@ -255,8 +255,8 @@ class _Collection:
         self.tasks: dict[str, TaskStatistics] = {}
         self.facts: dict[str, Any] = {}  # of the tasks that are done
         self.identity = {"model": model.fingerprint(), "block": BATCH}
-        kept = checkpoint.recall(self.identity) if checkpoint is not None and self.processes.first else None
-        self.kept: State = self.processes.firsts(kept) or ({}, {})
+        kept = None if checkpoint is None else checkpoint.recall(self.identity)
+        self.kept: State = kept or ({}, {})
 
     def add(self, prompts: AnyPrompts, on_batch: Callable[[str, int], None]) -> None:
         """Statistics of a task, or what is left of them."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from applied import applied
@@ -19,21 +18,21 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from taskvec.application.on_ray import OnRay  # noqa: E402
 
+MEMORY = 80 << 20  # bytes, the least that Ray takes for objects
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
-    nodes.add_node(num_cpus=2, object_store_memory=80 << 20)
+    head = {"num_cpus": 1, "object_store_memory": MEMORY, "_system_config": QUICK}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
     ray.init(nodes.address, log_to_driver=False)
     try:
         yield nodes
     finally:
         ray.shutdown()
         nodes.shutdown()
-
-
-def _loaded(vectors: TaskVectors, device: torch.device) -> TaskVectors:
-    return vectors
 
 
 def test_a_node_that_dies_loses_nothing_and_doubles_nothing(
@@ -49,20 +48,18 @@ def test_a_node_that_dies_loses_nothing_and_doubles_nothing(
     here = applied(random_vectors, images, tmp_path / "here", "tar", recursive=True, shard_size=2)
     assert list(here) == [str(images / "12.png")]
 
-    with OnRay(partial(_loaded, random_vectors), "cpu") as engine:
+    with OnRay(lambda device: random_vectors, "cpu") as engine:
         out, victim = tmp_path / "there", sorted(cluster.worker_nodes, key=str)[0]
 
         def kill(number: int) -> None:
             if victim in cluster.worker_nodes:
                 cluster.remove_node(victim, allow_graceful=False)
-                cluster.add_node(num_cpus=2, object_store_memory=80 << 20)
 
-        options = {"engine": engine, "recursive": True, "shard_size": 2}
-        assert applied(random_vectors, images, out, "tar", on_done=kill, **options) == here
+        there = partial(applied, random_vectors, images, out, "tar", engine=engine, recursive=True, shard_size=2)
+        assert there(on_done=kill) == here
         assert victim not in cluster.worker_nodes
         expected = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
         assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == expected
-        assert applied(random_vectors, images, out, "tar", **options) == here  # all there: told again
         (out / "images-000003.tar").unlink()
-        assert applied(random_vectors, images, out, "tar", **options) == here
+        assert there() == here
         assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == expected

@@ -231,13 +231,14 @@ def test_tables_with_rows_that_cannot_be_done(random_vectors: TaskVectors, tmp_p
 
 
 def test_shards_are_of_one_kind_and_apart_from_results(tmp_path: Path, random_vectors: TaskVectors) -> None:
-    for name, options, told in (
+    cases: tuple[tuple[str, dict[str, Any], str], ...] = (
         ("{a,b}.tar", {}, "b.tar is no file, expected a shard"),
         ("a.tar", {"key": "id"}, "only tables have other ones"),
         ("one", {}, "expected shards all named .tar, or all .parquet"),
         ("same", {"recursive": True}, "share a name"),
         ("i.png", {"column": "jpg"}, "--column is about shards"),
-    ):
+    )
+    for name, options, told in cases:
         for shard in ("a.tar", "one/a.tar", "one/b.parquet", "same/x/a.tar", "same/y/a.tar"):
             _tar(tmp_path / shard, {})
         save(tmp_path / "i.png")

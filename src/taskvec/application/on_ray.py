@@ -25,10 +25,11 @@ try:
 except ImportError as error:
     raise ValueError("--engine ray takes Ray: pip install 'taskvec[cluster]'") from error
 
-_T, _R = TypeVar("_T"), TypeVar("_R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 _ROW = "row"  # the one column of every dataset: pickled, as rows are of many types and sizes
-_SHARE = 0.25  # of a processor, that a task which reads or writes asks for, so that one has room beside the model
+_SHARE = 0.5  # of a processor, for a task that reads or writes and for a model, so that one is enough for both
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,14 @@ class OnRay:
     ) -> dict[str, str]:
         cluster = ray.cluster_resources()
         accelerators, processors = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
-        if accelerators:
-            resources, most = {"num_gpus": 1}, accelerators
-        else:
-            resources, most = {"num_cpus": 1 if processors > 1 else 1 - 2 * _SHARE}, max(1, processors - 1)
-        read = _rows(work).map(partial(_mapped, partial(_read, making)), num_cpus=_SHARE)
+        resources: dict[str, Any] = {"num_gpus": 1} if accelerators else {"num_cpus": _SHARE}
+        most = max(1, accelerators or processors)
+        portions = list(work)
+        if not portions:
+            return {}
+        read = _rows(portions).map(partial(_mapped, partial(_read, making)), num_cpus=_SHARE)
         answered = read.map(
-            _Answers,
+            _Answers,  # pyright: ignore[reportArgumentType] of which each actor makes one
             fn_constructor_args=(self.load, "cuda" if accelerators else self.device),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
             **resources,

@@ -37,7 +37,8 @@ BYTES = 32 << 20  # of files' contents in a chunk, about
 _MOST_STREAMS = 4  # of the model on a processor: beyond, each gets several threads
 _MOST_WORKERS = 16
 
-_T, _R = TypeVar("_T"), TypeVar("_R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 OnDone = Callable[[int], None]
 

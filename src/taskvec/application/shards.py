@@ -3,7 +3,7 @@
 import hashlib
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -36,7 +36,8 @@ class BrokenShardError(ValueError):
 class Shard(Protocol):
     """One file of samples. Results as files are in a ``directory`` of their own, as a shard their name is ``place``."""
 
-    path: Path
+    @property
+    def path(self) -> Path: ...
 
     @property
     def name(self) -> str: ...
@@ -192,12 +193,12 @@ class TarWriter:
         self.file.close()
 
     def add(self, sample: Sample, result: bytes) -> None:
-        others: Mapping[str, bytes] = sample.others if self.of_tar else {}
-        for ending, content in ({"png": result} | others).items():
+        others: dict[str, bytes] = sample.others if self.of_tar else {}
+        for ending, content in {"png": result, **others}.items():
             member = tarfile.TarInfo(f"{sample.key if self.of_tar else quoted(sample.key)}.{ending}")
             member.size = len(content)
             self.file.addfile(member, BytesIO(content))
-        self.file.members.clear()  # which it would keep for nothing
+        self.file.members = []  # pyright: ignore[reportAttributeAccessIssue] which it would keep for nothing
 
 
 class ParquetWriter:
@@ -212,8 +213,9 @@ class ParquetWriter:
         self.schema = pyarrow.schema([(KEY, pyarrow.string()), (_IMAGE, structure)])
         self.image, self.key = _IMAGE, KEY
         if self.table is not None:
-            self.schema = parquet.read_schema(self.table.path)
-            self.image, key = self.table.columns(self.schema)
+            with _breaking(self.table.name):
+                self.schema = parquet.read_schema(self.table.path)
+                self.image, key = self.table.columns(self.schema)
             self.key = key or KEY
             if key is None:
                 self.schema = self.schema.append(pyarrow.field(KEY, pyarrow.string()))
@@ -239,8 +241,13 @@ class ParquetWriter:
         if not self.rows:
             return
         kind = self.schema.field(self.image).type
-        plain = not self.arrow.types.is_struct(kind)
-        images = [result if plain else {"bytes": result, "path": f"{sample.key}.png"} for sample, result in self.rows]
+        images: list[Any] = [result for _, result in self.rows]
+        if self.arrow.types.is_struct(kind):
+            paths = [f"{sample.key}.png" for sample, _ in self.rows]
+            named = kind.get_field_index("path") >= 0 and self.arrow.types.is_string(kind.field("path").type)
+            images = [
+                {"bytes": image, **({"path": path} if named else {})} for image, path in zip(images, paths, strict=True)
+            ]
         columns = {self.key: self.arrow.array([sample.key for sample, _ in self.rows])}
         if self.table is not None:
             others = self.arrow.Table.from_batches([sample.others for sample, _ in self.rows])
@@ -293,7 +300,7 @@ def _samples_of(file: Any, size: int) -> Iterator[tuple[str, list[tuple[str, byt
     key, members = "", []
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
-            archive.members.clear()  # which it would keep for nothing
+            archive.members = []  # pyright: ignore[reportAttributeAccessIssue] which it would keep for nothing
             name = _MEMBER.fullmatch(re.sub(r"^(\./)+", "", member.name))
             if member.isdir() or name is None or _META.match(member.name):
                 continue

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from taskvec.application.samples import Input, Making, Sample, encoded, state_of
 from taskvec.application.shards import PARQUET, WRITERS, BrokenShardError, digest_of_file, require_pyarrow
 from taskvec.application.sources import FOLDER, PORTION, Files, Portion, Source
@@ -45,8 +43,13 @@ class Left:
 class Sink(Protocol):
     """A place for results. All but ``open`` happens in any process."""
 
-    out: Path
-    together: int  # files in a portion
+    @property
+    def out(self) -> Path: ...
+
+    @property
+    def together(self) -> int:
+        """Files in a portion."""
+        ...
 
     def left(self, portion: Portion, making: Making) -> Left: ...
 
@@ -209,7 +212,7 @@ def _encoded(
     samples: Sequence[Sample], inputs: Sequence[Input | str], outputs: Any, making: Making
 ) -> Iterator[bytes | str]:
     """A PNG of every sample, or why there is none."""
-    answers = iter(np.empty(0) if outputs is None else outputs)
+    answers: Iterator[Any] = iter(() if outputs is None else outputs)
     for sample, image in zip(samples, inputs, strict=True):
         if isinstance(image, str):
             yield image

@@ -4,6 +4,7 @@ A portion is some files of one directory or list, or one shard. It can be sent t
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -173,11 +174,8 @@ def expanded(pattern: str) -> list[str]:
     """The names of a pattern with braces: ``{000..012}`` is numbers of so many digits, ``{a,b}`` either of them."""
     parts = _BRACES.split(pattern)
     choices = [[part] if index % 2 == 0 else _alternatives(part, pattern) for index, part in enumerate(parts)]
-    number = 1
-    for some in choices:
-        number *= len(some)
-    if number > _MOST_SHARDS:
-        raise ValueError(f"{pattern} names {number:,} shards: expected {_MOST_SHARDS:,} at most")
+    if math.prod(map(len, choices)) > _MOST_SHARDS:
+        raise ValueError(f"{pattern} names more than {_MOST_SHARDS:,} shards")
     return ["".join(some) for some in itertools.product(*choices)]
 
 
@@ -186,6 +184,8 @@ def _alternatives(text: str, pattern: str) -> list[str]:
         first, last = numbers.groups()
         if int(first) > int(last) or len(last) > 9:
             raise ValueError(f"{pattern}: expected {{FIRST..LAST}} with FIRST not above LAST, not {{{text}}}")
+        if int(last) - int(first) >= _MOST_SHARDS:
+            raise ValueError(f"{pattern} names more than {_MOST_SHARDS:,} shards")
         return [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
     if "," not in text:
         raise ValueError(f"{pattern}: expected {{FIRST..LAST}} or {{ONE,OTHER}}, not {{{text}}}")

@@ -92,7 +92,7 @@ def evaluate_command(
     With --against, by how much it is better than another way, prompt by prompt, and whether that is more than chance.
     Interrupted with --json, the same command goes on where it stopped.
 
-    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec evaluate ...
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec evaluate
     """
     if json_file is not None:
         _check_companions(json_file)
