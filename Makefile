@@ -73,7 +73,7 @@ $(VENV)/installed-language: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt,cluster]"
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt

@@ -132,7 +132,8 @@ def main() -> None:
         sources = {"before": options.before.absolute() / "src", "now": HERE}
         results = []
         print(
-            "| images | build | images/s | times as many | ms of processors an image | peak, MiB | processes | files that differ |"
+            "| images | build | images/s | times as many | ms of processors an image | peak, MiB | processes "
+            "| files that differ |"
         )
         print("|---|---|---|---|---|---|---|---|")
         for case, inputs in cases.items():
