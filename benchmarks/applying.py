@@ -108,16 +108,16 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="another checkout")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--photographs", type=Path)
-    parser.add_argument("--task", default="segmentation")
+    parser.add_argument("--vectors", type=Path, help="task vectors of segmentation, found if not given")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with TemporaryDirectory(dir=".") as made:
         work = Path(made).absolute()
-        vectors = work / "vectors"
-        model = taskvec.load_model("tiny")
-        train = taskvec.load_data("scenes", split="train")
-        taskvec.find(model, train, task=options.task, progress=False).save_pretrained(vectors)
+        vectors = options.vectors or work / "vectors"
+        if options.vectors is None:
+            model, train = taskvec.load_model("tiny"), taskvec.load_data("scenes", split="train")
+            taskvec.find(model, train, task="segmentation", progress=False).save_pretrained(vectors)
         draw(work / "scenes", options.images)
         (work / "hundred").mkdir()
         for path in sorted((work / "scenes").iterdir())[:100]:
@@ -131,10 +131,7 @@ def main() -> None:
             cases[f"{len(chosen):,} photographs"] = work / "photographs"
         sources = {"before": options.before.absolute() / "src", "now": HERE}
         results = []
-        print(
-            "| images | build | images/s | times as many | ms of processors an image | peak, MiB | processes "
-            "| files that differ |"
-        )
+        print("| images | build | images/s | times as many | processor ms an image | peak, MiB | processes | differ |")
         print("|---|---|---|---|---|---|---|---|")
         for case, inputs in cases.items():
             runs: dict[str, list[Run]] = {name: [] for name in sources}
