@@ -35,6 +35,7 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed
 	mkdir -p $(RESULTS)
 	$(RUN)/python benchmarks/evaluation_speed.py --models tiny small --out $(RESULTS)/evaluation_speed.json
+	$(RUN)/python benchmarks/processes.py --out $(RESULTS)/processes.json
 	$(RUN)/python benchmarks/roofline.py --models tiny small --out $(RESULTS)/roofline.json
 	$(RUN)/python benchmarks/shared_layers.py --models tiny small --out $(RESULTS)/shared_layers.json
 	$(RUN)/python benchmarks/scaling.py --models tiny small --out $(RESULTS)/scaling.json

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taskvec.files import json_text, read_text
+from taskvec.files import is_running, json_text, read_text
 
 LOG, CELLS = "log.jsonl", "cells"  # in a study's directory
 
@@ -94,7 +94,7 @@ def status(directory: Path) -> Status:
             if state != "running":
                 of_run.add(cell)
     machine, process = run.get("machine"), run.get("process")
-    alive = not over and (machine != platform.node() or _is_running(process))
+    alive = not over and (machine != platform.node() or is_running(int(process or 0)))
     running = running if alive else {}
     to_come = max(0, int(run.get("cells", 0)) - len(of_run) - len(running))
     return Status(done, running, failed, to_come, run.get("run"), machine, alive)
@@ -111,16 +111,3 @@ def _events(log: Path) -> list[dict[str, Any]]:
         if isinstance(event, dict):
             events.append(event)
     return events
-
-
-def _is_running(process: object) -> bool:
-    """Whether a process of this machine, by its number, is there."""
-    if not isinstance(process, int) or os.name != "posix":
-        return isinstance(process, int)
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True  # somebody else's
-    return True
