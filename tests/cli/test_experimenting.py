@@ -33,7 +33,7 @@ def two_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "tasks_of", lambda data: tasks_of(data)[:2])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(small_directory: Path) -> str:
     return str(small_directory)
 
