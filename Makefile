@@ -35,6 +35,7 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed
 	mkdir -p $(RESULTS)
 	$(RUN)/python benchmarks/evaluation_speed.py --models tiny small --out $(RESULTS)/evaluation_speed.json
+	$(RUN)/python benchmarks/processes.py --out $(RESULTS)/processes.json
 	$(RUN)/python benchmarks/roofline.py --models tiny small --out $(RESULTS)/roofline.json
 	$(RUN)/python benchmarks/shared_layers.py --models tiny small --out $(RESULTS)/shared_layers.json
 	$(RUN)/python benchmarks/scaling.py --models tiny small --out $(RESULTS)/scaling.json
@@ -72,7 +73,7 @@ $(VENV)/installed-language: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt,cluster]"
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt

@@ -5,7 +5,8 @@
 
 The same command is run with the source of both, each on its own, taking turns: on so many drawn scenes of 64 x 64
 pixels (PNG), on the photographs of a directory, up to as many, and on 100 scenes for the memory. Times are of whole
-commands, PyTorch's import among them. Memory is the largest sum of the proportional set sizes (PSS) of all processes of
+commands, PyTorch's import among them; where others are at work on the machine, the time of processors is the safer one.
+Memory is the largest sum of the proportional set sizes (PSS) of all processes of
 the command, read every tenth of a second, so that what processes share counts once; Linux alone tells it. In the end,
 results of both are compared byte by byte.
 """
@@ -35,9 +36,10 @@ HERE = Path(taskvec.__file__).parents[1]
 
 @dataclass(frozen=True)
 class Run:
-    """One command: its seconds and, in MiB, its peak."""
+    """One command: its seconds, those of processors that all its processes took, and, in MiB, its peak."""
 
     seconds: float
+    processors: float
     peak: float
     processes: int
 
@@ -67,14 +69,16 @@ def applied(source: Path, vectors: Path, inputs: Path, out: Path, *options: str)
     started = time.perf_counter()
     running = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(source)}, stderr=subprocess.PIPE)  # noqa: S603
     peak = most = 0
-    while running.poll() is None:
+    while (ended := os.wait4(running.pid, os.WNOHANG))[0] == 0:
         every = list(processes_of(running.pid))
         peak, most = max(peak, sum(map(proportional, every))), max(most, len(every))
         time.sleep(0.1)
     seconds = time.perf_counter() - started
+    _, status, used = ended
+    running.returncode = os.waitstatus_to_exitcode(status)
     if running.returncode:
         raise RuntimeError(running.stderr.read().decode() if running.stderr else "")
-    return Run(seconds, peak / 1024, most)
+    return Run(seconds, used.ru_utime + used.ru_stime, peak / 1024, most)
 
 
 def draw(place: Path, number: int) -> None:
@@ -104,16 +108,16 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="another checkout")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--photographs", type=Path)
-    parser.add_argument("--task", default="segmentation")
+    parser.add_argument("--vectors", type=Path, help="task vectors of segmentation, found if not given")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with TemporaryDirectory(dir=".") as made:
         work = Path(made).absolute()
-        vectors = work / "vectors"
-        model = taskvec.load_model("tiny")
-        train = taskvec.load_data("scenes", split="train")
-        taskvec.find(model, train, task=options.task, progress=False).save_pretrained(vectors)
+        vectors = options.vectors or work / "vectors"
+        if options.vectors is None:
+            model, train = taskvec.load_model("tiny"), taskvec.load_data("scenes", split="train")
+            taskvec.find(model, train, task="segmentation", progress=False).save_pretrained(vectors)
         draw(work / "scenes", options.images)
         (work / "hundred").mkdir()
         for path in sorted((work / "scenes").iterdir())[:100]:
@@ -127,8 +131,8 @@ def main() -> None:
             cases[f"{len(chosen):,} photographs"] = work / "photographs"
         sources = {"before": options.before.absolute() / "src", "now": HERE}
         results = []
-        print("| images | build | images/s | times as many | peak, MiB | processes | files that differ |")
-        print("|---|---|---|---|---|---|---|")
+        print("| images | build | images/s | times as many | processor ms an image | peak, MiB | processes | differ |")
+        print("|---|---|---|---|---|---|---|---|")
         for case, inputs in cases.items():
             runs: dict[str, list[Run]] = {name: [] for name in sources}
             for _ in range(options.repeats):
@@ -140,7 +144,17 @@ def main() -> None:
                 speed = number / statistics.median(run.seconds for run in some)
                 peak = max(run.peak for run in some)
                 times = f"{ratio:.2f}" if name == "now" else "1"
-                row = (case, name, f"{speed:.0f}", times, f"{peak:.0f}", some[0].processes, f"{other} of {number}")
+                cost = f"{1000 * statistics.median(run.processors for run in some) / number:.1f}"
+                row = (
+                    case,
+                    name,
+                    f"{speed:.0f}",
+                    times,
+                    cost,
+                    f"{peak:.0f}",
+                    some[0].processes,
+                    f"{other} of {number}",
+                )
                 print(f"| {' | '.join(map(str, row))} |", flush=True)
             results.append(
                 {"case": case, "ratio": ratio, "files": number, "differing": other}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taskvec import locks
+from taskvec import files, locks
 from taskvec.cli import main
 from taskvec.locks import LOCK, InUseError, locked
 
@@ -97,6 +97,20 @@ def test_the_place_is_free_once_its_holder_was_killed(tmp_path: Path) -> None:
         assert json.loads((tmp_path / LOCK).read_text())["process"] == child
         with locked(tmp_path):
             assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_is_swept_though_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(Path, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        files.write_text(tmp_path / "result", "text")
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    with locked(tmp_path):
+        pass
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import weakref
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from taskvec import memory
+from taskvec.cli import main
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.search import RelaxedSettings
 
@@ -190,3 +192,24 @@ def test_what_a_pass_that_failed_had_is_let_go() -> None:
     with pytest.warns(UserWarning, match="1 share one"):
         memory.Passes(torch.device("cpu"), 4)(run)
     assert len(seen) == 3
+
+
+def test_the_command_says_how_much_was_wanted_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def load(path: Path) -> None:
+        raise RuntimeError(ALLOCATOR)
+
+    monkeypatch.setattr("taskvec.models.pretrained.load_file", load)
+    assert main(["evaluate", "--task", "low_light", "--method", "one_shot", "--threads", "1"]) == 1
+    told = (
+        r"taskvec: there is not enough memory: 3\.0 GiB more were wanted, .*iB are free: end other programs, raise .*\n"
+    )
+    assert re.fullmatch(told, capsys.readouterr().err)
+
+
+def test_what_onednn_says_is_a_shortage_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("could not create a primitive")
+    for free, short in ((2**27, True), (0, True), (2**30, False), (None, False)):
+        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        assert memory.is_shortage(error) == short

@@ -212,7 +212,7 @@ def test_a_signal_to_one_stops_all_and_a_restart_goes_on(
             os.kill(os.getpid(), number)
         return evaluate(objective, masks, items)
 
-    def search(_: Processes) -> Finding:
+    def search(_: Processes) -> tuple[Any, ...]:
         heard = []
         before = signal.signal(number, lambda *_: heard.append(number))
         finding = find_sites(small_model, DATA, [LOW_LIGHT], SETTINGS[0], statistics, checkpoint=checkpoint)

@@ -233,9 +233,9 @@ class Way:
 
         return cls(list(decodings), answer)
 
-    def alone(self, name: str) -> Method:
-        """One of its ways."""
-        return lambda prompts: self.answer(prompts)[name]
+    def alone(self, name: str, passes: Passes) -> Method:
+        """One of its ways, in passes."""
+        return lambda prompts: answered(self.answer, prompts, passes)[name]
 
 
 def evaluate_each(
@@ -303,7 +303,9 @@ def evaluate_each(
         for name in way.names:
             whole = Judged.together(judged[name])
             _check_finite(prompts.task, whole.scores)
-            evaluations[name] = Evaluation(**vars(whole), prompts=prompts, seconds=took, method=way.alone(name))
+            evaluations[name] = Evaluation(
+                **vars(whole), prompts=prompts, seconds=took, method=way.alone(name, together)
+            )
     return evaluations
 
 

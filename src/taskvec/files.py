@@ -135,7 +135,7 @@ def _beside(target: Path) -> Path:
 def _make(directory: Path) -> None:
     """Make a temporary directory, and away with those that were left behind beside it."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(directory.parent)
+    sweep(directory.parent)
     directory.mkdir()
 
 
@@ -208,8 +208,8 @@ def _to_disk(path: Path) -> None:
         os.close(file)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what killed processes left in a directory, once in the life of this one."""
+def sweep(directory: Path) -> None:
+    """Remove what processes that were killed while they wrote left in a directory, once in the life of this one."""
     place = directory.resolve()
     if place in _swept:
         return

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from taskvec.files import WriteError, check_destination, check_destination_directory, is_running
+from taskvec.files import WriteError, check_destination, check_destination_directory, is_running, sweep
 from taskvec.processes import is_first
 
 try:
@@ -92,6 +92,7 @@ def _locked(lock: Path, place: Path) -> Iterator[None]:
         file = _take(lock, place)
         _held[lock] = os.getpid(), 1
         try:
+            sweep(lock.parent)  # also where all that is left to do is nothing
             yield
         finally:
             del _held[lock]

@@ -37,6 +37,8 @@ _GROUP_FILES = (
 _SHORT = re.compile(
     r"[Cc]an(.|no)t allocate memory|not enough memory|bad_alloc|[Uu]nable to (mmap|allocate)|start new thread"
 )
+# how oneDNN says it, and also other things: counted as such where there is hardly any memory
+_PERHAPS_SHORT, HARDLY_ANY = re.compile(r"could not (create|execute) a (primitive|memory)"), 2**28
 _WANTED = re.compile(r"allocate\s+([\d.]+)\s*(bytes|[KMGT]?i?B)\b")
 
 ADVICE = "end other programs, raise the limit (`ulimit -v`, or the job's), or take a smaller model or fewer items"
@@ -112,7 +114,12 @@ def is_shortage(error: BaseException) -> bool:
     """Whether memory, of a device or of the processor, did not suffice."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return type(error) is RuntimeError and _SHORT.search(str(error)) is not None
+    if type(error) is not RuntimeError:
+        return False
+    if _PERHAPS_SHORT.search(str(error)):
+        free = free_bytes(PROCESSOR)
+        return free is not None and free < HARDLY_ANY
+    return _SHORT.search(str(error)) is not None
 
 
 def shortage(error: BaseException, device: torch.device = PROCESSOR) -> str:

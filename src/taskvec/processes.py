@@ -85,7 +85,8 @@ class Processes:
         if self.count == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, rank)
+        with _reaching_others():
+            dist.broadcast_object_list(values, rank)
         return values[0]
 
     def each(self, value: Any) -> list[Any]:
@@ -93,29 +94,26 @@ class Processes:
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value)
+        with _reaching_others():
+            dist.all_gather_object(values, value)
         return values
 
     def mean(self, numbers: Mapping[str, float]) -> Mapping[str, float]:
         """Each number's mean over processes."""
         if self.count == 1:
             return numbers
-        every: list[Mapping[str, float]] = [{}] * self.count
-        dist.all_gather_object(every, numbers)
+        every = self.each(numbers)
         return {key: sum(each[key] for each in every) / self.count for key in numbers}
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
-        if self.count == 1:
-            return flag
-        flags: list[bool] = [False] * self.count
-        dist.all_gather_object(flags, flag)
-        return any(flags)
+        return any(self.each(flag))
 
     def wait(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
-            dist.barrier()
+            with _reaching_others():
+                dist.barrier()
 
     def divide(self, sizes: Sequence[int]) -> list[int]:
         """The numbers of the parts, of these sizes, that are this process's: each part is one's, and all have about the

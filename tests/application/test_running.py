@@ -250,7 +250,7 @@ def test_what_is_done_stays_after_a_kill_and_nothing_is_done_twice(
             break
         time.sleep(0.05)
         files._swept.clear()
-        files._sweep(out)
+        files.sweep(out)
     assert processes == 0 or not temporary
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
     assert 0 < len(before) < len(list((tmp_path / "whole").iterdir()))

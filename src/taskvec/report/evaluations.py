@@ -93,7 +93,6 @@ def write_evaluations(
         },
     }
     of_tokens = next(iter(evaluations.values())).prompts.task.metric.of_tokens
-    picture = None if of_tokens else ranked_grid(list(evaluations.values()), with_example=with_example)
     pairs_path, picture_path = companions(path)
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for fold, each in evaluations.items():
@@ -109,10 +108,11 @@ def write_evaluations(
                 if each.details is not None:
                     record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
                 lines.write(json_text(record) + "\n")
-    if picture is not None:
+    write_json(path, results)
+    if not of_tokens:  # last, as it takes the most memory
+        picture = ranked_grid(list(evaluations.values()), with_example=with_example)
         with replacing(picture_path) as temporary:
             temporary.write_bytes(picture)
-    write_json(path, results)
 
 
 def plain(summary: Summary | Interval) -> dict[str, Any]:

@@ -108,8 +108,10 @@ def run_stage(
                 if done % LOG_EVERY == 0 or done == steps:
                     progress.update(bar, status=write(done, _finite(processes.mean(_means(recent)))))
                     recent = []
-                if (done % VALIDATE_EVERY == 0 or done == steps) and processes.first:
-                    progress.console.print(f"{name} {done}: {write(done, validate())}")
+                if done % VALIDATE_EVERY == 0 or done == steps:
+                    told = write(done, validate())  # by all processes: an evaluation is shared among them
+                    if processes.first:
+                        progress.console.print(f"{name} {done}: {told}")
                 stop = processes.any(interrupted() is not None)
                 if time.monotonic() - saved_at > CHECKPOINT_SECONDS or done == steps or stop:
                     save(done)
