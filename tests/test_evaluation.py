@@ -156,9 +156,10 @@ def _assert_same(found: dict[str, evaluation.Evaluation], expected: dict[str, ev
     assert list(found) == list(expected) == ["likeliest", "expected", "copied"]
     for name, each in expected.items():
         assert np.array_equal(found[name].scores, each.scores)
-        assert (found[name].details is None) == (each.details is None)
-        if each.details is not None and found[name].details is not None:
-            assert np.array_equal(found[name].details, each.details, equal_nan=True)
+        details = found[name].details
+        assert (details is None) == (each.details is None)
+        if each.details is not None and details is not None:
+            assert np.array_equal(details, each.details, equal_nan=True)
         assert found[name].both_empty == each.both_empty
 
 

@@ -8,15 +8,25 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import FrameType
 
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
 
 @contextmanager
 def interrupts_between_steps() -> Iterator[Callable[[], int | None]]:
     """In the block a Ctrl-C or SIGTERM does nothing but make the function that this gives return the signal.
 
-    Outside the main thread, which alone may listen to signals, that function returns None.
+    Outside the main thread, which alone may listen to signals, that function returns None; inside another such block,
+    too, whose step the work is a part of.
     """
-    with _listening() as received:
-        yield lambda: received[0] if received else None
+    if _inside.get():
+        yield lambda: None
+        return
+    token = _inside.set(True)
+    try:
+        with _listening() as received:
+            yield lambda: received[0] if received else None
+    finally:
+        _inside.reset(token)
 
 
 def pass_on(received: int | None, *, stopped: bool) -> None:
