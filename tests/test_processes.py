@@ -19,7 +19,7 @@ from torch import Tensor
 
 from forked import forked, outcomes
 from taskvec import memory
-from taskvec.cli import main
+from taskvec.cli import main, options
 from taskvec.data.scenes import Scenes
 from taskvec.finding import Finding, FindSettings, collect_for, find_sites
 from taskvec.heads import Means
@@ -258,6 +258,13 @@ def test_processes_that_do_not_do_the_same_are_refused() -> None:
     assert str(outcomes[0]).startswith("the processes do not do the same, as they must")
 
 
+def test_commands_of_one_process_refuse_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match="this command is not for 3 processes together: start it without torchrun"):
+        options.working_on("cpu", None)
+
+
 def _namespaces() -> bool:
     """Whether two network namespaces can be made here, which are two hosts to those inside."""
     return os.geteuid() == 0 and shutil.which("ip") is not None and sys.platform == "linux"
@@ -304,12 +311,12 @@ def test_two_hosts(
 def test_a_search_by_torchrun(small_model: MaeVqgan, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     """Task vectors, and the log of the search, of two processes are those of one, and only the first one speaks."""
     small_model.write(tmp_path / "model", torch.float32)
-    options = ["--model", str(tmp_path / "model"), "--data", "scenes", "--task", "low_light", "--steps", "3"]
-    options += ["--prompts", "8", "--items", "4", "--validation", "4", "--set", "search.masks_per_item=8"]
-    assert main(["search", *options, "--out", str(tmp_path / "one")]) == 0
+    chosen = ["--model", str(tmp_path / "model"), "--data", "scenes", "--task", "low_light", "--steps", "3"]
+    chosen += ["--prompts", "8", "--items", "4", "--validation", "4", "--set", "search.masks_per_item=8"]
+    assert main(["search", *chosen, "--out", str(tmp_path / "one")]) == 0
     told = capfd.readouterr().err
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "-m", "taskvec", "search", *options, "--out", str(tmp_path / "two")]
+    command = [*torchrun, "-m", "taskvec", "search", *chosen, "--out", str(tmp_path / "two")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(" sites, validation loss ") == 1
