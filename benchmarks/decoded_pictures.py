@@ -134,11 +134,11 @@ def main() -> None:
     for kind in ("likeliest", "expected"):
         for name, (method, own) in ways.items():
             decoding = own if kind == "expected" else Decoding()
-            result = evaluation.evaluate(model, method.decoded(decoding), prompts)
-            columns[f"{name}, {kind}"] = result.answers
-            print(f"| {name}, {kind} | {result.scores.mean():.3f} |", flush=True)
+            answers = evaluation.answers(model, method.decoded(decoding), prompts)
+            columns[f"{name}, {kind}"] = answers.numpy()
+            print(f"| {name}, {kind} | {evaluation.judged(model, prompts, answers).scores.mean():.3f} |", flush=True)
     white = np.full_like(prompts.query_output, 255)
-    print(f"| white everywhere | {evaluation.judged(model, prompts, torch.from_numpy(white), 1.0).scores.mean():.3f} |")
+    print(f"| white everywhere | {evaluation.judged(model, prompts, torch.from_numpy(white)).scores.mean():.3f} |")
     answers_figure(columns, prompts.query_names).savefig(options.out, dpi=DOTS)
 
 

@@ -108,7 +108,7 @@ def chunked(model: MaeVqgan, of_masks: bool, view: ViewName, prompts: Prompts) -
 
 
 def mean_score(model: MaeVqgan, prompts: Prompts, answers: Pixels, level: float | None = None) -> float:
-    return float(evaluation.judged(model, prompts, Decoding(level=level).finish(answers), 1.0).scores.mean())
+    return float(evaluation.judged(model, prompts, Decoding(level=level).finish(answers)).scores.mean())
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/statistics_speed.py --models tiny small --out statistics-speed.json
 
 `forward` runs the prompts and keeps nothing, `collect` also takes mean and variance of every head output; they take
-turns, and the ratio is the median over repeats. `peak` is the process's largest memory so far, which the last line's
-four times as many prompts leave where it was, but for the prompts' own images.
+turns, and the ratio is the median over repeats. `peak` is the process's largest memory so far, with the prompts'
+images, which are drawn before; `memory.py` measures it where they are read as they are needed.
 """
 
 import argparse

@@ -27,13 +27,13 @@ def model_of(name: str) -> MaeVqgan:
 
 
 def objective_of(
-    model: MaeVqgan, granularity: Granularity = "quadrant", variant: Variant = PLAIN, **options: Any
+    model: MaeVqgan, granularity: Granularity = "quadrant", variant: Variant = PLAIN, items: int = 1, **options: Any
 ) -> Objective:
-    """Low light on one drawn scene, with means over eight prompts."""
+    """Low light on as many drawn scenes, with means over eight prompts."""
     data, size = load_data("scenes", "validation"), model.config.image_size
     means = collect(model, [draw_prompts(data, LOW_LIGHT, 8, size, 1)]).means([LOW_LIGHT.name])
-    item = draw_prompts(data, LOW_LIGHT, 1, size, 0)
-    return Objective(model.variant(variant), model.sites(granularity), means, [item], **options)
+    drawn = draw_prompts(data, LOW_LIGHT, items, size, 0)
+    return Objective(model.variant(variant), model.sites(granularity), means, [drawn], **options)
 
 
 def masks_and_items(objective: Objective, count: int) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,12 @@
 """What several tests need: the recorded numbers of the official code, and the small random model they belong to."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from PIL import Image
 from torch import Tensor
 
 import recorded
@@ -14,6 +17,7 @@ from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.transformer import StackConfig
 from taskvec.models.vqgan import VqganConfig
 from taskvec.prompts import Prompts, draw_prompts
+from taskvec.report import figures
 from taskvec.tasks import COLORIZATION, SEGMENTATION
 from taskvec.vectors import TaskVectors
 
@@ -22,6 +26,31 @@ settings.register_profile(
     "taskvec", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("taskvec")
+
+# what takes longest is begun first, so that no process is left with it when the others are done
+SLOW = (
+    "test_kills.py",
+    "test_broken.py",
+    "experiments",
+    "test_judging.py",
+    "test_cli.py",
+    "test_finding.py",
+    "training",
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist takes the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every file's tests are run by one process, as are those of a directory whose fixtures take long to make."""
+
+    def group(item: pytest.Item) -> str:
+        return next((name for name in SLOW if name in item.path.parts), item.path.name)
+
+    items.sort(key=lambda item: SLOW.index(group(item)) if group(item) in SLOW else len(SLOW))
+    if getattr(config.option, "loadgroup", False):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(group(item)))
+
 
 # a random model small enough for properties: 4 x 4 patches, two stacks of unequal size
 SMALL_CONFIG = MaeVqganConfig(
@@ -99,3 +128,12 @@ def tiny() -> MaeVqgan:
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of reports are made but not drawn, which takes longer than a short search."""
+    pixel = BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+    monkeypatch.setattr(figures, "_png", lambda figure: pixel.getvalue())
+    monkeypatch.setattr(figures, "_svg", lambda figure: '<svg xmlns="http://www.w3.org/2000/svg"/>')

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from taskvec import answering, evaluation, opponents
-from taskvec.answering import LEVELS, TEMPERATURES, Answering, Choices, calibrate
+from taskvec import evaluation, opponents
+from taskvec.answering import LEVELS, TEMPERATURES, Answering, Choices, answered, calibrate
 from taskvec.data.scenes import Scenes
+from taskvec.memory import Passes
 from taskvec.metrics import IOU, MSE, cut
 from taskvec.models.interface import Decoding, DecodingKind, Variant
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -121,7 +122,7 @@ def test_of_equals_the_first_is_chosen(methods: dict[str, Answering], small_prom
 
 @pytest.mark.parametrize("name", ["one_shot", "task_vectors", "several"])
 def test_several_decodings_of_the_same_runs_are_those_of_each_alone(
-    name: str, methods: dict[str, Answering], small_prompts: list[Prompts], monkeypatch: pytest.MonkeyPatch
+    name: str, methods: dict[str, Answering], small_prompts: list[Prompts]
 ) -> None:
     method, prompts, runs = methods[name], small_prompts[1], []
     watched = Answering(method.model, lambda batch: runs.append(len(batch)) or method.outputs(batch))
@@ -133,8 +134,8 @@ def test_several_decodings_of_the_same_runs_are_those_of_each_alone(
         assert torch.equal(images, evaluation.answers(method.model, method.decoded(each), prompts))
     assert torch.equal(answers[decodings[2]], cut(answers[decodings[1]], 104.0))
     assert not torch.equal(answers[decodings[0]], answers[decodings[1]])
-    monkeypatch.setattr(answering, "BATCH", 4)
-    apart = watched.answers(prompts, decodings[:2])
+    halves = Passes(method.model.device, 4)
+    apart = answered(lambda some: watched.answers(some, decodings[:2]), prompts, halves)
     assert runs == [6, 4, 2]
     for each, images in apart.items():
         assert (images.int() - answers[each].int()).abs().max() <= 1  # where a batch rounds otherwise

@@ -4,6 +4,7 @@ import pytest
 
 import bad_inputs
 from bad_inputs import CASES, OUT, Case
+from taskvec.cli import scores
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,11 @@ def test_a_broken_input_gets_one_sentence(case: Case, workspace: Path, tmp_path:
         assert not list((tmp_path / "copy").glob(f"{OUT}*"))
 
 
-def test_the_untouched_workspace_is_in_order(workspace: Path, tmp_path: Path) -> None:
+def test_the_untouched_workspace_is_in_order(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise every case would pass for another reason than its own."""
-    for index, arguments in enumerate(dict.fromkeys((bad_inputs.APPLY, bad_inputs.PASCAL, bad_inputs.FOLDER))):
+    monkeypatch.setattr(scores, "CALIBRATION", 4)
+    few = [bad_inputs.APPLY, *(f"{each} --pairs 12" for each in (bad_inputs.PASCAL, bad_inputs.FOLDER))]
+    for index, arguments in enumerate(few):
         case = Case("nothing", lambda _: None, arguments, "", 0)
         status, lines = bad_inputs.run(case, workspace, tmp_path / str(index))
         assert (status, lines) == (0, [])

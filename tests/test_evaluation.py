@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,12 +7,15 @@ import pytest
 import torch
 
 import records
-from taskvec import evaluation
+from forked import outcomes
+from taskvec import evaluation, rounds
 from taskvec.data.scenes import Scenes
-from taskvec.models.interface import ViewName
+from taskvec.models.interface import Decoding, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.prompts import Prompts, draw_prompts
+from taskvec.processes import Processes
+from taskvec.prompts import PlannedPrompts, Prompts, draw_prompts, plan_prompts
 from taskvec.provenance import Combination, Former, Term
+from taskvec.search.checkpoint import Checkpoint
 from taskvec.tasks import IDENTITY, SEGMENTATION, task_named
 from taskvec.vectors import TaskVectors
 
@@ -45,7 +49,8 @@ def test_pairs_without_any_white_are_counted(small_model: MaeVqgan) -> None:
     result = evaluation.evaluate(small_model, evaluation.copy_input(small_model), black)
     assert result.both_empty == 2
     assert result.scores.tolist() == [0, 1, 1]
-    assert replace(result, prompts=replace(black, task=IDENTITY)).both_empty == 0
+    black = replace(black, task=IDENTITY)
+    assert evaluation.evaluate(small_model, evaluation.copy_input(small_model), black).both_empty == 0
 
 
 def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVectors) -> None:
@@ -131,3 +136,111 @@ def test_a_composed_task_is_scored_as_its_output_is(small_model: MaeVqgan) -> No
     assert changed.any((1, 2)).all()
     truth = evaluation.evaluate(small_model, lambda batch: torch.from_numpy(batch.query_output), composed)
     assert truth.scores.tolist() == [1.0] * 6
+
+
+@pytest.fixture
+def blocks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which six prompts have three, each with a state."""
+    monkeypatch.setattr(evaluation, "BATCH", 2)
+    monkeypatch.setattr(rounds, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(rounds, "KEEP_SHARE", float("inf"))
+
+
+def _ways(model: MaeVqgan) -> list[evaluation.Way]:
+    decodings = {"likeliest": Decoding(), "expected": Decoding("expected")}
+    copied = evaluation.Way.of(evaluation.copy_input(model), "copied")
+    return [evaluation.Way.decoded(evaluation.run(model, "one_shot"), decodings), copied]
+
+
+def _assert_same(found: dict[str, evaluation.Evaluation], expected: dict[str, evaluation.Evaluation]) -> None:
+    assert list(found) == list(expected) == ["likeliest", "expected", "copied"]
+    for name, each in expected.items():
+        assert np.array_equal(found[name].scores, each.scores)
+        details = found[name].details
+        assert (details is None) == (each.details is None)
+        if each.details is not None and details is not None:
+            assert np.array_equal(details, each.details, equal_nan=True)
+        assert found[name].both_empty == each.both_empty
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_several_ways_at_once_score_as_each_alone(
+    task: int, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    prompts, method = small_prompts[task], evaluation.run(small_model, "one_shot")
+    found = evaluation.evaluate_each(small_model, _ways(small_model), prompts)
+    alone = {
+        "likeliest": evaluation.evaluate(small_model, method, prompts),
+        "expected": evaluation.evaluate(small_model, method.decoded(Decoding("expected")), prompts),
+        "copied": evaluation.evaluate(small_model, evaluation.copy_input(small_model), prompts),
+    }
+    _assert_same(found, alone)
+    shown, answers = found["expected"].examples(np.array([4, 1]))
+    assert shown.query_names == [prompts.query_names[4], prompts.query_names[1]]
+    expected = evaluation.answers(small_model, method.decoded(Decoding("expected")), prompts).numpy()[[4, 1]]
+    assert np.abs(answers.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_evaluation_that_was_killed_goes_on_to_the_same_scores(
+    at: int, small_model: MaeVqgan, small_prompts: list[Prompts], tmp_path: Path
+) -> None:
+    prompts, ways = small_prompts[1], _ways(small_model)
+    whole, done = evaluation.evaluate_each(small_model, ways, prompts), []
+    checkpoint = Checkpoint(tmp_path / "state", {"methods": ["a"]}, "evaluation")
+
+    def killed(count: int) -> None:
+        done.append(count)
+        if len(done) == at:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        evaluation.evaluate_each(small_model, ways, prompts, killed, checkpoint=checkpoint)
+    done.clear()
+    found = evaluation.evaluate_each(small_model, ways, prompts, done.append, checkpoint=checkpoint)
+    assert done == [2 * (at - 1)] * (at > 1) + [2] * (4 - at)
+    _assert_same(found, whole)
+    done.clear()
+    _assert_same(evaluation.evaluate_each(small_model, ways, prompts, done.append, checkpoint=checkpoint), whole)
+    assert done == [6]
+    message = "state belongs to another evaluation, with ways .*: expected"
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate_each(small_model, ways[:1], prompts, checkpoint=checkpoint)
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_score_the_same(count: int, small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    ways, seen = _ways(small_model), []
+    alone = evaluation.evaluate_each(small_model, ways, small_prompts[1], seen.append)
+    assert seen == [2, 2, 2]
+
+    def together(processes: Processes) -> dict[str, evaluation.Evaluation]:
+        found = evaluation.evaluate_each(small_model, ways, small_prompts[1])
+        return {name: replace(each, method=None) for name, each in found.items()}  # which cannot be pickled
+
+    for found in outcomes(count, together):
+        _assert_same(found, alone)
+
+
+def test_prompts_are_read_a_block_at_a_time(small_model: MaeVqgan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for all ways, and no pixels of any are left."""
+    monkeypatch.setattr(evaluation, "BATCH", 4)
+    planned = plan_prompts(Scenes("test"), SEGMENTATION, 19, 15, seed=0)
+    alive: set[int] = set()
+    most, read = [], PlannedPrompts._read
+
+    def watched(prompts: PlannedPrompts) -> Prompts:
+        found, number = read(prompts), len(most)
+        alive.add(number)
+        weakref.finalize(found.query_input, alive.discard, number)
+        most.append(len(alive))
+        return found
+
+    monkeypatch.setattr(PlannedPrompts, "_read", watched)
+    found = evaluation.evaluate_each(small_model, _ways(small_model), planned)
+    assert len(most) == 5
+    assert max(most) <= 2
+    assert not alive
+    _assert_same(found, evaluation.evaluate_each(small_model, _ways(small_model), planned[:]))

@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import re
+import resource
 import socket
 import stat
 import subprocess
@@ -211,23 +212,15 @@ def test_a_full_disk_is_one_sentence_and_what_was_there_stays(kind: str, small_d
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_a_limit_of_size_is_one_sentence(kind: str, tmp_path: Path) -> None:
-    """In another process: limits cannot be taken back."""
-    code = """
-import resource, sys
-sys.path[:0] = sys.argv[3:]
-from pathlib import Path
-from taskvec.files import replacing
-from test_files import LARGE
-resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-try:
-    with replacing(Path(sys.argv[1])) as temporary:
-        LARGE[sys.argv[2]](temporary)
-except OSError as error:
-    print(error.errno, error.strerror)
-"""
-    command = [sys.executable, "-c", code, str(tmp_path / "file"), kind, str(Path(__file__).parent)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert told == f"{errno.EFBIG} {tmp_path / 'file'} cannot be written: File too large\n"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
+    try:
+        with pytest.raises(WriteError) as told, replacing(tmp_path / "file") as temporary:
+            LARGE[kind](temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert told.value.errno == errno.EFBIG
+    assert str(told.value) == f"{tmp_path / 'file'} cannot be written: File too large"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -331,6 +324,7 @@ def test_json_files(tmp_path: Path) -> None:
 def test_control_characters_are_shown_not_obeyed() -> None:
     assert escaped("a\x1b[31mb\nc\td\x9be") == r"a\x1b[31mb\nc\td\x9be"
     assert escaped("\u202eexe.png\u2028") == r"\u202eexe.png\u2028"
+    assert escaped("a\ud800") == r"a\ud800"
     assert escaped("übung 日本 [red] C:\\new") == "übung 日本 [red] C:\\new"
 
 

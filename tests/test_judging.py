@@ -1,4 +1,4 @@
-"""The demonstration with fewer steps and queries than `taskvec demo` takes, on the shipped model."""
+"""The demonstration with fewer steps, prompts and queries than `taskvec demo` takes, on the shipped model."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from taskvec.cli import main
+from taskvec.report import figures
 from taskvec.tasks import TASKS
 
+QUERIES = 20
 METHODS = ("one_shot", "several", "query_only", "task_vectors", "random", "copy_input", "reconstruction")
 
 
@@ -18,7 +20,11 @@ EVERY_ANSWER = ("one_shot", "several", "query_only", "task_vectors")
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("demo")
-    assert main(["demo", "--out", str(directory), "--queries", "64", "--steps", "12"]) == 0
+    few = ["prompts=32", "items=16", "validation=16", "temperatures=[1.5]", "search.items=8", "search.candidates=5"]
+    options = [word for each in few for word in ("--set", each)]
+    with pytest.MonkeyPatch.context() as patched:  # pictures are drawn, the fifteen diagrams are not
+        patched.setattr(figures, "_svg", lambda figure: '<svg xmlns="http://www.w3.org/2000/svg"/>')
+        assert main(["demo", "--out", str(directory), "--queries", str(QUERIES), "--steps", "12", *options]) == 0
     return directory
 
 
@@ -45,7 +51,7 @@ def test_results(out: Path) -> None:
 def test_task_vectors_beat_no_vectors_and_random_sites(task: str, out: Path) -> None:
     against = json.loads((out / "results.json").read_text())["tasks"][task]["task_vectors_against"]
     assert [against[other]["relation"] for other in ("query_only", "random", "copy_input")] == ["better"] * 3
-    assert against["query_only"]["gain"]["groups"] == 64
+    assert against["query_only"]["gain"]["groups"] == QUERIES
 
 
 def test_identity_is_better_copied(out: Path) -> None:

@@ -10,7 +10,7 @@ from taskvec.data.examples import Part
 from taskvec.data.pairs import WordPairs
 from taskvec.data.scenes import Scenes
 from taskvec.models.canvas import CanvasGeometry
-from taskvec.prompts import SAMPLINGS, Sampling, draw_prompts, pairs_of
+from taskvec.prompts import SAMPLINGS, Sampling, draw_prompts, pairs_of, plan_prompts
 from taskvec.tasks import INPAINTING, SEGMENTATION
 
 
@@ -178,3 +178,20 @@ def test_images_and_texts_are_not_mixed_up(tmp_path: Path) -> None:
         draw_prompts(data, data.own_task, 2, 8, seed=0)
     with pytest.raises(ValueError, match="scenes are images, and the model takes texts"):
         draw_prompts(Scenes("test", count=8), SEGMENTATION, 2, 0, seed=0)
+
+
+@pytest.mark.parametrize("query_only", [False, True])
+def test_planned_prompts_are_those_that_are_drawn_whatever_is_read_together(query_only: bool) -> None:
+    whole = draw_prompts(Scenes("test"), INPAINTING, 9, 16, 4, query_only=query_only)
+    planned = plan_prompts(Scenes("test"), INPAINTING, 9, 16, 4, query_only=query_only)
+    assert (len(planned), planned.shots, planned.origin) == (9, whole.shots, whole.origin)
+    names = ("query_names", "query_images", "query_groups", "support_names", "support_images")
+    assert all(getattr(planned, name) == getattr(whole, name) for name in names)
+    for some, expected in (
+        (planned[3:5], whole[3:5]),
+        (planned.take(np.array([7, 0, 7]))[:], whole.take(np.array([7, 0, 7]))),
+        (planned.take(np.array([7, 0, 7]))[1:], whole.take(np.array([0, 7]))),
+    ):
+        for name in ("query_input", "query_output", "support_input", "support_output", "support_indices"):
+            assert np.array_equal(getattr(some, name), getattr(expected, name))
+        assert all(getattr(some, name) == getattr(expected, name) for name in names)

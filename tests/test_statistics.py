@@ -1,5 +1,6 @@
 import json
 import os
+import weakref
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -15,17 +16,20 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from taskvec import digests
+from forked import outcomes
+from taskvec import digests, rounds
 from taskvec import statistics as module
 from taskvec.data.folder import Folder
 from taskvec.data.scenes import Scenes
 from taskvec.finding import find
 from taskvec.heads import recording
+from taskvec.memory import Passes
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.prompts import Prompts, draw_prompts
+from taskvec.prompts import PlannedPrompts, Prompts, draw_prompts, plan_prompts
 from taskvec.provenance import Drawn, Former
+from taskvec.search.checkpoint import Checkpoint
 from taskvec.statistics import Moments, Statistics, collect
-from taskvec.tasks import IDENTITY
+from taskvec.tasks import IDENTITY, SEGMENTATION
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 999), st.floats(-1e4, 1e4))
@@ -38,6 +42,131 @@ def test_moments_of_batches_add_up_to_those_of_all(sizes: list[int], seed: int, 
     assert merged.count == len(samples)
     torch.testing.assert_close(merged.mean, samples.mean(0), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(merged.variance, samples.var(0, correction=0), rtol=1e-8, atol=1e-8)
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 999))
+def test_moments_are_the_same_to_the_bit_however_samples_come(sizes: list[int], seed: int) -> None:
+    samples = torch.from_numpy(np.random.default_rng(seed).normal(1, 1, (sum(sizes), 2, 3))).float()
+    first, *others = samples.split(sizes)
+    moments = Moments.of(first)
+    for other in others:
+        moments = moments.updated(other)
+    whole = Moments.of(samples)
+    assert (moments.count, moments.mean.dtype) == (len(samples), torch.float64)
+    assert torch.equal(moments.mean, whole.mean)
+    assert torch.equal(moments.squares, whole.squares)
+
+
+def _bits(statistics: Statistics) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{kind}.{stack}": field.view(torch.int32)
+        for name, task in statistics.tasks.items()
+        for kind in ("mean", "variance")
+        for stack, field in getattr(task, kind).items()
+    }
+
+
+def _assert_same(statistics: Statistics, other: Statistics) -> None:
+    ours, theirs = _bits(statistics), _bits(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [task.prompts for task in statistics.tasks.values()] == [task.prompts for task in other.tasks.values()]
+    assert [task.count for task in statistics.tasks.values()] == [task.count for task in other.tasks.values()]
+
+
+@pytest.fixture
+def blocks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which six prompts have three, each with a state."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(rounds, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(rounds, "KEEP_SHARE", float("inf"))
+
+
+def test_fewer_rows_give_the_same_statistics(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    whole = collect(small_model, small_prompts)
+    for rows in (4, 1):
+        parts = collect(small_model, small_prompts, passes=Passes(small_model.device, rows))
+        for ours, theirs in zip(parts.tasks.values(), whole.tasks.values(), strict=True):
+            for stack in theirs.mean:  # but for what a model's own products may depend on rows
+                torch.testing.assert_close(ours.mean[stack], theirs.mean[stack], equal_nan=True)
+
+
+def test_a_collection_goes_on_with_fewer_rows_when_memory_is_short(
+    small_model: MaeVqgan, small_prompts: list[Prompts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pass of which half of the layers had run."""
+    expected = collect(small_model, small_prompts, passes=Passes(small_model.device, 3))
+    computed, rows_run = module.Moments.updated, []
+
+    def short(moments: Moments, samples: torch.Tensor) -> Moments:
+        rows_run.append(len(samples))
+        if len(samples) > 3 and len(rows_run) > 2:
+            raise MemoryError
+        return computed(moments, samples)
+
+    monkeypatch.setattr(module.Moments, "updated", short)
+    passes = Passes(small_model.device, 6)
+    with pytest.warns(UserWarning, match="6 rows in a pass: 3 share one"):
+        found = collect(small_model, small_prompts, passes=passes)
+    assert passes.rows == 3
+    assert set(rows_run) == {6, 3}
+    _assert_same(found, expected)
+
+
+def test_no_more_than_a_block_of_prompts_is_in_memory(small_model: MaeVqgan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 4)
+    alive: set[int] = set()
+    most, read = [], PlannedPrompts._read
+
+    def watched(planned: PlannedPrompts) -> Prompts:
+        prompts = read(planned)
+        number = len(most)
+        alive.add(number)
+        weakref.finalize(prompts.query_input, alive.discard, number)
+        most.append(len(alive))
+        return prompts
+
+    monkeypatch.setattr(PlannedPrompts, "_read", watched)
+    collect(small_model, [plan_prompts(Scenes("test"), IDENTITY, 19, 15, seed=0)])
+    assert len(most) == 5
+    assert max(most) <= 2  # that which is run, and the one that is read to follow it
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_collection_that_was_killed_goes_on_to_the_same_bits(
+    at: int, small_model: MaeVqgan, small_prompts: list[Prompts], tmp_path: Path
+) -> None:
+    """Before the state of its last block is kept."""
+    whole, done = collect(small_model, small_prompts), []
+    checkpoint = Checkpoint(tmp_path / "state", {"data": "scenes"}, "collection")
+
+    def killed(task: str, count: int) -> None:
+        done.append(count)
+        if len(done) == at + 1:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        collect(small_model, small_prompts, killed, checkpoint=checkpoint)
+    again: list[int] = []
+    found = collect(small_model, small_prompts, lambda task, count: again.append(count), checkpoint=checkpoint)
+    assert again == ([2 * at, *range(2 * at + 2, 7, 2), 2, 4, 6] if at < 4 else [6, *range(2 * at - 6, 7, 2)])
+    _assert_same(found, whole)
+    others = draw_prompts(Scenes("test"), SEGMENTATION, 6, 15, seed=1)
+    with pytest.raises(ValueError, match="state belongs to another collection, of other prompts of segmentation"):
+        collect(small_model, [others], checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="belongs to another collection, with data scenes: expected folder; remove"):
+        collect(small_model, small_prompts, checkpoint=replace(checkpoint, of={"data": "folder"}))
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_several_processes_collect_the_same_bits(
+    count: int, small_model: MaeVqgan, small_prompts: list[Prompts]
+) -> None:
+    alone = collect(small_model, small_prompts)
+    for statistics in outcomes(count, lambda _: collect(small_model, small_prompts)):
+        _assert_same(statistics, alone)
 
 
 def test_collected_statistics_are_those_of_the_head_outputs(

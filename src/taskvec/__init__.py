@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from taskvec.heads import Means, Patch, run
     from taskvec.models import load_model
     from taskvec.presets import PRESETS
-    from taskvec.prompts import draw_prompts
+    from taskvec.prompts import draw_prompts, plan_prompts
     from taskvec.refining import RefineSettings, refine
     from taskvec.search import ReinforceSettings, RelaxedSettings
     from taskvec.statistics import Statistics, collect
@@ -46,6 +46,7 @@ __all__ = [
     "load_data",
     "load_model",
     "pairs",
+    "plan_prompts",
     "refine",
     "run",
     "taskness",
@@ -72,6 +73,7 @@ _HOMES = {
     "load_data": "data",
     "load_model": "models",
     "pairs": "data.arrays",
+    "plan_prompts": "prompts",
     "refine": "refining",
     "run": "heads",
     "taskness": "analysis",

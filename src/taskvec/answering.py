@@ -5,19 +5,20 @@ half way between black and white then, and not the same with an example as witho
 task gives each its own choice, on the same prompts.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.metrics import WHITE, Metric
 from taskvec.models.interface import Decoding, DecodingKind, Pixels, PromptedModel, Variant
-from taskvec.prompts import Prompts
+from taskvec.prompts import AnyPrompts, Prompts
 
-BATCH = 64
+BATCH = 64  # prompts of a block, which a pass has at most
 TEMPERATURES = (1.5, 1.0, 2.0)
 LEVELS = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, WHITE / 2, 160.0, 192.0)
 
@@ -81,14 +82,29 @@ class Answering:
 
     @torch.no_grad()
     def answers(self, prompts: Prompts, decodings: Iterable[Decoding]) -> dict[Decoding, Pixels]:
-        """Answers with each of these decodings, all of the same runs, on the CPU."""
+        """Answers to one batch with each of these decodings, all of the same runs, on the CPU."""
         variants = {each: self.model.variant(Variant(decoding=each)) for each in decodings}
-        batches: dict[Decoding, list[Pixels]] = {each: [] for each in variants}
-        for start in range(0, len(prompts), BATCH):
-            outputs, items = self.outputs(prompts[start : start + BATCH])
-            for each, variant in variants.items():
-                batches[each].append(variant.answers(outputs, items).cpu())
-        return {each: joined(images) for each, images in batches.items()}
+        outputs, items = self.outputs(prompts)
+        return {each: variant.answers(outputs, items).cpu() for each, variant in variants.items()}
+
+
+def passes_of(model: PromptedModel) -> Passes:
+    """The passes in which a block of prompts is answered."""
+    cost = model.cost("one_shot", answers=True, gradient=False)
+    return Passes(model.device, min(BATCH, rows_of_a_pass(model.device, cost)))
+
+
+Name = TypeVar("Name")
+
+
+def answered(answer: Callable[[Prompts], Mapping[Name, Tensor]], block: Prompts, passes: Passes) -> dict[Name, Tensor]:
+    """What a function answers to a block of prompts, by whatever names, which it is given in passes; on the CPU."""
+
+    def run(rows: int) -> dict[Name, Tensor]:
+        parts = [answer(block[start : start + rows]) for start in range(0, len(block), rows)]
+        return {name: joined([part[name].cpu() for part in parts]) for name in parts[0]}
+
+    return passes(run)
 
 
 def joined(batches: Sequence[Tensor]) -> Tensor:
@@ -99,18 +115,20 @@ def joined(batches: Sequence[Tensor]) -> Tensor:
     return torch.cat([F.pad(each, (0, widest - each.shape[1]), value=-1) for each in batches])
 
 
-def calibrate(method: Answering, prompts: Prompts, choices: Choices) -> Decoding:
+def calibrate(method: Answering, prompts: AnyPrompts, choices: Choices) -> Decoding:
     """The decoding with which a way of doing a task scores best on prompts; of equals, the first."""
     metric = prompts.task.metric
     every = choices.of(method.model, metric)
     if len(every) == 1:
         return every[0]
-    targets = method.model.truths(prompts).cpu()
-    ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
-    images = method.answers(prompts, dict.fromkeys(replace(each, level=None) for each in every))
-
-    def loss(decoding: Decoding) -> float:
-        answers = decoding.finish(images[replace(decoding, level=None)])
-        return float(metric.loss(metric.score(answers, targets, ignored).double().mean()))
-
-    return min(every, key=loss)
+    uncut, passes = dict.fromkeys(replace(each, level=None) for each in every), passes_of(method.model)
+    scores: dict[Decoding, list[Tensor]] = {each: [] for each in every}
+    for start in range(0, len(prompts), BATCH):
+        block = prompts[start : start + BATCH]
+        images = answered(lambda some: method.answers(some, uncut), block, passes)
+        targets = method.model.truths(block).cpu()
+        ignored = None if block.query_ignored is None else torch.from_numpy(block.query_ignored)
+        for each, known in scores.items():
+            answers = each.finish(images[replace(each, level=None)])
+            known.append(metric.score(answers, targets, ignored).double())
+    return min(every, key=lambda each: float(metric.loss(torch.cat(scores[each]).mean())))

@@ -4,9 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 LENGTH = 16  # hexadecimal digits
@@ -38,6 +40,20 @@ def of_tensors(tensors: Mapping[str, Tensor], *facts: object, compact: bool = Fa
 def of_json(value: object) -> str:
     """The digest of what JSON can hold, in whatever order and layout it is written."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:LENGTH]
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """A safetensors file, the same to the byte whoever writes it: its own library writes metadata in an order that
+    differs from process to process."""
+    save_file(dict(tensors), path, dict(metadata))
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(ordered) == length:
+            file.seek(8)
+            file.write(ordered)
 
 
 def plain(value: Any) -> Any:

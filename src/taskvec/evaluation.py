@@ -1,25 +1,30 @@
 """How well a task is done: a score for every prompt, by whatever way the query output came about."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from taskvec import heads, metrics, opponents
-from taskvec.answering import BATCH, Answering, joined
+from taskvec.answering import BATCH, Answering, answered, joined, passes_of
 from taskvec.data.examples import DataSet
 from taskvec.heads import Patch
 from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
-from taskvec.models.interface import VIEWS, Items, Pixels, PromptedModel, ViewName
+from taskvec.memory import Passes
+from taskvec.models.interface import VIEWS, Decoding, Items, Pixels, PromptedModel, ViewName
 from taskvec.names import choose_from
-from taskvec.prompts import Prompts
-from taskvec.provenance import images_of
-from taskvec.tasks import Images
+from taskvec.processes import current
+from taskvec.prompts import AnyPrompts, Prompts
+from taskvec.provenance import Drawn, images_of
+from taskvec.rounds import in_rounds
+from taskvec.search.checkpoint import Checkpoint
+from taskvec.tasks import Images, Task
 from taskvec.vectors import TaskVectors, VectorsConfig
 
 Method = Callable[[Prompts], Pixels]
@@ -29,32 +34,54 @@ VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a method answered on prompts, the task's metric of each, and the seconds that the method took.
+class Judged:
+    """Answers to prompts as they are scored: the task's metric of each, float64.
 
-    ``answers`` are images, or tokens, int64 [n, tokens that are scored], -1 where the truth has ended. Where whole
-    answers are scored, each token is the likeliest behind the true ones before it.
     ``details`` are the errors of what the task is to change, where it names such an error, NaN where nothing changes.
+    ``both_empty`` counts pairs of masks, answer and truth, without a single white pixel, whose score is defined as 1.
+    ``tokens`` are answers to texts, int64 [n, tokens that are scored], -1 where the truth has ended. Where whole
+    answers are scored, each token is the likeliest behind the true ones before it.
     """
 
-    prompts: Prompts
-    answers: Images
     scores: Float[np.ndarray, " n"]
-    seconds: float
     details: Float[np.ndarray, " n"] | None = None
+    both_empty: int = 0
+    tokens: Int[np.ndarray, "n tokens"] | None = None
+
+    @classmethod
+    def together(cls, blocks: Sequence["Judged"]) -> "Judged":
+        """Several blocks of prompts as one."""
+        details = [each.details for each in blocks if each.details is not None]
+        tokens = [torch.from_numpy(each.tokens) for each in blocks if each.tokens is not None]
+        return cls(
+            np.concatenate([each.scores for each in blocks]),
+            np.concatenate(details) if details else None,
+            sum(each.both_empty for each in blocks),
+            joined(tokens).numpy() if tokens else None,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation(Judged):
+    """What a method scored on ``prompts``, and the ``seconds`` that it took.
+
+    Answers that are images are not kept: ``examples`` makes a few of them again.
+    """
+
+    prompts: AnyPrompts = field(kw_only=True)
+    seconds: float = field(kw_only=True)
+    method: Method = field(kw_only=True, repr=False)
+
+    @torch.no_grad()
+    def examples(self, rows: Int[np.ndarray, " chosen"]) -> tuple[Prompts, Images]:
+        """Some of the prompts, and the answers to them."""
+        chosen = self.prompts.take(rows)[:]
+        return chosen, self.method(chosen).cpu().numpy()
 
     @property
     def interval(self) -> Interval:
         """The mean and its 95 % interval over groups of queries, within the range of the metric."""
         return bounded(interval(self.scores, self.prompts.query_groups), self.prompts.task.metric)
-
-    @property
-    def both_empty(self) -> int:
-        """Pairs of masks, answer and truth, without a single white pixel, whose score is defined as 1."""
-        if not self.prompts.task.metric.of_masks:
-            return 0
-        images = torch.from_numpy(np.concatenate([self.answers, self.prompts.query_output], 1))
-        return int((~metrics.is_white(images).flatten(1).any(1)).sum())
 
 
 @dataclass(frozen=True)
@@ -165,51 +192,174 @@ REFERENCES = {"copy_input": copy_input, "reconstruction": reconstruction, "mixtu
 
 @torch.no_grad()
 def answers(
-    model: PromptedModel, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
+    model: PromptedModel, method: Method, prompts: AnyPrompts, on_batch: Callable[[int], None] = lambda prompts: None
 ) -> Pixels:
-    """The query outputs that a method gives, in batches; ``on_batch(prompts in it)`` is called after each."""
-    outputs = []
+    """The query outputs that a method gives, all of them; ``on_batch(prompts in it)`` is called after each block."""
+    outputs, passes, way = [], passes_of(model), Way.of(method)
     for start in range(0, len(prompts), BATCH):
-        batch = prompts[start : start + BATCH]
-        outputs.append(method(batch).cpu())
-        on_batch(len(batch))
+        block = prompts[start : start + BATCH]
+        outputs += answered(way.answer, block, passes).values()
+        on_batch(len(block))
     return joined(outputs)
 
 
 def evaluate(
-    model: PromptedModel, method: Method, prompts: Prompts, on_batch: Callable[[int], None] = lambda prompts: None
+    model: PromptedModel, method: Method, prompts: AnyPrompts, on_batch: Callable[[int], None] = lambda prompts: None
 ) -> Evaluation:
     """Run a method on prompts and score its answers by the task's metric; ValueError for a score that is not finite."""
-    started = time.perf_counter()
-    images = answers(model, method, prompts, on_batch)
-    return judged(model, prompts, images, time.perf_counter() - started)
+    (evaluation,) = evaluate_each(model, [Way.of(method)], prompts, on_batch).values()
+    return evaluation
 
 
-def judged(model: PromptedModel, prompts: Prompts, images: Pixels, seconds: float) -> Evaluation:
-    """A model's answers that took these seconds with their scores; errors as above."""
+@dataclass(frozen=True)
+class Way:
+    """What answers prompts in one or several ways at once: ``answer`` gives, by these names, the answers of each."""
+
+    names: Sequence[str]
+    answer: Callable[[Prompts], Mapping[str, Pixels]]
+
+    @classmethod
+    def of(cls, method: Method, name: str = "answers") -> "Way":
+        """A single one."""
+        return cls([name], lambda prompts: {name: method(prompts)})
+
+    @classmethod
+    def decoded(cls, method: Answering, decodings: Mapping[str, Decoding]) -> "Way":
+        """One with several decodings of the same runs."""
+
+        def answer(prompts: Prompts) -> dict[str, Pixels]:
+            images = method.answers(prompts, dict.fromkeys(decodings.values()))
+            return {name: images[decoding] for name, decoding in decodings.items()}
+
+        return cls(list(decodings), answer)
+
+    def alone(self, name: str, passes: Passes) -> Method:
+        """One of its ways, in passes."""
+        return lambda prompts: answered(self.answer, prompts, passes)[name]
+
+
+def evaluate_each(
+    model: PromptedModel,
+    ways: Sequence[Way],
+    prompts: AnyPrompts,
+    on_batch: Callable[[int], None] = lambda prompts: None,
+    *,
+    passes: Passes | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> dict[str, Evaluation]:
+    """The same for several ways, whose names differ: prompts are read once, a block at a time, for all of them.
+
+    ``on_batch(prompts in it)`` is called after every block. ``passes`` are by default those of
+    ``taskvec.answering.passes_of(model)``, and say afterwards whether memory sufficed for their rows. Several processes
+    share the blocks, and all of them get the same evaluations. ``checkpoint`` lets an evaluation that was
+    interrupted go on, and one that is over end at once: call ``checkpoint.forget()`` when its result is safe.
+    Ctrl-C and SIGTERM take effect between blocks.
+
+    Raises ValueError as above, and where the checkpoint belongs to another evaluation.
+    """
+    processes = current()
+    names, together = [name for way in ways for name in way.names], passes or passes_of(model)
+    judged: dict[str, list[Judged]] = {name: [] for name in names}
+    seconds, first = [0.0] * len(ways), 0
+    identity, kept = {}, None
+    if checkpoint is not None:
+        identity = {"model": model.fingerprint(), "block": BATCH, "ways": names, "prompts": Drawn.of(prompts).digest}
+        kept = checkpoint.recall(identity)
+    if kept is not None:
+        tensors, facts = kept
+        judged = {name: [_recalled(tensors, facts, name)] for name in names}
+        seconds, first = facts["seconds"], facts["blocks"]
+        on_batch(len(judged[names[0]][0].scores))
+
+    def run(some: range) -> None:
+        own = None
+        if processes.rank < len(some):
+            start = BATCH * some[processes.rank]
+            own = _judge(model, ways, prompts[start : start + BATCH], together)
+        every = [each for each in processes.each(own) if each is not None]
+        for name in names:
+            judged[name] += [each[name] for each, _ in every]
+        for way in range(len(ways)):
+            seconds[way] += max(took[way] for _, took in every)
+        on_batch(sum(len(each[names[0]].scores) for each, _ in every))
+
+    def keep(blocks: int) -> None:
+        if checkpoint is not None:
+            tensors, facts = {}, {"blocks": blocks, "seconds": seconds}
+            for name in names:
+                judged[name] = [Judged.together(judged[name])]
+                facts[name] = {"both_empty": judged[name][0].both_empty}
+                for part in ("scores", "details", "tokens"):
+                    if (values := getattr(judged[name][0], part)) is not None:
+                        tensors[f"{name}.{part}"] = torch.from_numpy(values)
+            checkpoint.keep(identity, (tensors, facts))
+
+    blocks = -(-len(prompts) // BATCH)
+    in_rounds(range(first, blocks), run, None if checkpoint is None else keep)
+    if processes.first and first < blocks:
+        keep(blocks)  # until the result is safe
+    evaluations = {}
+    for way, took in zip(ways, seconds, strict=True):
+        for name in way.names:
+            whole = Judged.together(judged[name])
+            _check_finite(prompts.task, whole.scores)
+            evaluations[name] = Evaluation(
+                **vars(whole), prompts=prompts, seconds=took, method=way.alone(name, together)
+            )
+    return evaluations
+
+
+@torch.no_grad()
+def _judge(
+    model: PromptedModel, ways: Sequence[Way], block: Prompts, passes: Passes
+) -> tuple[dict[str, Judged], list[float]]:
+    """Each way's answers to a block, judged, and the seconds that each took to answer."""
+    found, seconds = {}, []
+    for way in ways:
+        started = time.perf_counter()
+        images = answered(way.answer, block, passes)
+        seconds.append(time.perf_counter() - started)
+        found |= {name: judged(model, block, each) for name, each in images.items()}
+    return found, seconds
+
+
+def _recalled(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str) -> Judged:
+    arrays = {part: tensors.get(f"{name}.{part}") for part in ("scores", "details", "tokens")}
+    known: dict[str, Any] = {part: None if each is None else each.numpy() for part, each in arrays.items()}
+    return Judged(**known, **facts[name])
+
+
+def judged(model: PromptedModel, prompts: Prompts, images: Pixels) -> Judged:
+    """A model's answers to prompts with their scores."""
     task, targets = prompts.task, model.truths(prompts).cpu()
     ignored = None if prompts.query_ignored is None else torch.from_numpy(prompts.query_ignored)
     scores = task.metric.score(images, targets, ignored).double().numpy()
-    if task.metric.of_tokens:  # behind the end of a truth nothing was scored, and nothing there is an answer
-        images = torch.where(targets < 0, targets, images)
+    details = None
+    if task.detail is not None:
+        inputs = torch.from_numpy(prompts.query_input)
+        details = task.detail.score(images, targets, inputs=inputs).double().numpy()
+    empty = 0
+    if task.metric.of_masks:
+        empty = int((~metrics.is_white(torch.cat([images, targets], 1)).flatten(1).any(1)).sum())
+    # behind the end of a truth nothing was scored, and nothing there is an answer
+    tokens = torch.where(targets < 0, targets, images).numpy() if task.metric.of_tokens else None
+    return Judged(scores, details, empty, tokens)
+
+
+def _check_finite(task: Task, scores: Float[np.ndarray, " n"]) -> None:
     if not (finite := np.isfinite(scores)).all():
         raise ValueError(
             f"{task.metric.label} at {task.name} is not a finite number for {int((~finite).sum())} of {len(scores)} "
             "answers: a metric must be one for every answer"
         )
-    details = None
-    if task.detail is not None:
-        inputs = torch.from_numpy(prompts.query_input)
-        details = task.detail.score(images, targets, inputs=inputs).double().numpy()
-    return Evaluation(prompts, images.numpy(), scores, seconds, details)
 
 
-def scores(model: PromptedModel, method: Method, prompts: Prompts) -> Float[np.ndarray, " n"]:
+def scores(model: PromptedModel, method: Method, prompts: AnyPrompts) -> Float[np.ndarray, " n"]:
     """The task's metric of every prompt."""
     return evaluate(model, method, prompts).scores
 
 
-def seen(config: VectorsConfig, prompts: Prompts) -> int:
+def seen(config: VectorsConfig, prompts: AnyPrompts) -> int:
     """How many of the queries are in images that the vectors were found on, which makes their scores worth less.
 
     Images are the same by their content, wherever they lie and whatever they are called.

@@ -12,6 +12,7 @@ import stat
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -24,6 +25,7 @@ _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 _TEMPORARY = re.compile(r"\.([0-9a-f]{6})-(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.tmp")
 _LONGEST_WRITE = 24 * 3600  # seconds, after which another machine's temporary directory counts as left behind
 _swept: set[Path] = set()  # directories that this process has looked at
+_WAITING = 16  # files that are put on the disk at once
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Plain = Callable[[Any], Any]
@@ -50,23 +52,72 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     check_destination(path)
     target = path.resolve() if path.is_symlink() else path
-    # short: names may be as long as they can be
-    directory = target.with_name(f".{_MACHINE}-{os.getpid()}-{_PROCESS}-{token_hex(4)}.tmp")
+    directory = _beside(target)
     temporary = directory / "file"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        directory.mkdir()
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
-        try:
-            mode = stat.S_IMODE(os.fstat(file).st_mode)
-        finally:
-            os.close(file)
-        yield temporary
-        temporary.chmod(mode)  # some writers replace the file by one that only its owner may read
-        _to_disk(temporary)
-        temporary.replace(target)
-        _to_disk(target.parent)
+        with _telling(path, target, directory):
+            _make(directory)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
+            try:
+                mode = stat.S_IMODE(os.fstat(file).st_mode)
+            finally:
+                os.close(file)
+            yield temporary
+            temporary.chmod(mode)  # some writers replace the file by one that only its owner may read
+            _to_disk(temporary)
+            temporary.replace(target)
+            _to_disk(target.parent)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def replacing_together() -> Iterator[Callable[[Path, bytes], None]]:
+    """What writes files that come to be when the block ends well, each as ``replacing`` has it: whole, and on the disk
+    before this returns. They wait for the disk together, which of many small files takes a tenth of the time.
+
+    What it is called with are a path and what the file there shall hold; it raises as ``replacing`` does.
+    """
+    places: dict[Path, Path] = {}  # by directory, where its files wait
+    waiting: list[tuple[Path, Path, Path]] = []  # path, what it leads to, temporary file
+
+    def put(path: Path, content: bytes) -> None:
+        check_destination(path)
+        target = path.resolve() if path.is_symlink() else path
+        place = places.setdefault(target.parent, _beside(target))
+        with _telling(path, target, place):
+            if not place.exists():
+                _make(place)
+            temporary = place / target.name  # under which it may be too long a name
+            with temporary.open("xb") as file:
+                file.write(content)
+        waiting.append((path, target, temporary))
+
+    def settle(file: tuple[Path, Path, Path]) -> None:
+        path, target, temporary = file
+        with _telling(path, target, temporary.parent):
+            _to_disk(temporary)
+
+    try:
+        yield put
+        if waiting:
+            with ThreadPoolExecutor(min(len(waiting), _WAITING)) as threads:
+                list(threads.map(settle, waiting))
+        for path, target, temporary in waiting:
+            with _telling(path, target, temporary.parent):
+                temporary.replace(target)
+        for directory in {target.parent for _, target, _ in waiting}:
+            _to_disk(directory)
+    finally:
+        for place in places.values():
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _telling(path: Path, target: Path, directory: Path) -> Iterator[None]:
+    """Turns what the system says, of writing in a temporary directory, into the WriteError of ``path``."""
+    try:
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         number = _of_the_system(error, directory)
         if number is None:
@@ -74,8 +125,18 @@ def replacing(path: Path) -> Iterator[Path]:
         stays = "; what was there stays as it was" if target.exists() else ""
         advice = ": make room and run it again" if number in _FULL else ""
         raise WriteError(number, f"{path} cannot be written: {os.strerror(number)}{advice}{stays}") from error
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    """A name for a temporary directory, short, as names may be as long as they can be."""
+    return target.with_name(f".{_MACHINE}-{os.getpid()}-{_PROCESS}-{token_hex(4)}.tmp")
+
+
+def _make(directory: Path) -> None:
+    """Make a temporary directory, and away with those that were left behind beside it."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    sweep(directory.parent)
+    directory.mkdir()
 
 
 def check_destination(path: Path) -> None:
@@ -147,8 +208,8 @@ def _to_disk(path: Path) -> None:
         os.close(file)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what killed processes left in a directory, once in the life of this one."""
+def sweep(directory: Path) -> None:
+    """Remove what processes that were killed while they wrote left in a directory, once in the life of this one."""
     place = directory.resolve()
     if place in _swept:
         return
@@ -164,8 +225,13 @@ def _is_in_use(path: Path, machine: str, number: int, process: str) -> bool:
             return time.time() - path.stat().st_mtime < _LONGEST_WRITE
         except OSError:
             return True
-    if number == os.getpid():
-        return process == _PROCESS
+    return process == _PROCESS if number == os.getpid() else is_running(number)
+
+
+def is_running(number: int) -> bool:
+    """Whether a process of this machine, by its number, is there, as far as can be told."""
+    if os.name != "posix":  # elsewhere os.kill would end the process
+        return True
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -269,8 +335,8 @@ def printable(name: str | Path) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-# what moves the cursor, starts a terminal's commands, ends a line or turns the direction of text
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# what moves the cursor, starts a terminal's commands, ends a line, turns the direction of text or is no character
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def escaped(text: str) -> str:

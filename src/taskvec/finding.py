@@ -14,11 +14,13 @@ from taskvec.analysis import layers_by_taskness, taskness
 from taskvec.answering import LEVELS, TEMPERATURES, Choices, calibrate
 from taskvec.data.examples import DataSet, Part, Wording, partition, task_for, tasks_of
 from taskvec.heads import Means, Patch
+from taskvec.interrupts import stoppable
 from taskvec.metrics import METRICS
 from taskvec.models.interface import AnswerScope, Area, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
+from taskvec.processes import current
 from taskvec.progress import search_progress, show_step
-from taskvec.prompts import Prompts, Sampling, draw_prompts, pairs_of, shots_of, sides
+from taskvec.prompts import PlannedPrompts, Prompts, Sampling, pairs_of, plan_prompts, shots_of, sides
 from taskvec.provenance import Drawn, Former, Search
 from taskvec.search import (
     Checkpoint,
@@ -198,25 +200,25 @@ def parts_of(data: DataSet) -> list[Part]:
     return parts
 
 
-def statistics_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
+def statistics_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> PlannedPrompts:
     """The prompts behind the means."""
     part = parts_of(data)[0]
     pairs = pairs_of(part)
-    drawn = _draw(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
+    drawn = _plan(model, part, task, min(max(settings.prompts, settings.pool), pairs), settings)
     if settings.pool <= settings.prompts:
         return drawn
     judged = _one_shot_losses(model.variant(Variant(area=settings.area)), drawn)  # by the likeliest codes
-    return drawn.take(judged.argsort(stable=True)[: settings.prompts].numpy())
+    return drawn.take(current().firsts(judged.argsort(stable=True))[: settings.prompts].numpy())
 
 
-def _draw(
+def _plan(
     model: PromptedModel, data: DataSet, task: Task, count: int, settings: FindSettings, *, query_only: bool = False
-) -> Prompts:
+) -> PlannedPrompts:
     options: dict[str, Any] = {"sampling": settings.sampling, "same_hole": settings.same_hole, "query_only": query_only}
-    return draw_prompts(data, task, count, model.image_size, settings.seed, **options)
+    return plan_prompts(data, task, count, model.image_size, settings.seed, **options)
 
 
-def _one_shot_losses(model: PromptedModel, prompts: Prompts) -> Tensor:
+def _one_shot_losses(model: PromptedModel, prompts: PlannedPrompts) -> Tensor:
     scores = torch.from_numpy(evaluation.scores(model, evaluation.run(model, "one_shot"), prompts))
     return prompts.task.metric.loss(scores)
 
@@ -292,11 +294,16 @@ def find_sites(
 
     ``data`` is that of all of the tasks, or a list with one for each, such as of folders that are tasks of their own.
     Where there are fewer examples than items or validation items, each is used once. ``statistics`` are collected where
-    none are given, and ``on_batch`` sees how far that is. ``checkpoint`` lets an interrupted search by REINFORCE or
-    gradient go on, and one that is over end at once: call ``checkpoint.forget()`` when the result is safe. Raises
+    none are given, and ``on_batch`` sees how far that is. ``checkpoint`` lets a search that was stopped go
+    on, and one that is over end at once: call ``checkpoint.forget()`` when the result is safe. Raises
     ValueError where a task comes twice, examples are too few, the statistics lack a task or belong to another model or
     other data, or the checkpoint to another search, or where losses are not finite.
+
+    Ctrl-C and SIGTERM are taken between evaluations, and end the search early as its settings say. Of several
+    ``processes``, which all call this with the same arguments, the first one tells of steps and keeps the checkpoint.
     """
+    if not current().first:
+        on_step, on_batch = (lambda record: None), (lambda task, count: None)
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"a task is named twice: {', '.join(task.name for task in tasks)}")
     for task in tasks:
@@ -317,11 +324,12 @@ def find_sites(
     if checkpoint is not None:
         identity = _identity(statistics, means, of_each, tasks, settings)
         checkpoint = replace(checkpoint, of={**checkpoint.of, **identity})
-    result = settings.search.search(posed.problem, on_step, checkpoint, settings.non_finite)
-    if not result.interrupted:
-        result = prune(posed.problem, result, settings.non_finite) if settings.prune else result
-        result = with_curve(posed.problem, result, settings.non_finite) if settings.curve else result
-    decodings = tuple(_decoding(model, posed, result, settings, task) for task in range(len(tasks)))
+    with stoppable():
+        result = settings.search.search(posed.problem, on_step, checkpoint, settings.non_finite)
+        if not result.interrupted:
+            result = prune(posed.problem, result, settings.non_finite) if settings.prune else result
+            result = with_curve(posed.problem, result, settings.non_finite) if settings.curve else result
+        decodings = tuple(_decoding(model, posed, result, settings, task) for task in range(len(tasks)))
     record = Search(
         method=settings.search.name,
         settings=digests.plain(asdict(settings)),
@@ -357,14 +365,14 @@ def _decoding(
     objective = posed.validation
     patch = Patch(objective.sites, result.mask[None], objective.means.map(lambda mean: mean[[task]]))
     own = evaluation.run(settings.searched(model), "query_only", patch)
-    return calibrate(own, objective.prompts[task], settings.choices)
+    return current().firsts(calibrate(own, objective.prompts[task], settings.choices))
 
 
 def validation_prompts(model: PromptedModel, data: DataSet, task: Task, settings: FindSettings) -> Prompts:
     """Prompts with examples of the part that validates, by which ways of prompting choose their decoding; of data with
     no pair there, prompts of the part behind the means."""
     part = next(part for part in reversed(parts_of(data)) if pairs_of(part))
-    return _draw(model, part, task, min(settings.validation, pairs_of(part)), settings)
+    return _plan(model, part, task, min(settings.validation, pairs_of(part)), settings)[:]
 
 
 def _drawn(objective: Objective) -> tuple[Drawn, ...]:
@@ -385,7 +393,7 @@ def _objective(
     each = max(1, items // len(tasks))
     shuffled = settings.searched_in == "shuffled" and not validating
     prompts = [
-        _draw(model, part, task, min(each, len(part)), settings, query_only=not shuffled)
+        _plan(model, part, task, min(each, len(part)), settings, query_only=not shuffled)[:]
         for part, task in zip(parts, tasks, strict=True)
     ]
     if shuffled:
@@ -439,7 +447,7 @@ def find_all(
     """
     settings = settings or FindSettings(prompts=TEXT_PROMPTS if model.takes_texts else FindSettings.prompts)
     chosen = [task_for(one, task) for one, task in zip(data_of_each(data, tasks), tasks, strict=True)]
-    with search_progress(shown=progress) as shown:
+    with search_progress(shown=progress and current().first) as shown:
         collecting = shown.add_task("statistics", total=settings.prompts, status="", visible=statistics is None)
         searching = shown.add_task(" + ".join(task.name for task in chosen), total=None, status="")
         show = show_step(shown, searching, settings.search.number_of_steps)

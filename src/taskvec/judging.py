@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from taskvec import environment, evaluation, opponents
-from taskvec.answering import Answering, calibrate
-from taskvec.data.examples import DataSet
+from taskvec.answering import BATCH, Answering, calibrate
+from taskvec.data.examples import DataSet, remembered
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
 from taskvec.models.interface import Decoding, PromptedModel
 from taskvec.presets import PRESETS
-from taskvec.prompts import Prompts, draw_prompts, pairs_of
+from taskvec.prompts import PlannedPrompts, Prompts, pairs_of, plan_prompts
 from taskvec.refining import RefineSettings, refine
 from taskvec.report.outcomes import Outcome, SearchedStack, TaskOutcome
+from taskvec.search import Checkpoint
 from taskvec.statistics import Statistics
 from taskvec.tasks import Images, Task
 from taskvec.vectors import TaskVectors
@@ -43,19 +44,23 @@ def find_and_judge(
     on_found: Callable[[TaskVectors], None] = lambda vectors: None,
     refining: RefineSettings | None = None,
     on_refine: Progress = lambda task, record: None,
+    checkpoint_of: Callable[[str], Checkpoint | None] = lambda task: None,
 ) -> tuple[Outcome, list[TaskVectors]]:
     """Find the task vectors of tasks on ``train`` and judge them on ``test``, which must share nothing.
 
     ``test`` gives ``queries`` prompts of each task, or as many as there are pairs. ``on_step(task, record)`` sees every
     step of every search. With ``refining`` the values that a search comes to are refined before they are judged, whose
     steps ``on_refine`` sees. Ctrl-C raises KeyboardInterrupt, but the best sites of a search reach ``on_found`` first,
-    as does every search's result.
+    as does every search's result. ``checkpoint_of(task)`` keeps the state of its search, also of one that is over:
+    forget it when all is safe.
     """
     started = time.monotonic()
     settings = settings.of(model)
-    # first of all: a file that cannot be read shall not cost a search
+    test = remembered(test)  # whose prompts are read in blocks, and those of every task anew
     size, count = model.image_size, min(queries, pairs_of(test))
-    judged = [draw_prompts(test, task, count, size, settings.seed) for task in tasks]
+    judged = [plan_prompts(test, task, count, size, settings.seed) for task in tasks]
+    for start in range(0, count, BATCH):  # first of all: a file that cannot be read shall not cost a search
+        judged[0][start : start + BATCH]
     calibrating = [validation_prompts(model, train, task, settings) for task in tasks]
     statistics = collect_for(model, train, tasks, settings)
     shared = (time.monotonic() - started) / len(tasks)
@@ -67,7 +72,7 @@ def find_and_judge(
             on_step(task.name, record)
 
         try:
-            found = find(model, train, task, settings, statistics, each_step, progress=False)
+            found = find(model, train, task, settings, statistics, each_step, checkpoint_of(task.name), progress=False)
         except SearchInterrupted as stop:
             on_found(stop.vectors[0])
             raise
@@ -119,14 +124,15 @@ class _Judge:
 
     Each way answers with the decoding that suits it best on the prompts of ``calibration``, as the vectors do with the
     one that suits them, and, to compare with the paper, with the likeliest code. Five examples have the decoding of
-    one, which saves five hundred runs. ``judged`` are prompts and the data that they were drawn from.
+    one, which saves five hundred runs. ``judged`` are prompts, which are read a block at a time, and the data that they
+    were drawn from.
     """
 
     model: PromptedModel
     settings: FindSettings
     statistics: Statistics
     calibration: Prompts
-    judged: tuple[Prompts, DataSet]
+    judged: tuple[PlannedPrompts, DataSet]
 
     def judge(self, vectors: TaskVectors, seconds: float) -> TaskOutcome:
         model, prompts = self.model, self.judged[0]
@@ -140,17 +146,22 @@ class _Judge:
         decodings = {name: self._decoding(methods[name]) for name in ("one_shot", "query_only")}
         decodings |= {"task_vectors": vectors.config.decoding}
         decodings |= {name: decodings["one_shot"] for name in methods if name not in decodings}
-        both = {name: self._evaluate(method, decodings[name]) for name, method in methods.items()}
-        evaluated = {name: each[0] for name, each in both.items()}
-        scores = {name: each.scores for name, each in evaluated.items()}
+        ways = [
+            evaluation.Way.decoded(method, self._decodings(name, decodings[name])) for name, method in methods.items()
+        ]
         random = [evaluation.run(model, "query_only", patch) for patch in self._random(len(vectors.sites))]
         own = self._decoding(random[0])
-        scores["random"] = np.mean([evaluation.scores(model, each.decoded(own), prompts) for each in random], 0)
-        if not model.takes_texts:
-            scores["copy_input"] = evaluation.scores(model, evaluation.copy_input(model), prompts)
+        draws = {f"random {draw}": each.decoded(own) for draw, each in enumerate(random)}
+        references = {} if model.takes_texts else {"copy_input": evaluation.copy_input(model)}
         if model.has_tokenizer:
-            scores["reconstruction"] = evaluation.scores(model, evaluation.reconstruction(model), prompts)
-        shown = slice(EXAMPLES_SHOWN)
+            references["reconstruction"] = evaluation.reconstruction(model)
+        ways += [evaluation.Way.of(method, name) for name, method in {**draws, **references}.items()]
+        evaluated = evaluation.evaluate_each(model, ways, prompts)
+        scores = {name: evaluated[name].scores for name in methods}
+        scores["random"] = np.mean([evaluated[name].scores for name in draws], 0)
+        scores |= {name: evaluated[name].scores for name in references}
+        shown = np.arange(min(EXAMPLES_SHOWN, len(prompts)))
+        answers = {name: evaluated[name].examples(shown)[1] for name in SHOWN}
         return TaskOutcome(
             task=task.name,
             metric=task.metric,
@@ -160,11 +171,11 @@ class _Judge:
             queries=prompts.query_names,
             sites=vectors.sites,
             of=vectors.config.of,
-            examples=_examples(model, prompts[shown], {name: evaluated[name].answers[shown] for name in SHOWN}),
+            examples=_examples(model, prompts.take(shown)[:], answers),
             history=list(vectors.search.history),
             seconds=seconds,
             decodings={} if model.takes_texts else decodings,
-            likeliest={name: each[1].scores for name, each in both.items() if len(each) > 1},
+            likeliest={name: evaluated[_likeliest(name)].scores for name in methods if _likeliest(name) in evaluated},
             curve=vectors.search.curve,
             harmful=vectors.search.harmful,
             shots=prompts.shots,
@@ -173,15 +184,11 @@ class _Judge:
     def _decoding(self, method: Answering) -> Decoding:
         return calibrate(method, self.calibration, self.settings.choices)
 
-    def _evaluate(self, method: Answering, decoding: Decoding) -> list[evaluation.Evaluation]:
-        """With this decoding and, where that is another, with the likeliest codes, of the same runs."""
-        prompts, every = self.judged[0], [decoding]
+    def _decodings(self, name: str, decoding: Decoding) -> dict[str, Decoding]:
+        """That with which a method is judged and, where that is another, the likeliest codes, of the same runs."""
         if "likeliest" in self.model.decodings and decoding.kind != "likeliest":
-            every.append(Decoding("likeliest"))
-        started = time.perf_counter()
-        images = method.answers(prompts, every)
-        seconds = time.perf_counter() - started
-        return [evaluation.judged(self.model, prompts, images[each], seconds) for each in every]
+            return {name: decoding, _likeliest(name): Decoding("likeliest")}
+        return {name: decoding}
 
     def _random(self, count: int) -> Iterator[Patch]:
         """Patches of as many sites at random as were found."""
@@ -191,3 +198,8 @@ class _Judge:
         for _ in range(RANDOM_DRAWS):
             mask = sites.mask(random.choice(len(sites), count, replace=False).tolist())
             yield Patch(sites, mask[None], means)
+
+
+def _likeliest(name: str) -> str:
+    """What a method is called where the likeliest codes answer for it."""
+    return f"{name} by the likeliest codes"

@@ -1,23 +1,34 @@
 """What a search minimises: the loss of a query-only run under a patch, for any masks and items at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from taskvec.heads import Means, Patch, StackMeans, require_means, run
-from taskvec.memory import rows_of_a_pass
+from taskvec.interrupts import must_stop
+from taskvec.memory import Passes, divided_evenly, least_rows, rows_of_a_pass, rows_worth_it
 from taskvec.metrics import Metric, cut
-from taskvec.models.interface import Items, PromptedModel, ViewName
+from taskvec.models.interface import Items, PromptedModel, RowCost, ViewName
+from taskvec.processes import Processes, current
 from taskvec.prompts import Prompts, joined
 from taskvec.sites import Sites
 
 ObjectiveKind = Literal["pixel", "token"]
 OBJECTIVES: tuple[ObjectiveKind, ...] = ("pixel", "token")
 REMEMBERED = 2**15  # losses of answers, each some hundred bytes
+
+
+class _Pass(NamedTuple):
+    """Pairs that run together from a layer on, of a group of items that come to it together."""
+
+    together: Int[Tensor, " items"]
+    depth: int
+    pairs: Int[Tensor, " pairs"]
 
 
 @dataclass
@@ -27,7 +38,10 @@ class Objective:
     ``pixel`` is the task's metric of the model's answers (its negative for IoU); ``token`` the model's own loss, of
     MAE-VQGAN the mean cross-entropy in nats of the true codes, which needs no decoding. Task t's items take the t-th of
     ``means``. ``rows`` bounds how many patched runs share a forward pass, None by the memory that is free; results do
-    not depend on it, beyond the order of floating-point sums.
+    not depend on it, beyond the last bits of products on processors whose libraries compute a row otherwise among more.
+
+    Several ``processes`` share the passes, which are the same whatever their number, and each gets all results. All of
+    them must evaluate the same. Where passes begin, and between them, work may stop as ``interrupts.stoppable`` says.
 
     The layers before the first patched one run once for an item, whatever the masks, and what does not end in the loss
     is not computed. An answer that an item had before is not made again: its loss is remembered.
@@ -45,11 +59,13 @@ class Objective:
     view: ViewName = "query_only"
     rows: int | None = None
     levels: tuple[float, ...] = ()
+    processes: Processes = field(default_factory=current, repr=False)
     tasks: Int[Tensor, " items"] = field(init=False, repr=False)  # the task of every item
     _items: Items = field(init=False, repr=False)
     _depths: Int[Tensor, " sites"] = field(init=False, repr=False)  # of the first layer of every site
     _targets: Any = field(init=False, repr=False)  # of the model's own loss; else true images
     _ignored: Tensor | None = field(init=False, repr=False)  # of their pixels, None where all count
+    _memory: dict[bool, Passes] = field(init=False, repr=False, default_factory=dict)
     # of an item, a number of levels and an answer
     _known: dict[tuple[int, int, bytes], Tensor] = field(init=False, repr=False, default_factory=dict)
 
@@ -63,7 +79,7 @@ class Objective:
             raise ValueError(f"rows is {self.rows}, expected at least 1, or None for what memory allows")
         device, every = self.model.device, joined(self.prompts)
         self.tasks = torch.cat([torch.full((len(p),), t) for t, p in enumerate(self.prompts)])
-        self.means = self.means.map(lambda mean: mean.to(device))
+        self.means = self.means.map(lambda mean: self.processes.firsts(mean).to(device))
         self._depths = _depths(self.model, self.sites)
         items = self.model.narrow(self.model.prepare(every, self.view), answers=self.kind == "pixel")
         self._items = self.model.advance(items, int(self._depths.min()))
@@ -106,22 +122,53 @@ class Objective:
     ) -> Float[Tensor, "pairs levels"]:
         """The loss of mask ``chosen[pair]`` on item ``items[pair]``, at every one of these levels or the decoding's.
 
-        As many items as share a pass go together from one patched layer to the next; the pairs whose masks begin there
-        run from it, those of one item next to each other, since masks of one item often give the same answer.
+        Items are taken together from one patched layer to the next; the pairs whose masks begin there run from it.
         """
-        together = self._together(gradient=False)
-        depths = self._first_depths(masks)[chosen]
-        losses = torch.empty(len(chosen), max(1, len(levels)))
-        for some in items.unique().split(together):
-            prepared = self._items[some]
-            for depth in depths[torch.isin(items, some)].unique().tolist():
-                prepared = self.model.advance(prepared, depth)
-                pairs = (torch.isin(items, some) & (depths == depth)).nonzero()[:, 0]
+        self.processes.begin(masks, chosen, items)
+        losses = torch.zeros(len(chosen), max(1, len(levels)))
+        passes = list(self._passes(items, self._first_depths(masks)[chosen]))
+        together, prepared = None, self._items
+        for number in self._own([each.pairs for each in passes]):
+            own = passes[number]
+            if own.together is not together:
+                together, prepared = own.together, self._items[own.together]
+            prepared = self.model.advance(prepared, own.depth)
+            run = partial(self._run, prepared, own, masks[chosen[own.pairs]], items[own.pairs], levels)
+            losses[own.pairs] = self._fitting(gradient=False)(run)
+        return self.processes.together(losses)
+
+    def _run(
+        self,
+        prepared: Items,
+        own: "_Pass",
+        masks: Bool[Tensor, "pairs sites"],
+        items: Int[Tensor, " pairs"],
+        levels: Sequence[float],
+        most: int,
+    ) -> Float[Tensor, "pairs levels"]:
+        """The losses of a pass's pairs, whose group of items has been ``prepared``, in passes of so many at most."""
+        at = torch.searchsorted(own.together, items)
+        parts = zip(masks.split(most), items.split(most), at.split(most), strict=True)
+        return torch.cat([self._losses(mask, item, prepared[where], levels).cpu() for mask, item, where in parts])
+
+    def _passes(self, items: Int[Tensor, " pairs"], depths: Int[Tensor, " pairs"]) -> Iterator["_Pass"]:
+        """All passes of these pairs, those of one group of items next to each other, from the first layers on.
+
+        The pairs of an item are next to each other, since masks of one item often give the same answer.
+        """
+        for together in self._divided(items.unique(), gradient=False):
+            among = torch.isin(items, together)
+            for depth in depths[among].unique().tolist():
+                pairs = (among & (depths == depth)).nonzero()[:, 0]
                 pairs = pairs[items[pairs].argsort(stable=True)]
-                for rows in pairs.split(together):
-                    own = prepared[torch.searchsorted(some, items[rows])]
-                    losses[rows] = self._losses(masks[chosen[rows]], items[rows], own, levels).cpu()
-        return losses
+                yield from (_Pass(together, depth, rows) for rows in self._divided(pairs, gradient=False))
+
+    def _own(self, passes: Sequence[Int[Tensor, " pass"]]) -> Iterator[int]:
+        """The numbers of the passes that this process does, until a signal comes."""
+        for number in self.processes.divide([len(rows) for rows in passes]):
+            if must_stop():
+                return
+            yield number
 
     def _first_depths(self, masks: Bool[Tensor, "masks sites"]) -> Int[Tensor, " masks"]:
         """How many layers run before the first one that each mask patches, or any, where it patches none."""
@@ -139,15 +186,25 @@ class Objective:
         none: the choice of the likeliest code has no gradient.
         """
         self._require_gradient()
-        shares = shares.to(self.model.device).clone().requires_grad_()
-        losses, gradient = torch.empty(len(items)), torch.zeros_like(shares)
-        together = self._together(gradient=True)
-        for start in range(0, len(items), together):
-            rows = slice(start, start + together)
-            own = self._losses(shares.expand(len(items[rows]), -1), items[rows], self._items[items[rows]])[:, 0]
-            gradient += torch.autograd.grad(own.sum(), shares)[0] / len(items)  # of nothing else: no model's weights
-            losses[rows] = own.detach().cpu()
-        return losses, gradient.cpu()
+        self.processes.begin(shares, items)
+        found = torch.zeros(len(items), 1 + len(self.sites))  # of every item the loss, and its gradient
+        passes = self._divided(torch.arange(len(items)), gradient=True)
+        for number in self._own(passes):
+            found[passes[number]] = self._fitting(gradient=True)(partial(self._slopes, shares, items[passes[number]]))
+        found = self.processes.together(found)
+        return found[:, 0].clone(), found[:, 1:].double().mean(0).float()
+
+    def _slopes(
+        self, shares: Float[Tensor, " sites"], items: Int[Tensor, " rows"], most: int
+    ) -> Float[Tensor, "rows 1+sites"]:
+        """The loss of each item, and its gradient by the shares, in passes of so many rows at most."""
+        found = []
+        for some in items.split(most):
+            leaf = shares.to(self.model.device).repeat(len(some), 1).requires_grad_()
+            losses = self._losses(leaf, some, self._items[some])[:, 0]
+            (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # of nothing else: no model's weights
+            found.append(torch.cat([losses.detach()[:, None], gradients], 1).cpu())
+        return torch.cat(found)
 
     def differentiate_means(
         self, means: Means, items: Int[Tensor, " rows"]
@@ -156,20 +213,33 @@ class Objective:
         each stack, 0 where nothing is patched. ``means`` are in place of the objective's; errors as above.
         """
         self._require_gradient()
+        self.processes.begin(*means.values(), items)
         leaves = {stack: mean.to(self.model.device).clone().requires_grad_() for stack, mean in means.items()}
-        patched = Means(leaves, means.model)
-        losses = torch.empty(len(items))
-        gradients = {stack: torch.zeros_like(leaf) for stack, leaf in leaves.items()}
-        together = self._together(gradient=True)
-        for start in range(0, len(items), together):
-            rows = slice(start, start + together)
-            ones, prepared = torch.ones(len(items[rows]), len(self.sites)), self._items[items[rows]]
-            own = self._losses(ones, items[rows], prepared, means=patched)[:, 0]
-            own_gradients = torch.autograd.grad(own.sum(), list(leaves.values()), materialize_grads=True)
-            for stack, gradient in zip(leaves, own_gradients, strict=True):  # 0 of a stack where nothing is patched
-                gradients[stack] += gradient.nan_to_num() / len(items)
-            losses[rows] = own.detach().cpu()
-        return losses, {stack: gradient.cpu() for stack, gradient in gradients.items()}
+        losses = torch.zeros(len(items))
+        passes = self._divided(torch.arange(len(items)), gradient=True)
+        sums = {stack: torch.zeros(len(passes), *leaf.shape) for stack, leaf in leaves.items()}  # of each pass
+        for number in self._own(passes):
+            run = partial(self._slopes_of_means, Means(leaves, means.model), items[passes[number]])
+            losses[passes[number]], gradients = self._fitting(gradient=True)(run)
+            for stack, gradient in gradients.items():
+                sums[stack][number] = gradient
+        losses = self.processes.together(losses)
+        sums = {stack: self.processes.together(each) for stack, each in sums.items()}
+        return losses, {stack: (each.double().sum(0) / len(items)).float() for stack, each in sums.items()}
+
+    def _slopes_of_means(
+        self, leaves: Means, items: Int[Tensor, " rows"], most: int
+    ) -> tuple[Float[Tensor, " rows"], dict[str, StackMeans]]:
+        """The loss of each item, and the gradient of their sum by the means, in passes of so many rows at most."""
+        losses, sums = [], {stack: torch.zeros(leaf.shape) for stack, leaf in leaves.items()}
+        for some in items.split(most):
+            ones = torch.ones(len(some), len(self.sites))
+            own = self._losses(ones, some, self._items[some], means=leaves)[:, 0]
+            gradients = torch.autograd.grad(own.sum(), list(leaves.values()), materialize_grads=True)
+            for stack, gradient in zip(leaves, gradients, strict=True):  # 0 of a stack where nothing is patched
+                sums[stack] += gradient.nan_to_num().cpu()
+            losses.append(own.detach().cpu())
+        return torch.cat(losses), sums
 
     def _require_gradient(self) -> None:
         hard = [prompts.task.metric.label for prompts in self.prompts if prompts.task.metric.soft is None]
@@ -193,12 +263,25 @@ class Objective:
         items = torch.cat([members[: max(1, round(share * len(members)))] for members in own])
         return self._product(masks, items, self.levels), self.tasks[items]
 
-    def _together(self, *, gradient: bool) -> int:
-        """Rows of one pass."""
+    def _divided(self, rows: Int[Tensor, " rows"], *, gradient: bool) -> Sequence[Int[Tensor, " pass"]]:
+        """Rows in passes, which are the same whatever memory is free and however many processes there are."""
         if self.rows:
-            return self.rows
-        cost = self.model.cost(self.view, answers=self.kind == "pixel", gradient=gradient)
-        return rows_of_a_pass(self.model.device, cost)
+            return rows.split(self.rows)
+        device, cost = self.model.device, self._cost(gradient=gradient)
+        most = rows_worth_it(device, cost)
+        return divided_evenly(rows, min(most, least_rows(device, cost, gradient=gradient)), most)
+
+    def _fitting(self, *, gradient: bool) -> Passes:
+        """Passes of as many rows as there is memory for; where that is fewer than share one, it changes last bits at
+        most."""
+        if gradient not in self._memory:
+            device = self.model.device
+            rows = self.rows or rows_of_a_pass(device, self._cost(gradient=gradient))
+            self._memory[gradient] = Passes(device, rows)
+        return self._memory[gradient]
+
+    def _cost(self, *, gradient: bool) -> RowCost:
+        return self.model.cost(self.view, answers=self.kind == "pixel", gradient=gradient)
 
     def _losses(
         self,

@@ -67,6 +67,103 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class PlannedPrompts:
+    """Prompts that are drawn but not read: ``planned[rows]`` reads these as ``Prompts``, however many there are.
+
+    ``queries`` and ``supports`` are numbers of examples in ``data``; all else is as in ``Prompts``.
+    """
+
+    task: Task
+    origin: dict[str, object]
+    data: DataSet
+    size: int
+    queries: Int[np.ndarray, " n"]
+    supports: Int[np.ndarray, "n shots"]  # without a row where only queries were drawn
+    query_holes: Float[np.ndarray, "n 2"]
+    support_holes: Float[np.ndarray, "n 2"]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def shots(self) -> int:
+        """Supports in a prompt."""
+        return 1 if self.data.wording is None or not len(self.supports) else self.supports.shape[1]
+
+    @property
+    def query_names(self) -> list[str]:
+        return self.data.names(self.queries)
+
+    @property
+    def query_images(self) -> list[str]:
+        return self.data.images_of(self.queries)
+
+    @property
+    def query_groups(self) -> list[str]:
+        return self.data.groups_of(self.queries)
+
+    @property
+    def support_names(self) -> list[str]:
+        return _joined(self.data.names(self.supports.ravel()), self.supports.shape[1], ", ")
+
+    @property
+    def support_images(self) -> list[str]:
+        return _joined(self.data.images_of(self.supports.ravel()), self.supports.shape[1], " ")
+
+    def take(self, rows: Int[np.ndarray, " chosen"]) -> "PlannedPrompts":
+        """These prompts, in this order."""
+        return self._at(rows)
+
+    def __getitem__(self, rows: slice) -> Prompts:
+        return self._at(rows)._read()
+
+    def _at(self, rows: slice | Int[np.ndarray, " chosen"]) -> "PlannedPrompts":
+        supports = self.supports[rows] if len(self.supports) else self.supports
+        at = {"queries": self.queries[rows], "supports": supports}
+        holes = {"query_holes": self.query_holes[rows], "support_holes": self.support_holes[rows]}
+        return replace(self, **at, **holes)
+
+    def _read(self) -> Prompts:
+        data, task, supports = self.data, self.task, self.supports
+        query_examples = data.load(self.queries, self.size)
+        query = source_of(query_examples, self.query_holes)
+        query_input, query_output = (np.ascontiguousarray(side(query)) for side in (task.input, task.output))
+        if not len(supports):
+            indices, support_input, support_output = supports[:, 0], query_input[:0], query_output[:0]
+        elif data.wording is None:
+            examples = data.load(supports[:, 0], self.size)
+            indices, support = examples.indices, source_of(examples, self.support_holes)
+            support_input, support_output = (np.ascontiguousarray(side(support)) for side in (task.input, task.output))
+        else:
+            examples = data.load(supports.ravel(), self.size)
+            indices = examples.indices.reshape(supports.shape)
+            support = source_of(examples, self.support_holes)
+            support_input, support_output = (
+                side(support).reshape(supports.shape) for side in (task.input, task.output)
+            )
+            support_output = np.char.add(support_output, data.wording.separator)
+        return Prompts(
+            task,
+            self.origin,
+            support_input=support_input,
+            support_output=support_output,
+            query_input=query_input,
+            query_output=query_output,
+            support_indices=indices,
+            query_indices=query_examples.indices,
+            support_names=self.support_names,
+            query_names=self.query_names,
+            support_images=self.support_images,
+            query_images=self.query_images,
+            query_groups=self.query_groups,
+            query_ignored=query_examples.ignored if task.output is own_output else None,
+        )
+
+
+AnyPrompts = Prompts | PlannedPrompts  # whose slices are Prompts
+
+
+@dataclass(frozen=True)
 class Batch:
     """Inputs and outputs alone, of any tasks."""
 
@@ -106,6 +203,22 @@ def draw_prompts(
     same_hole: bool = False,
     query_only: bool = False,
 ) -> Prompts:
+    """The prompts of ``plan_prompts``, all of them read: for few. Arguments, draws and errors are as there."""
+    options: Any = {"sampling": sampling, "same_hole": same_hole, "query_only": query_only}
+    return plan_prompts(data, task, count, size, seed, **options)[:]
+
+
+def plan_prompts(
+    data: DataSet,
+    task: Task,
+    count: int,
+    size: int,
+    seed: int,
+    *,
+    sampling: Sampling = "balanced",
+    same_hole: bool = False,
+    query_only: bool = False,
+) -> PlannedPrompts:
     """``count`` prompts with images of ``size`` pixels, their support and query two different examples of one class.
 
     They are of different groups, too, such as two patients, but where a class has a single one. ``balanced``: classes
@@ -151,40 +264,11 @@ def draw_prompts(
         else:  # which only a run without a support takes: as many numbers as there would be with one
             random.integers(0, max(1, len(data) - 1), len(rows))
     support_holes, query_holes = (random.random((count, 2)) for _ in range(2))
-    query_examples = data.load(queries, size)
-    query = source_of(query_examples, support_holes if same_hole else query_holes)
-    query_input, query_output = (np.ascontiguousarray(side(query)) for side in (task.input, task.output))
-    if query_only:
-        shown, support_input, support_output = supports[:0], query_input[:0], query_output[:0]
-        indices = shown[:, 0]
-    elif data.wording is None:
-        shown, examples = supports, data.load(supports[:, 0], size)
-        indices, support = examples.indices, source_of(examples, support_holes)
-        support_input, support_output = (np.ascontiguousarray(side(support)) for side in (task.input, task.output))
-    else:
-        shown, examples = supports, data.load(supports.ravel(), size)
-        indices = examples.indices.reshape(supports.shape)
-        support = source_of(examples, support_holes)
-        support_input, support_output = (side(support).reshape(supports.shape) for side in (task.input, task.output))
-        support_output = np.char.add(support_output, data.wording.separator)
     origin: dict[str, object] = {**data.describe(), "draw_seed": seed, "sampling": sampling, "same_hole": same_hole}
-    origin["sides"] = sides(task)
-    return Prompts(
-        task,
-        {**origin, "classes_of_one": len(classes) - len(taken)},
-        support_input=support_input,
-        support_output=support_output,
-        query_input=query_input,
-        query_output=query_output,
-        support_indices=indices,
-        query_indices=query_examples.indices,
-        support_names=_joined(data.names(shown.ravel()), shown.shape[1], ", "),
-        query_names=data.names(queries),
-        support_images=_joined(data.images_of(shown.ravel()), shown.shape[1], " "),
-        query_images=data.images_of(queries),
-        query_groups=data.groups_of(queries),
-        query_ignored=query_examples.ignored if task.output is own_output else None,
-    )
+    origin |= {"sides": sides(task), "classes_of_one": len(classes) - len(taken)}
+    shown = supports[:0] if query_only else supports
+    query_holes = support_holes if same_hole else query_holes
+    return PlannedPrompts(task, origin, data, size, queries, shown, query_holes, support_holes)
 
 
 def _check_size(data: DataSet, size: int) -> None:

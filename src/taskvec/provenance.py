@@ -2,14 +2,14 @@
 lay."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, JsonValue, TypeAdapter
 
-from taskvec.digests import plain
+from taskvec.digests import of_json, plain
 from taskvec.metrics import METRICS, MetricName
-from taskvec.prompts import Prompts
+from taskvec.prompts import AnyPrompts
 from taskvec.sites import Site
 
 PROMPTED = ("draw_seed", "sampling", "same_hole", "sides", "classes_of_one")  # of an origin, beside the data's own
@@ -39,8 +39,13 @@ class Drawn:
         if not self.images:
             raise ValueError("there are no images in the record of prompts that were drawn")
 
+    @property
+    def digest(self) -> str:
+        """What identifies the record, and with it the prompts."""
+        return of_json(plain(asdict(self)))
+
     @classmethod
-    def of(cls, prompts: Prompts) -> "Drawn":
+    def of(cls, prompts: AnyPrompts) -> "Drawn":
         """The record of prompts, with their supports if they have any."""
         data = {name: value for name, value in prompts.origin.items() if name not in PROMPTED}
         images = {*prompts.query_images, *(image for several in prompts.support_images for image in several.split())}

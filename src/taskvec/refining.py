@@ -17,9 +17,11 @@ from taskvec.answering import Choices, calibrate
 from taskvec.data.examples import DataSet, Part, task_for
 from taskvec.finding import parts_of
 from taskvec.heads import Means
+from taskvec.interrupts import stoppable
 from taskvec.metrics import METRICS
 from taskvec.models.interface import Decoding, Variant
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
+from taskvec.processes import current
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.provenance import Drawn, Refinement, images_of
 from taskvec.tasks import is_built_in
@@ -70,7 +72,8 @@ def refine(
     ``data`` is of their task; parted as ``taskvec.find`` parts it, its queries for the means and for the search are
     learnt from, and its validation queries choose the step and, where the vectors have the decoding ``expected``, its
     temperature and level anew. ``on_step`` sees a record of every step: step, loss, and where they are scored the
-    validation loss. KeyboardInterrupt ends it with the best so far.
+    validation loss. Ctrl-C and SIGTERM end it, between steps, with the best so far. Of several ``processes``, which all
+    call this with the same arguments, the first one tells of steps.
 
     Raises ValueError for vectors that no search found, or that are refined already, for data of another task or
     template, and where a validation query is among the images that they were found on, other than as a validation
@@ -100,7 +103,8 @@ def refine(
             f"{len(seen)} of the images that would validate are among those that the task vectors were found on, such "
             f"as {min(seen)}: refine them on the data of their search, or on other data"
         )
-    return _Descent(vectors, learnt, validation, settings).run(on_step)
+    with stoppable():
+        return _Descent(vectors, learnt, validation, settings).run(on_step if current().first else lambda record: None)
 
 
 @dataclass
@@ -159,14 +163,14 @@ class _Descent:
         decoding = vectors.config.decoding
         if best_step and decoding.kind == "expected":
             method = evaluation.run(vectors.model, "query_only", kept.patch)
-            decoding = calibrate(method, self.validation, _around(decoding))
+            decoding = current().firsts(calibrate(method, self.validation, _around(decoding)))
         config = replace(kept.config, found=replace(found, refinement=refinement), decoding=decoding)
         return TaskVectors(vectors.model, config, kept.means)
 
     def _loss(self, vectors: TaskVectors) -> float:
         method = evaluation.run(vectors.answering, "query_only", vectors.patch)
         metric = METRICS[vectors.config.metric]
-        return float(metric.loss(evaluation.scores(vectors.model, method, self.validation).mean()))
+        return current().firsts(float(metric.loss(evaluation.scores(vectors.model, method, self.validation).mean())))
 
 
 def _around(decoding: Decoding) -> Choices:

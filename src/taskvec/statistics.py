@@ -1,31 +1,36 @@
 """Mean and variance of every head output over the prompts of a task, in one pass and in constant memory.
 
-Batches are merged by Chan, Golub and LeVeque's formula, so that neither batch size nor the number of processes matters.
+Prompts are added one by one to the moments of their block (Welford, 1962), and blocks, which are the same everywhere,
+one by one to those of all (Chan, Golub and LeVeque, 1979): neither the rows of a pass nor processes change a bit.
 """
 
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from taskvec import digests
 from taskvec.files import check_regular, replacing
 from taskvec.heads import HeadOutput, Means, intercept
+from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.models import check_model
 from taskvec.models.interface import Items, Locations, PromptedModel
 from taskvec.models.pretrained import parse
-from taskvec.prompts import Prompts
+from taskvec.processes import Processes, current
+from taskvec.prompts import AnyPrompts, Prompts
 from taskvec.provenance import Drawn, Former, former_drawn
+from taskvec.rounds import in_rounds
+from taskvec.search.checkpoint import Checkpoint, State
 
-BATCH = 32
+BATCH = 32  # prompts of a block, which is what processes share and a pass has at most
+FIELDS = ("mean", "variance")
 FORMAT = 2  # 1, which had no number, had no digest and named images
 
 HeadField = Float[Tensor, "layers heads places head_dim"]
@@ -42,13 +47,21 @@ class Moments:
     @classmethod
     def of(cls, samples: Float[Tensor, "n *shape"]) -> "Moments":
         """Moments along the first axis, which must not be empty."""
-        # The passes over the samples are in their own precision, which deviations from a near mean lose nothing in;
-        # what rounding left in that mean is then taken off, so that the moments are as those of doubles.
-        near = samples.mean(0)
-        deviations = samples - near
-        error = deviations.mean(0).double()
-        squares = deviations.square_().sum(0).double() - len(samples) * error.square()
-        return cls(len(samples), near.double() + error, squares.clamp_(min=0))
+        nothing = torch.zeros(samples.shape[1:], dtype=torch.float64, device=samples.device)
+        return cls(0, nothing, nothing.clone()).updated(samples)
+
+    def updated(self, samples: Float[Tensor, "n *shape"]) -> "Moments":
+        """Moments of these samples too, in the memory of the former ones, which are lost.
+
+        They are added one by one: any other sum would depend on how many come together.
+        """
+        count, mean, squares = self.count, self.mean, self.squares
+        deviation = torch.empty_like(mean)
+        for count, sample in enumerate(samples.unbind(), self.count + 1):
+            torch.sub(sample, mean, out=deviation)  # in double precision, as means are
+            mean.add_(deviation, alpha=1 / count)
+            squares.addcmul_(deviation, deviation, value=(count - 1) / count)
+        return Moments(count, mean, squares)
 
     def __add__(self, other: "Moments") -> "Moments":
         """Moments of both sets of samples together, as of two batches or two processes."""
@@ -56,6 +69,10 @@ class Moments:
         shift = other.mean - self.mean
         mean = self.mean + shift * (other.count / count)
         return Moments(count, mean, self.squares + other.squares + shift.square() * (self.count * other.count / count))
+
+    def cpu(self) -> "Moments":
+        """The same on the CPU, where sums are the same whatever the device."""
+        return replace(self, mean=self.mean.cpu(), squares=self.squares.cpu())
 
     @property
     def variance(self) -> Float[Tensor, "*shape"]:
@@ -123,7 +140,7 @@ class Statistics:
         if self.model is not None:
             metadata["model"] = self.model
         with replacing(path) as temporary:
-            save_file(tensors, temporary, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
+            digests.save_tensors(tensors, temporary, {**metadata, "digest": digests.of_tensors(tensors, metadata)})
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
@@ -194,52 +211,177 @@ def _read_task(
     return TaskStatistics(count, mean, variance, former_drawn(record["prompts"], count))
 
 
+def passes_of(model: PromptedModel) -> Passes:
+    """The passes in which the prompts of a block are run."""
+    cost = model.cost("one_shot", answers=False, gradient=False)
+    return Passes(model.device, min(BATCH, rows_of_a_pass(model.device, cost)))
+
+
 @torch.no_grad()
 def collect(
-    model: PromptedModel, prompts: Iterable[Prompts], on_batch: Callable[[str, int], None] = lambda task, count: None
+    model: PromptedModel,
+    prompts: Iterable[AnyPrompts],
+    on_batch: Callable[[str, int], None] = lambda task, count: None,
+    *,
+    passes: Passes | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Statistics:
     """Mean and variance of every head output in one-shot runs (Section 2.1, equation 3), one entry a task.
 
-    ``on_batch(task, prompts done)`` is called after every batch. Raises ValueError where a task comes twice, or where a
-    mean or a variance is not finite.
-    """
-    tasks = {}
-    for batch_of_task in prompts:
-        name = batch_of_task.task.name
-        if name in tasks:
-            raise ValueError(f"there are two sets of prompts of {name}: statistics of one task come from one set")
-        moments: dict[tuple[str, int], Moments] = {}
+    ``on_batch(task, prompts done)`` is called after every block of prompts. ``passes`` are by default those of
+    ``passes_of(model)``, and say afterwards whether memory sufficed for their rows; results do not depend on them.
+    Several processes share the blocks, and all of them get the same statistics. ``checkpoint`` lets an interrupted
+    collection go on, after the prompts that were done, which are taken to be the same: call ``checkpoint.forget()``
+    when the statistics are safe.
 
-        present: dict[str, Tensor] = {}
-        done = 0
-        for start in range(0, len(batch_of_task), BATCH):
-            items = model.prepare(batch_of_task[start : start + BATCH], "one_shot")
-            for stack, own in items.places.items():
-                present[stack] = _present(own, stack, name, present.get(stack))
+    Raises ValueError where a task comes twice, where a mean or a variance is not finite, or where the checkpoint
+    belongs to another collection; MemoryError where memory does not suffice for a single prompt. Ctrl-C and SIGTERM
+    take effect between blocks.
+    """
+    collection = _Collection(model, passes or passes_of(model), checkpoint)
+    for of_task in prompts:
+        name = of_task.task.name
+        if name in collection.tasks:
+            raise ValueError(f"there are two sets of prompts of {name}: statistics of one task come from one set")
+        collection.add(of_task, on_batch)
+    return Statistics(collection.tasks, model.fingerprint(), model.name)
+
+
+class _Collection:
+    """Statistics that are being collected, beginning with those that a checkpoint has."""
+
+    def __init__(self, model: PromptedModel, passes: Passes, checkpoint: Checkpoint | None) -> None:
+        self.model, self.passes, self.processes, self.checkpoint = model, passes, current(), checkpoint
+        self.tasks: dict[str, TaskStatistics] = {}
+        self.facts: dict[str, Any] = {}  # of the tasks that are done
+        self.identity = {"model": model.fingerprint(), "block": BATCH}
+        kept = None if checkpoint is None else checkpoint.recall(self.identity)
+        self.kept: State = kept or ({}, {})
+
+    def add(self, prompts: AnyPrompts, on_batch: Callable[[str, int], None]) -> None:
+        """Statistics of a task, or what is left of them."""
+        record, blocks = Drawn.of(prompts), -(-len(prompts) // BATCH)
+        gathered = self._begun(prompts.task.name, record)
+        self.facts[prompts.task.name] = {"prompts": record.digest, "count": len(prompts)}
+        if isinstance(gathered, TaskStatistics):
+            self.tasks[prompts.task.name] = gathered
+            on_batch(prompts.task.name, len(prompts))
+            return
+        if gathered.blocks:
+            on_batch(gathered.task, min(BATCH * gathered.blocks, len(prompts)))
+
+        def run(some: range) -> None:
+            own = _Gathered(prompts.task.name)
+            if self.processes.rank < len(some):
+                start = BATCH * some[self.processes.rank]
+                block = prompts[start : start + BATCH]
+                own = self.passes(lambda rows: self._moments(block, rows))
+            for rank in range(len(some)):
+                gathered.merge(own, self.processes, rank)
+            on_batch(gathered.task, min(BATCH * some.stop, len(prompts)))
+
+        def keep(done: int) -> None:
+            if self.checkpoint is not None:
+                self.checkpoint.keep(self.identity, self._state(gathered, record, done))
+
+        in_rounds(range(gathered.blocks, blocks), run, None if self.checkpoint is None else keep)
+        fields = gathered.fields(self.model)
+        self.tasks[gathered.task] = TaskStatistics(len(prompts), fields["mean"], fields["variance"], record)
+
+    def _moments(self, block: Prompts, rows: int) -> "_Gathered":
+        """Those of one block, in passes of so many rows."""
+        own = _Gathered(block.task.name)
+        for start in range(0, len(block), rows):
+            items = self.model.prepare(block[start : start + rows], "one_shot")
+            for stack, places in items.places.items():
+                own.present[stack] = _present(places, stack, own.task, own.present.get(stack))
 
             def add(stack: str, layer: int, z: HeadOutput, items: Items = items) -> None:
-                batch = Moments.of(_at_places(z, items.places[stack]))
-                moments[stack, layer] = moments[stack, layer] + batch if (stack, layer) in moments else batch  # noqa: B023
+                seen = _at_places(z, items.places[stack])
+                before = own.moments.get((stack, layer))
+                own.moments[stack, layer] = Moments.of(seen) if before is None else before.updated(seen)
 
-            with intercept(model, add):
-                model.run(items)
-            done += len(items)
-            on_batch(name, done)
-        fields: dict[str, dict[str, HeadField]] = {"mean": {}, "variance": {}}
+            with intercept(self.model, add):
+                self.model.run(items)
+        return replace(own, moments={key: moments.cpu() for key, moments in own.moments.items()})
+
+    def _state(self, gathered: "_Gathered", record: Drawn, blocks: int) -> State:
+        """What is there: statistics of tasks that are done, and moments of one that is not."""
+        tensors, facts = {}, {**self.facts}
+        for name, task in self.tasks.items():
+            for stack in task.mean:
+                tensors[f"{name}.{stack}.mean"] = task.mean[stack]
+                tensors[f"{name}.{stack}.variance"] = task.variance[stack]
+        count = next(iter(gathered.moments.values())).count
+        facts[gathered.task] = {"prompts": record.digest, "count": count, "blocks": blocks}
+        for (stack, layer), moments in gathered.moments.items():
+            tensors[f"{gathered.task}.{stack}.{layer}.mean"] = moments.mean
+            tensors[f"{gathered.task}.{stack}.{layer}.squares"] = moments.squares
+        for stack, present in gathered.present.items():
+            tensors[f"{gathered.task}.{stack}.present"] = present
+        return tensors, facts
+
+    def _begun(self, task: str, record: Drawn) -> "TaskStatistics | _Gathered":
+        """What the checkpoint has of a task; ValueError where it is of other prompts."""
+        tensors, facts = self.kept
+        known = facts.get(task)
+        if known is None or self.checkpoint is None:
+            return _Gathered(task)
+        if known["prompts"] != record.digest:
+            raise ValueError(
+                f"{self.checkpoint.path} belongs to another {self.checkpoint.work}, of other prompts of {task}: remove "
+                "it to begin anew"
+            )
+        stacks = self.model.stacks
+        if "blocks" not in known:
+            mean, variance = ({stack: tensors[f"{task}.{stack}.{kind}"] for stack in stacks} for kind in FIELDS)
+            return TaskStatistics(known["count"], mean, variance, record)
+        begun = _Gathered(task, known["blocks"])
+        for stack, layout in stacks.items():
+            begun.present[stack] = tensors[f"{task}.{stack}.present"]
+            for layer in range(layout.layers):
+                mean, squares = (tensors[f"{task}.{stack}.{layer}.{kind}"] for kind in ("mean", "squares"))
+                begun.moments[stack, layer] = Moments(known["count"], mean, squares)
+        return begun
+
+
+@dataclass
+class _Gathered:
+    """Moments of every layer of a task's runs, with the places of each stack that they are of, after some blocks."""
+
+    task: str
+    blocks: int = 0
+    moments: dict[tuple[str, int], Moments] = field(default_factory=dict)
+    present: dict[str, Tensor] = field(default_factory=dict)
+
+    def merge(self, own: "_Gathered", processes: Processes, rank: int) -> None:
+        """Add the next block, which the process of this number has as its ``own``, layer by layer."""
+        for stack, present in processes.told(own.present, rank).items():
+            if not torch.equal(self.present.setdefault(stack, present), present):
+                raise _other_places(stack, self.task)
+        for key in processes.told(list(own.moments), rank):
+            block = processes.told(own.moments.get(key), rank)
+            self.moments[key] = self.moments[key] + block if key in self.moments else block
+
+    def fields(self, model: PromptedModel) -> dict[str, dict[str, HeadField]]:
+        """Mean and variance by stack; ValueError where one is not finite."""
+        fields: dict[str, dict[str, HeadField]] = {kind: {} for kind in FIELDS}
         for stack, layout in model.stacks.items():
-            layers = [moments[stack, layer] for layer in range(layout.layers)]
-            for kind, field in fields.items():
-                values = torch.stack([getattr(layer, kind) for layer in layers]).float()
+            layers = [self.moments[stack, layer] for layer in range(layout.layers)]
+            for kind, of_stack in fields.items():
+                values = torch.stack([getattr(layer, kind).float() for layer in layers])
                 if not (finite := values.isfinite().flatten(1).all(1)).all():
                     layer = int((~finite).nonzero()[0])
                     raise ValueError(
-                        f"the {kind} of {name}'s head outputs in layer {layer} of the {stack} is not finite: the model "
-                        "gives NaN or infinite values there; look at its weights"
+                        f"the {kind} of {self.task}'s head outputs in layer {layer} of the {stack} is not finite: the "
+                        "model gives NaN or infinite values there; look at its weights"
                     )
-                field[stack] = _at_all_places(values, present[stack], len(layout.places))
-        record = Drawn.of(batch_of_task)
-        tasks[name] = TaskStatistics(done, fields["mean"], fields["variance"], record)
-    return Statistics(tasks, model.fingerprint(), model.name)
+                of_stack[stack] = _at_all_places(values, self.present[stack], len(layout.places))
+        return fields
+
+
+def _other_places(stack: str, task: str) -> ValueError:
+    return ValueError(f"some prompts of {task} have places in the {stack} that others have not: no mean is of all")
 
 
 def _present(own: Locations, stack: str, task: str, before: Tensor | None) -> Int[Tensor, " present"]:
@@ -247,7 +389,7 @@ def _present(own: Locations, stack: str, task: str, before: Tensor | None) -> In
     there = own.where >= 0
     places = there[0].nonzero()[:, 0]
     if not (there == there[0]).all() or (before is not None and not torch.equal(before, places)):
-        raise ValueError(f"some prompts of {task} have places in the {stack} that others have not: no mean is of all")
+        raise _other_places(stack, task)
     return places
 
 

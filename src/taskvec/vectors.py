@@ -25,6 +25,7 @@ from taskvec.data.templates import Wording
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, resize
+from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
 from taskvec.models import check_model
 from taskvec.models.interface import Decoding, Items, PromptedModel, Queries, Variant
@@ -183,11 +184,20 @@ class TaskVectors:
     def uncut(self, images: UInt8[np.ndarray, "n size size 3"]) -> UInt8[np.ndarray, "n size size 3"]:
         """The same before masks are cut, for ``to_result``."""
         model = self.model.variant(Variant(decoding=replace(self.config.decoding, level=None)))
-        answers = []
-        for start in range(0, len(images), BATCH):
-            items = model.prepare(Queries(images[start : start + BATCH]), "query_only")
-            answers.append(model.answers(run(model, items, self.patch), items).cpu())
-        return torch.cat(answers).numpy()
+
+        def answers(rows: int) -> list[Tensor]:
+            parts = []
+            for start in range(0, len(images), rows):
+                items = model.prepare(Queries(images[start : start + rows]), "query_only")
+                parts.append(model.answers(run(model, items, self.patch), items).cpu())
+            return parts
+
+        return torch.cat(self._passes(answers)).numpy()
+
+    @cached_property
+    def _passes(self) -> Passes:
+        cost = self.model.cost("query_only", answers=True, gradient=False)
+        return Passes(self.model.device, min(BATCH, rows_of_a_pass(self.model.device, cost)))
 
     def generate(self, texts: Sequence[str], tokens: int = ANSWER_TOKENS, **sampling: Any) -> list[str]:
         """The answers of a model for texts to inputs, without an example: at most so many tokens each.
@@ -253,19 +263,18 @@ class TaskVectors:
         """Of deep images, as they were found with."""
         return None if self.config.input_levels is None else Range(*self.config.input_levels)
 
+    @property
+    def threshold(self) -> float | None:
+        """Where answers are cut to masks, None where they are pictures."""
+        return self.config.decoding.threshold if METRICS[self.config.metric].of_masks else None
+
     def to_input(self, image: Raster, levels: Range | None = None) -> UInt8[np.ndarray, "size size 3"]:
         """An image as the model sees it."""
-        return in_colour(resize(image.bytes(levels), self.model.image_size))
+        return input_pixels(image, self.model.image_size, levels)
 
     def to_result(self, output: UInt8[np.ndarray, "size size 3"], size: tuple[int, int]) -> Image.Image:
-        """What ``uncut`` gave as an image of ``size`` (width, height), a mask if the task's outputs are masks.
-
-        A mask is cut at its own size, so that its edge is finer than the model's pixels.
-        """
-        result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
-        if not METRICS[self.config.metric].of_masks:
-            return result
-        return _as_mask(result, self.config.decoding.threshold)
+        """What ``uncut`` gave as an image of ``size`` (width, height), a mask if the task's outputs are masks."""
+        return result_image(output, size, self.threshold)
 
     def __add__(self, other: "TaskVectors") -> "TaskVectors":
         return self._add(other, 1)
@@ -470,6 +479,22 @@ def _as_sum(terms: Sequence[Term]) -> str:
         text += " - " if term.factor < 0 else " + "
         text += term.task if size == 1 else f"{size:g} * {term.task}"
     return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
+
+
+def input_pixels(image: Raster, side: int, levels: Range | None = None) -> UInt8[np.ndarray, "side side 3"]:
+    """An image as a model sees it whose images are ``side`` pixels wide and high."""
+    return in_colour(resize(image.bytes(levels), side))
+
+
+def result_image(
+    output: UInt8[np.ndarray, "side side 3"], size: tuple[int, int], threshold: float | None
+) -> Image.Image:
+    """A model's answer as an image of ``size`` (width, height), a mask where there is a ``threshold``.
+
+    A mask is cut at its own size, so that its edge is finer than the model's pixels.
+    """
+    result = Image.fromarray(output).resize(size, Image.Resampling.BICUBIC)
+    return result if threshold is None else _as_mask(result, threshold)
 
 
 def _as_mask(image: Image.Image, level: float) -> Image.Image:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labelled import Labelled, labelled
-from taskvec.data.examples import partition, task_for, tasks_of
+from taskvec.data import examples as module
+from taskvec.data.examples import Examples, partition, remembered, task_for, tasks_of
 from taskvec.data.folder import Folder
 from taskvec.data.pictures import Pictures
 from taskvec.data.scenes import Scenes
@@ -101,3 +102,30 @@ def test_a_task_is_offered_where_the_data_has_what_it_needs(tmp_path: Path, monk
         with pytest.raises(ValueError, match=r": the images have no masks of objects, which this task needs$"):
             task_for(photographs, task)
     assert task_for(photographs, "low_light").title == "Low light"
+
+
+def test_examples_that_were_read_are_kept_as_far_as_memory_may_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side in ("input", "output"):
+        (tmp_path / side).mkdir()
+        for index, pixels in enumerate(Scenes("test").load(np.arange(6), 20).images):
+            Image.fromarray(pixels).save(tmp_path / side / f"{index}.png")
+    data = Folder(tmp_path, "all")
+    read: list[int] = []
+    load = Folder.load
+
+    def watched(folder: Folder, indices: np.ndarray, size: int) -> Examples:
+        read.extend(indices.tolist())
+        return load(folder, indices, size)
+
+    monkeypatch.setattr(Folder, "load", watched)
+    monkeypatch.setattr(module, "REMEMBERED", 3 * load(data, np.arange(1), 16).bytes)
+    kept = remembered(data)
+    for indices in ([4, 1, 4], [1, 0, 5], [5, 4, 1]):
+        expected, found = load(data, np.array(indices), 16), kept.load(np.array(indices), 16)
+        assert found.masks is expected.masks is None
+        for name in ("images", "outputs", "classes", "indices"):
+            assert np.array_equal(getattr(found, name), getattr(expected, name))
+    assert read == [4, 1, 0, 5, 5]
+    assert (kept.describe(), kept.own_task, len(kept)) == (data.describe(), data.own_task, 6)

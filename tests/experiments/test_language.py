@@ -10,7 +10,7 @@ from taskvec.data.relations import named_relation
 from taskvec.experiments.cells import Store
 from taskvec.experiments.claims import verdicts
 from taskvec.experiments.evidence import LANGUAGE_METHODS, Evidence, LanguageEvidence
-from taskvec.experiments.language import LanguageStudy, Relation, rows_of, title_of, together
+from taskvec.experiments.language import LanguageProtocol, LanguageStudy, Relation, rows_of, title_of, together
 from taskvec.finding import FindSettings
 from taskvec.metrics import TOP1
 from taskvec.results import GroupScores, Scores, Verdict
@@ -69,7 +69,8 @@ def test_rows_are_called_by_the_examples_that_there_are(tmp_path: Path) -> None:
             parts = [named_relation(part, name, shots=count) for part in ("train", "test")]
             relations.append(Relation(parts[0], parts[1]))
         settings = FindSettings(), ReinforceSettings(steps=1)
-        return LanguageStudy(LanguageStudy, tuple(relations), (0,), 4, *settings, Store(tmp_path))  # pyright: ignore[reportArgumentType]
+        protocol = LanguageProtocol(tuple(relations), (0,), 4, *settings)
+        return LanguageStudy(LanguageStudy, protocol, Store(tmp_path))  # pyright: ignore[reportArgumentType]
 
     few, both = study(("state-capital", 10)), study(("state-capital", 10), ("present-past", 10))
     assert (title_of("one_shot", few), title_of("few", few)) == ("9-shot", "2-shot")

@@ -25,7 +25,7 @@ def _calibrated(
 ) -> Answering:
     """A method with the decoding that is best on the prompts that judge nothing; ``judging`` has other supports."""
     prompts = validation_prompts(study.model, group.train, task, replace(study.protocol.settings, seed=group.seed))
-    return (judging or method).decoded(calibrate(method, prompts, study.choices))
+    return (judging or method).decoded(calibrate(method, prompts, study.choices()))
 
 
 def test_scores_are_those_of_the_method_on_the_groups_prompts(study: Study) -> None:
@@ -33,11 +33,11 @@ def test_scores_are_those_of_the_method_on_the_groups_prompts(study: Study) -> N
     scores = study.scores("one_shot", "segmentation")
     assert list(scores.groups) == ["seed 0", "seed 1"]
     group, task, method = study.protocol.groups[1], study.task("segmentation"), evaluation.run(study.judged, "one_shot")
-    prompts = study.prompts(task, group)
+    prompts = study.prompts(task.name, group)
     own = evaluation.scores(study.model, _calibrated(study, method, task, group), prompts)
     np.testing.assert_array_equal(scores.groups["seed 1"].scores, own)
     assert scores.groups["seed 1"].query_groups == prompts.query_groups
-    likeliest = study.likeliest.scores("one_shot", "segmentation").groups["seed 1"].scores
+    likeliest = study.scores("one_shot", "segmentation", "likeliest").groups["seed 1"].scores
     np.testing.assert_array_equal(likeliest, evaluation.scores(study.model, method, prompts))
     assert not np.array_equal(likeliest, own)
 
@@ -64,7 +64,7 @@ def test_one_shot_vectors_are_the_same_vectors_with_an_example(study: Study) -> 
     group, task = study.protocol.groups[0], study.task("low_light")
     sites, mask = study.mask("vectors", "low_light", group)
     patch = Patch(sites, mask[None], study.statistics(group).means(["low_light"]))
-    prompts = study.prompts(task, group)
+    prompts = study.prompts(task.name, group)
     method = _calibrated(study, evaluation.run(study.judged, "one_shot", patch), task, group)
     own = evaluation.scores(study.model, method, prompts)
     np.testing.assert_array_equal(study.scores("one_shot_vectors", "low_light").groups["seed 0"].scores, own)
@@ -101,13 +101,13 @@ def test_statistics_are_collected_once(study: Study, tmp_path: Path) -> None:
 
 def test_strong_prompts_take_their_supports_from_what_is_judged_on(study: Study) -> None:
     group, task = study.protocol.groups[0], study.task("inpainting")
-    prompts = study.prompts(task, group)
+    prompts = study.prompts(task.name, group)
     for method in OPPONENTS:
         of_train, of_test = (evaluation.method_named(study.judged, method, data) for data in (group.train, group.test))
         assert isinstance(of_train, Answering)
         assert isinstance(of_test, Answering)
         own = evaluation.scores(study.model, _calibrated(study, of_train, task, group, of_test), prompts)
-        assert np.array_equal(study.group_scores(method, task, group).scores, own)
+        assert np.array_equal(study.scores(method, task.name).groups[group.name].scores, own)
 
 
 def test_the_prompts_that_choose_a_decoding_are_drawn_once(

@@ -352,7 +352,7 @@ def test_a_description_says_what_a_run_costs(model: SegGpt) -> None:
 
 
 PEAKS = r"""
-import json, re, sys, torch
+import json, os, re, sys, torch
 import numpy as np
 from contextlib import nullcontext
 from pathlib import Path
@@ -361,39 +361,44 @@ from taskvec.models.interface import Queries
 from taskvec.models import load_model
 from taskvec.models.seggpt import SegGpt, SegGptTargets
 
-model = SegGpt(SegGptForImageSegmentation(SegGptConfig(**json.loads(sys.argv[1]))))
-size = model.image_size
-share = torch.tensor(0.5, requires_grad=True)
-for tap in model.taps()["image"][:1]:
-    tap.module.register_forward_pre_hook(lambda module, inputs: (inputs[0] * share,))
-peaks = []
-for gradient, rows in ((False, 2), (False, 10), (True, 10), (True, 18)):  # of which each needs more than the last
-    items = model.prepare(Queries(np.zeros((1, size, size, 3), np.uint8)), "query_only")[torch.zeros(rows).long()]
-    truth = SegGptTargets(torch.zeros(rows, size, size, 3, dtype=torch.uint8), None)
-    with nullcontext() if gradient else torch.no_grad():
-        loss = model.losses(model.run(items), items, truth).sum()
-    if gradient:
-        torch.autograd.grad(loss, share)
-    peaks.append(1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]))
-print(json.dumps(peaks))
+for config in sys.argv[1:]:
+    if os.fork():  # each in a process of its own, which need not import anything again
+        os.wait()
+        continue
+    model = SegGpt(SegGptForImageSegmentation(SegGptConfig(**json.loads(config))))
+    size = model.image_size
+    share = torch.tensor(0.5, requires_grad=True)
+    for tap in model.taps()["image"][:1]:
+        tap.module.register_forward_pre_hook(lambda module, inputs: (inputs[0] * share,))
+    peaks = []
+    for gradient, rows in ((False, 2), (False, 10), (True, 10), (True, 18)):  # of which each needs more than the last
+        items = model.prepare(Queries(np.zeros((1, size, size, 3), np.uint8)), "query_only")[torch.zeros(rows).long()]
+        truth = SegGptTargets(torch.zeros(rows, size, size, 3, dtype=torch.uint8), None)
+        with nullcontext() if gradient else torch.no_grad():
+            loss = model.losses(model.run(items), items, truth).sum()
+        if gradient:
+            torch.autograd.grad(loss, share)
+        peaks.append(1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]))
+    print(json.dumps(peaks), flush=True)
+    os._exit(0)
 """
 ATTENDS = {**CONFIG, "image_size": [192, 96], "hidden_size": 64, "mlp_dim": 256}  # 288 tokens
 DECODES = {**CONFIG, "image_size": [256, 128], "patch_size": 32, "pretrain_image_size": 64, "decoder_hidden_size": 64}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read as Linux tells them")
-@pytest.mark.parametrize("config", [ATTENDS, DECODES], ids=["attends", "decodes"])
-def test_a_row_needs_what_it_is_said_to(config: dict[str, Any]) -> None:
-    model = SegGpt(transformers.SegGptForImageSegmentation(transformers.SegGptConfig(**config)))
+def test_a_row_needs_what_it_is_said_to() -> None:
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
-    command = [sys.executable, "-c", PEAKS, json.dumps(config)]
+    command = [sys.executable, "-c", PEAKS, *(json.dumps(config) for config in (ATTENDS, DECODES))]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
-    peaks = json.loads(ran.stdout)
-    for gradient, measured in ((False, (peaks[1] - peaks[0]) / 8), (True, (peaks[3] - peaks[2]) / 8)):
-        for view in VIEWS:
-            said = model.cost(view, answers=False, gradient=gradient)
-            assert said.tokens == 3 * len(model.stacks["merged"].places)
-            assert 0.9 * measured < said.bytes < 2 * measured
+    for config, line in zip((ATTENDS, DECODES), ran.stdout.splitlines(), strict=True):
+        peaks = json.loads(line)
+        model = SegGpt(transformers.SegGptForImageSegmentation(transformers.SegGptConfig(**config)))
+        for gradient, measured in ((False, (peaks[1] - peaks[0]) / 8), (True, (peaks[3] - peaks[2]) / 8)):
+            for view in VIEWS:
+                said = model.cost(view, answers=False, gradient=gradient)
+                assert said.tokens == 3 * len(model.stacks["merged"].places)
+                assert 0.9 * measured < said.bytes < 2 * measured, config
 
 
 def test_the_fingerprint_tells_the_weights_and_what_numbers_depend_on(model: SegGpt) -> None:

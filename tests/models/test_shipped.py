@@ -19,7 +19,7 @@ def test_shipped_models_are_small_and_have_a_card(name: str) -> None:
 @pytest.mark.parametrize("task", [LOW_LIGHT, INPAINTING, COLORIZATION])
 def test_small_needs_and_uses_the_example_on_photographs(task: Task) -> None:
     model = load_model("small")
-    prompts = draw_prompts(Pictures(), task, 30, model.config.image_size, seed=0)
+    prompts = draw_prompts(Pictures(), task, 10, model.config.image_size, seed=0)
     one_shot, query_only = (
         evaluation.scores(model, evaluation.run(model, view), prompts).mean() for view in ("one_shot", "query_only")
     )

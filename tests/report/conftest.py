@@ -46,7 +46,7 @@ STACKS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def outcome() -> Outcome:
     return Outcome(
         tasks=[

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from taskvec.data.scenes import Scenes
 from taskvec.evaluation import Evaluation, summarise
 from taskvec.metrics import IOU
-from taskvec.prompts import draw_prompts
+from taskvec.prompts import Prompts, draw_prompts
 from taskvec.report.evaluations import as_line, gain_line, write_evaluations
 from taskvec.report.figures import ranked_grid
 from taskvec.tasks import COLORIZATION, IDENTITY, SEGMENTATION, Task
@@ -18,8 +19,12 @@ from taskvec.tasks import COLORIZATION, IDENTITY, SEGMENTATION, Task
 def _evaluation(task: Task, scores: list[float], fold: int | None = None) -> Evaluation:
     """Answers of flat colour: 10 times the score's index."""
     prompts = draw_prompts(Scenes("test", fold), task, len(scores), 8, seed=0)
-    answers = np.stack([np.full((8, 8, 3), 10 * index, np.uint8) for index in range(len(scores))])
-    return Evaluation(prompts, answers, np.array(scores), 2.0)
+    colours = {name: np.full((8, 8, 3), 10 * index, np.uint8) for index, name in enumerate(prompts.query_names)}
+
+    def method(shown: Prompts) -> torch.Tensor:
+        return torch.from_numpy(np.stack([colours[name] for name in shown.query_names]))
+
+    return Evaluation(np.array(scores), prompts=prompts, seconds=2.0, method=method)
 
 
 def test_a_summary_is_told_in_a_line() -> None:

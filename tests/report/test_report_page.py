@@ -10,10 +10,11 @@ from taskvec.report.page import write_report
 from taskvec.sites import Site
 
 
-@pytest.fixture
-def html(outcome: Outcome, tmp_path: Path) -> str:
-    write_report(outcome, tmp_path / "made" / "report.html")
-    return (tmp_path / "made" / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def html(outcome: Outcome, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "made" / "report.html"
+    write_report(outcome, path)
+    return path.read_text(encoding="utf-8")
 
 
 def test_it_loads_nothing_from_outside(html: str):
@@ -59,6 +60,7 @@ def test_the_verdicts_are_those_of_the_terminal(html: str, outcome: Outcome):
     assert "bootstrap" not in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_too_few_queries_are_no_comparison(outcome: Outcome, tmp_path: Path):
     task = replace(outcome.tasks[0], groups=["a"] * 60 + ["b"] * 63)
     write_report(replace(outcome, tasks=[task], pairs=123, queries=12), tmp_path / "report.html")
@@ -79,12 +81,14 @@ def test_every_task_has_its_pictures(html: str):
     assert html.count("<img ") == html.count(' alt="')
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_task_vectors_without_a_history_have_no_curve(outcome: Outcome, tmp_path: Path):
     outcome = replace(outcome, tasks=[replace(task, history=[]) for task in outcome.tasks])
     write_report(outcome, tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count('src="data:image/svg+xml;base64,') == 2 * 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_numbers_of_sites_and_sites_that_harm_are_shown_where_they_were_asked_for(outcome: Outcome, tmp_path: Path):
     first, second = outcome.tasks
     first = replace(first, curve=((1, -0.2), (2, -0.5), (4, -0.51)), harmful=(first.sites[1], Site("x", 7, 0, None, 3)))
@@ -95,6 +99,7 @@ def test_numbers_of_sites_and_sites_that_harm_are_shown_where_they_were_asked_fo
     assert "encoder layer 2 head 0, query input (kept); x layer 7 head 0, token 3." in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_idea_is_shown_with_segmentation_or_else_the_first_task(outcome: Outcome, monkeypatch: pytest.MonkeyPatch):
     shown = []
     monkeypatch.setattr(page.figures, "idea", lambda task: shown.append(task.task) or b"")
@@ -103,6 +108,7 @@ def test_the_idea_is_shown_with_segmentation_or_else_the_first_task(outcome: Out
     assert shown == ["segmentation", "<b>&_blur"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failure_leaves_no_file(outcome: Outcome, tmp_path: Path):
     broken = replace(outcome.tasks[0], scores={"one_shot": outcome.tasks[0].scores["one_shot"]})
     with pytest.raises(KeyError):

@@ -1,9 +1,10 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,16 +14,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from problems import problem
+from problems import problem, product_of
 from taskvec.search import (
     FINALS,
     Checkpoint,
+    CmaSettings,
     Evaluate,
     Final,
+    GreedySettings,
     Problem,
     ReinforceSettings,
     RelaxedSettings,
     SearchResult,
+    cma,
 )
 from taskvec.search.checkpoint import State
 from taskvec.search.relaxed import GATES, Gate
@@ -125,6 +129,67 @@ def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
     assert first.interrupted
     assert len(first.history) == 7
     assert_same(settings.search(of(4)), settings.search(of(4), checkpoint=checkpoint))
+
+
+LAYERS = [torch.arange(first, first + 5) for first in (10, 0, 15, 5)]
+TASKS = torch.tensor([0, 0, 1, 1])
+IN_STEPS = {
+    "cma": (CmaSettings(), of(4, sites=20)),
+    "cma of tasks": (CmaSettings(), of(4, tasks=TASKS)),
+    "greedy": (GreedySettings(layers=3, trials=4), replace(of(4), layers=lambda: LAYERS)),
+    "greedy of tasks": (GreedySettings(layers=3, trials=4), replace(of(4, tasks=TASKS), layers=lambda: LAYERS)),
+    "greedy of a random order": (
+        GreedySettings(trials=4, sweeps=2, order="random"),
+        replace(of(4), layers=lambda: LAYERS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_STEPS)
+@pytest.mark.parametrize("how", [KeyboardInterrupt, KilledError])
+def test_a_search_without_a_gradient_goes_on_from_its_last_record(
+    name: str, how: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cma, "SITES_PER_CALL", 3)
+    settings, given = IN_STEPS[name]
+    checkpoint = Checkpoint(tmp_path / "state")
+    whole = settings.search(given)
+    assert len(whole.history) >= 5
+    for step in range(1, len(whole.history) + 1):
+        seen: list[int] = []
+
+        def stop(record: dict[str, Any], step: int = step, seen: list[int] = seen) -> None:
+            seen.append(record["step"])
+            if record["step"] == step:
+                raise how
+
+        with suppress(KilledError, KeyboardInterrupt):
+            settings.search(given, stop, checkpoint)
+        assert seen == [step]
+    again = settings.search(given, stop_at(1, AssertionError), checkpoint)
+    assert torch.equal(again.mask, whole.mask)
+    assert (again.scores is None) == (whole.scores is None)
+    assert again.scores is None or torch.equal(again.scores, cast(Tensor, whole.scores))
+    told = ("loss", "step", "evaluations", "history", "interrupted", "non_finite")
+    assert [getattr(again, each) for each in told] == [getattr(whole, each) for each in told]
+    with pytest.raises(ValueError, match="with seed 0: expected 1"):
+        settings.search(replace(given, seed=1), checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("name", IN_STEPS)
+def test_losses_that_are_left_out_are_so_after_a_stop(name: str, tmp_path: Path) -> None:
+    def some(masks: Tensor, items: Tensor) -> Tensor:
+        return evaluate(masks, items).where(~masks[:, 3] | (items < 2), torch.nan)
+
+    settings, given = IN_STEPS[name]
+    given = replace(given, evaluate_product=product_of(some))
+    whole, checkpoint = settings.search(given, non_finite="leave_out"), Checkpoint(tmp_path / "state")
+    with pytest.raises(KilledError):
+        settings.search(given, stop_at(1, KilledError), checkpoint, "leave_out")
+    again = settings.search(given, checkpoint=checkpoint, non_finite="leave_out")
+    assert again.non_finite == whole.non_finite > 0
+    assert torch.equal(again.mask, whole.mask)
+    assert again.history == whole.history
 
 
 def test_a_search_may_be_stopped_more_than_once(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
+
+from taskvec.training.recipe import read_recipe, train
 
 WIDTH, HEIGHT = 48, 32
 
@@ -70,3 +73,12 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "miniature.toml"
     path.write_text(MINIATURE)
     return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of the miniature, to read or to copy."""
+    directory = tmp_path_factory.mktemp("finished")
+    (directory / "miniature.toml").write_text(MINIATURE)
+    train(read_recipe(directory / "miniature.toml"), directory / "run", Console(quiet=True))
+    return directory / "run"

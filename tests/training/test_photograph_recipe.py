@@ -20,8 +20,8 @@ scenes = 24
 photographs = 48
 tasks = ["segmentation", "low_light", "inpainting", "colorization", "identity", "denoise", "box"]
 [model]
-canvas_size = 64
-image_size = 32
+canvas_size = 32
+image_size = 16
 patch_size = 8
 encoder = { layers = 2, width = 16, heads = 2 }
 decoder = { layers = 1, width = 16, heads = 2 }
@@ -56,6 +56,15 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def finished(photographs_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run, to read or to copy."""
+    directory = tmp_path_factory.mktemp("finished")
+    (directory / "miniature.toml").write_text(MINIATURE)
+    recipe = read_recipe(directory / "miniature.toml")
+    return train(recipe, directory / "run", QUIET, photographs=photographs_directory).parent
+
+
 def _weights(directory: Path) -> dict[str, torch.Tensor]:
     return load_file(directory / "model.safetensors")
 
@@ -65,27 +74,24 @@ def _equal(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_training_on_photographs_writes(recipe: Path, tmp_path: Path, photographs_directory: Path) -> None:
-    directory = train(read_recipe(recipe), tmp_path / "run", QUIET, photographs=photographs_directory)
-    model = load_model(directory)
+def test_what_training_on_photographs_writes(finished: Path, recipe: Path) -> None:
+    model = load_model(finished / "model")
     assert isinstance(model, MaeVqgan)
     assert model.config == read_recipe(recipe).model
     logs = {
-        stage: [json.loads(line) for line in (tmp_path / "run" / f"{stage}.jsonl").read_text().splitlines()]
+        stage: [json.loads(line) for line in (finished / f"{stage}.jsonl").read_text().splitlines()]
         for stage in ("tokenizer", "sharpening", "mae")
     }
     assert logs["sharpening"][1].keys() >= {"held_out_mse", "sharpness"}
     assert logs["mae"][1].keys() > {"segmentation", "low_light", "identity"}
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    facts = json.loads((finished / "run.json").read_text())
     assert facts["data"]["held_out"]["count"] == 7
     assert [part["data"] for part in facts["data"]["trained"]["parts"]] == ["photographs", "scenes"]
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
-    recipe: Path, tmp_path: Path, photographs_directory: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, recipe: Path, tmp_path: Path, photographs_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(read_recipe(recipe), tmp_path / "whole", QUIET, photographs=photographs_directory)
-
     def interrupted(step: int, steps: int) -> float:
         if step == 2:
             raise KeyboardInterrupt  # as a kill: nothing is saved
@@ -97,14 +103,15 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
         with pytest.raises(KeyboardInterrupt):
             train(read_recipe(recipe), tmp_path / "parts", QUIET, photographs=photographs_directory)
         monkeypatch.undo()
+    whole = finished / "model"
     assert _equal(whole, train(read_recipe(recipe), tmp_path / "parts", QUIET, photographs=photographs_directory))
 
 
 def test_compiled_blocks_are_the_same_model(
-    recipe: Path, tmp_path: Path, photographs_directory: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, recipe: Path, tmp_path: Path, photographs_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Traced but run by PyTorch's own kernels, so that no C++ compiler is needed and every bit is the same."""
-    plain = train(read_recipe(recipe), tmp_path / "plain", QUIET, photographs=photographs_directory)
+    plain = finished / "model"
     compiled: list[nn.Module] = []
     original = nn.Module.compile
 
@@ -119,11 +126,13 @@ def test_compiled_blocks_are_the_same_model(
 
 
 def test_the_command_takes_the_directory(
-    recipe: Path, tmp_path: Path, photographs_directory: Path, capsys: pytest.CaptureFixture
+    finished: Path, recipe: Path, tmp_path: Path, photographs_directory: Path, capsys: pytest.CaptureFixture
 ) -> None:
     command = ["train", str(recipe), "--out", str(tmp_path / "run")]
     assert main(command) == 1
     assert "expected a directory of them (--photographs)" in " ".join(capsys.readouterr().err.split())
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")  # which is all that is left to do
     assert main([*command, "--photographs", str(photographs_directory)]) == 0
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
@@ -136,11 +145,11 @@ def test_too_few_photographs_are_refused(recipe: Path, tmp_path: Path, photograp
 
 
 def test_the_directory_of_photographs_must_fit_the_recipe(
-    recipe: Path, tmp_path: Path, photographs_directory: Path
+    finished: Path, recipe: Path, tmp_path: Path, photographs_directory: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"trains on photographs: expected a directory of them \(--photographs\)"):
-        train(read_recipe(recipe), tmp_path / "run", QUIET)
-    train(read_recipe(recipe), tmp_path / "run", QUIET, photographs=photographs_directory)
+        train(read_recipe(recipe), tmp_path / "none", QUIET)
+    shutil.copytree(finished, tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     facts["data"]["held_out"]["names"] = "0123456789abcdef"
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts))

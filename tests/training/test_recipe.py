@@ -19,26 +19,15 @@ from taskvec.training.checkpoints import DivergedError
 from taskvec.training.photograph_tasks import PHOTOGRAPH_TASKS
 from taskvec.training.prompt_pool import SCENE_TASKS
 from taskvec.training.recipe import TRAINING_TASKS, read_recipe, train
-from training.conftest import MINIATURE
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run of the miniature."""
-    directory = tmp_path_factory.mktemp("finished")
-    (directory / "miniature.toml").write_text(MINIATURE)
-    train(read_recipe(directory / "miniature.toml"), directory / "run", Console(quiet=True))
-    return directory / "run"
-
-
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the middle of a step: of the tokenizer, of its last step, and of the transformer."""
     console = Console(quiet=True)
-    whole = train(read_recipe(recipe), tmp_path / "whole", console)
     original = loop.learning_rate_factor
 
     def interrupt_at(stage: str, at: int) -> None:
@@ -56,18 +45,17 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     monkeypatch.undo()
     parts = train(read_recipe(recipe), tmp_path / "parts", console)
 
-    first, second = (load_file(directory / "model.safetensors") for directory in (whole, parts))
+    first, second = (load_file(directory / "model.safetensors") for directory in (finished / "model", parts))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_what_training_writes(recipe: Path, tmp_path: Path) -> None:
-    directory = train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
-    model = load_model(directory)
+def test_what_training_writes(finished: Path, recipe: Path) -> None:
+    model = load_model(finished / "model")
     assert isinstance(model, MaeVqgan)
     assert model.config == read_recipe(recipe).model
     assert (model.vqgan.quantize.embedding.weight != 0).any()
-    stages = {stage: (tmp_path / "run" / f"{stage}.jsonl").read_text().splitlines() for stage in ("tokenizer", "mae")}
+    stages = {stage: (finished / f"{stage}.jsonl").read_text().splitlines() for stage in ("tokenizer", "mae")}
     for lines in stages.values():
         assert [json.loads(line)["step"] for line in lines] == [6, 6]
     assert {"mse", "commitment"} <= json.loads(stages["tokenizer"][0]).keys()
@@ -75,11 +63,11 @@ def test_what_training_writes(recipe: Path, tmp_path: Path) -> None:
     assert json.loads(stages["mae"][1]).keys() > {"segmentation", "low_light", "identity"}
 
 
-def test_another_recipe_does_not_go_on_with_a_run(recipe: Path, tmp_path: Path) -> None:
-    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+def test_another_recipe_does_not_go_on_with_a_run(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
     other = replace(read_recipe(recipe), seed=4)
     with pytest.raises(ValueError, match=r"run holds the run of a recipe with another seed: 3, not 4"):
-        train(other, tmp_path / "run", Console(quiet=True))
+        train(other, run, Console(quiet=True))
 
 
 def test_a_name_stands_for_one_task_in_every_recipe() -> None:
@@ -87,13 +75,13 @@ def test_a_name_stands_for_one_task_in_every_recipe() -> None:
     assert not TRAINING_TASKS.keys() & tasks.TASKS.keys()
 
 
-def test_a_run_that_names_no_tasks_does_not_go_on(recipe: Path, tmp_path: Path) -> None:
-    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+def test_a_run_that_names_no_tasks_does_not_go_on(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    facts = json.loads((run / "run.json").read_text())
     del facts["recipe"]["tasks"]
-    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    (run / "run.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match=r"run holds a run that does not say what tasks it trains"):
-        train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+        train(read_recipe(recipe), run, Console(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -117,20 +105,19 @@ def test_a_new_task_changes_no_recipe(name: str, count: int, digest: str, monkey
     assert sha256(" ".join(names).encode()).hexdigest()[:16] == digest
 
 
-def test_a_killed_run_forgets_what_it_logged_after_its_checkpoint(recipe: Path, tmp_path: Path) -> None:
-    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
-    log, checkpoint = (tmp_path / "run" / f"mae.{ending}" for ending in ("jsonl", "checkpoint.pt"))
+def test_a_killed_run_forgets_what_it_logged_after_its_checkpoint(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    log, checkpoint = (run / f"mae.{ending}" for ending in ("jsonl", "checkpoint.pt"))
     complete = [json.loads(line) for line in log.read_text().splitlines()]
     checkpoint.unlink()
-    train(read_recipe(recipe), tmp_path / "run", Console(quiet=True))
+    train(read_recipe(recipe), run, Console(quiet=True))
     again = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["step"] for line in again] == [line["step"] for line in complete]
     assert again[0]["loss"] == complete[0]["loss"]
 
 
-def test_damaged_runs_are_one_clear_error(recipe: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(read_recipe(recipe), run, Console(quiet=True))
+def test_damaged_runs_are_one_clear_error(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
     with (run / "mae.jsonl").open("a") as log:
         log.write('{"step": 7, "los')  # a kill in the middle of a line does no harm
     train(read_recipe(recipe), run, Console(quiet=True))

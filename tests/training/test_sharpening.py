@@ -12,7 +12,7 @@ from taskvec.training.prompt_pool import PromptPool
 from taskvec.training.sharpening import Discriminator, SharpeningRecipe, train_sharpening
 
 CONFIG = VqganConfig(
-    codes=16, code_channels=4, latent_channels=8, channels=32, multipliers=(1, 1, 1), residual_blocks=1, local=True
+    codes=16, code_channels=4, latent_channels=8, channels=8, multipliers=(1, 1, 1), residual_blocks=1, local=True
 )
 
 
@@ -20,7 +20,7 @@ def test_only_the_decoder_changes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     vqgan = Vqgan(CONFIG)
     before = {name: tensor.clone() for name, tensor in vqgan.state_dict().items()}
-    figures = PromptPool(Scenes("train"), 48, 32, list(TASKS.values()))
+    figures = PromptPool(Scenes("train"), 48, 16, list(TASKS.values()))
     train_sharpening(vqgan, SharpeningRecipe(3, 1, batch=4), figures, figures, Run(tmp_path, 0, Console(quiet=True)))
     changed = {
         name.split(".")[0] for name, tensor in vqgan.state_dict().items() if not torch.equal(tensor, before[name])
@@ -31,7 +31,7 @@ def test_only_the_decoder_changes(tmp_path: Path) -> None:
 def test_while_the_discriminator_learns_alone_nothing_else_does(tmp_path: Path) -> None:
     torch.manual_seed(0)
     vqgan = Vqgan(CONFIG)
-    figures = PromptPool(Scenes("train"), 48, 32, list(TASKS.values()))
+    figures = PromptPool(Scenes("train"), 48, 16, list(TASKS.values()))
     run = Run(tmp_path, 0, Console(quiet=True))
     train_sharpening(vqgan, SharpeningRecipe(4, 3, batch=4), figures, figures, run)
     assert '"matching"' in (tmp_path / "sharpening.jsonl").read_text()

@@ -8,9 +8,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 from torch import Tensor
 
 from taskvec.analysis.scores import HeadScores
@@ -86,6 +83,8 @@ def cluster_heads(outputs: HeadOutputs, scores: HeadScores) -> list[HeadClusteri
     Raises ValueError where there are fewer than two tasks or fewer than two prompts of each, or outputs that are not
     finite.
     """
+    from sklearn.metrics import silhouette_score  # noqa: PLC0415 slow to import, and every command imports this file
+
     counts = outputs.labels.bincount()
     if len(counts) < 2 or counts.min() < 2:
         raise ValueError(f"prompts of the tasks are {counts.tolist()}, expected two tasks with two prompts at least")
@@ -154,6 +153,8 @@ def rank_correlations(clusterings: Sequence[HeadClustering]) -> tuple[float, flo
 
     NaN where all heads are equal.
     """
+    from scipy.stats import rankdata  # noqa: PLC0415 slow to import
+
     values = [[-_from_high_to_low(each), each.silhouette, each.davies_bouldin] for each in clusterings]
     of_taskness = np.corrcoef(rankdata(values, axis=0), rowvar=False)[0]
     return float(of_taskness[1]), float(of_taskness[2])
@@ -165,6 +166,8 @@ def embed(vectors: Float[Tensor, "prompts dim"], seed: int = 0) -> Float[np.ndar
     The same vectors and seed give the same picture: gradients are exact, not the approximation that threads sum in any
     order. Raises ValueError for fewer than four vectors, which have no neighbourhoods.
     """
+    from sklearn.manifold import TSNE  # noqa: PLC0415 slow to import
+
     count = len(vectors)
     if count < 4:
         raise ValueError(f"there are {count} vectors to embed, expected at least 4")

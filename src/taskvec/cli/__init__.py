@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than the tables have
+        formatted, warnings.formatwarning = warnings.formatwarning, _warning
         warnings.filterwarnings("ignore", module="PIL")  # of damage that it reads past; what it cannot read is an error
         signals.at_once = False
         try:
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise
             else:
                 status = _complain(*_told(error))
+        warnings.formatwarning = formatted
         if status == INTERRUPTED or signals.status is not None:
             status = signals.status or INTERRUPTED
             _complain(WORDS[status], status)
@@ -59,6 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
             signals.at_once = True
             _close()
         return status
+
+
+def _warning(message: Warning | str, *place: object, **more: object) -> str:
+    """A line, without the place in the code that it comes from."""
+    return f"taskvec: {' '.join(str(message).split())}\n"
 
 
 def _renamed(given: list[str]) -> list[str]:
@@ -86,10 +93,12 @@ def _told(error: Exception) -> tuple[str, int]:
         return "what was given is nested too deeply", 1
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}", 1
-    if isinstance(error, _EXPECTED) or type(error).__name__ == "OutOfMemoryError":  # torch's
+    from taskvec.memory import ADVICE, ShortageError, is_shortage, shortage  # noqa: PLC0415
+
+    if is_shortage(error) and not isinstance(error, ShortageError):
+        return f"{shortage(error)}: {ADVICE}", 1
+    if isinstance(error, _EXPECTED):
         return str(error) or type(error).__name__, 1
-    if type(error) is RuntimeError and "allocate" in str(error):  # as torch says it of a processor's memory
-        return "there is not enough memory for that", 1
     return f"unexpected: {type(error).__name__}: {error}; run it again with {TRACEBACK} and report it", UNEXPECTED
 
 

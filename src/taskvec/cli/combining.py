@@ -16,6 +16,7 @@ from taskvec.vectors import CONFIG as VECTORS_CONFIG
 
 
 @app.command("combine", context_settings={"ignore_unknown_options": True})  # an expression may begin with a minus
+@options.one_writer()
 def combine_command(
     expression: Annotated[
         str,

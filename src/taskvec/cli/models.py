@@ -13,11 +13,12 @@ from taskvec.description import describe_model, describe_vectors, holds_vectors
 from taskvec.hub import located
 from taskvec.models import SHIPPED, convert_checkpoint, load_model
 from taskvec.models.checkpoints import convert
-from taskvec.processes import is_first
+from taskvec.processes import current
 from taskvec.training.recipe import read_recipe, train
 
 
 @app.command("train")
+@options.together
 def train_command(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/tiny.toml.")],
     out: Annotated[
@@ -42,7 +43,7 @@ def train_command(
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     directory = train(chosen, out, console, options.working_on(device, threads), photographs)
-    if not is_first():
+    if not current().first:
         return
     facts = {"machine": environment.machine(), "versions": environment.versions()}
     write_json(json_file, {"model": str(directory), "recipe": asdict(chosen), **facts})
@@ -50,6 +51,7 @@ def train_command(
 
 
 @app.command("convert")
+@options.one_writer()
 def convert_command(
     out: Annotated[Path, typer.Option(callback=options.directory, help="The model directory to write.")],
     mae: Annotated[

@@ -1,15 +1,18 @@
 """What the commands' options share: their types and help, and checks before any work is done."""
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from taskvec.files import check_destination, check_destination_directory
+from taskvec.locks import LOCK, locked
 from taskvec.models import SHIPPED, shipped_model
 from taskvec.models.interface import ANSWER_SCOPES, AnswerScope, PromptedModel
+from taskvec.processes import current, joined, own_device, started
 from taskvec.tasks import TASKS
 from taskvec.threads import settle
 from taskvec.vectors import read_config
@@ -42,6 +45,21 @@ def check_destinations(out: Path, files: Iterable[str], directories: Iterable[st
         check_destination(out / name)
 
 
+def one_writer(parameter: str = "out", *, to_file: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Lets a command run only while no other one writes to the directory, or file, that this parameter of it names."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def alone(**given: Any) -> Any:
+            places = [] if given[parameter] is None else [given[parameter]]
+            with locked(files=places) if to_file else locked(*places):
+                return command(**given)
+
+        return alone
+
+    return decorate
+
+
 def answer_scope(given: str | None, model: PromptedModel) -> AnswerScope | None:
     """What was asked for; ValueError for anything else, or of a model that answers with images."""
     if given is None:
@@ -66,9 +84,23 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def together(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets several processes that torchrun started run a command together (``processes.current()``)."""
+
+    @wraps(command)
+    def with_others(**given: Any) -> Any:
+        with joined(device_named(given["device"])):
+            return command(**given)
+
+    return with_others
+
+
 def working_on(name: str, threads: int | None) -> torch.device:
-    """The device, with as many threads as long work is to take: those that were given, or the fastest."""
-    device = device_named(name)
+    """The device, of several processes this one's, with as many threads as long work is to take: those that were given,
+    or the fastest."""
+    if current().count != started():
+        raise ValueError(f"this command is not for {started()} processes together: start it without torchrun")
+    device = own_device(device_named(name))
     settle(device, threads)
     return device
 
@@ -86,8 +118,13 @@ def model_of(vectors: Iterable[Path], given: str | None) -> str:
 
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
     """ValueError where there are results already and nothing says that they may go."""
-    if path.exists() and not overwrite:
+    if path.exists() and not overwrite and not _is_empty(path):
         raise ValueError(f"{path} exists: results are never merged; name another place or pass --overwrite")
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether it is a directory with nothing in it but a lock."""
+    return path.is_dir() and all(one.name == LOCK for one in path.iterdir())
 
 
 _MODELS = f"A model that ships with the package ({', '.join(SHIPPED)}), a directory, or hub:OWNER/NAME to download"

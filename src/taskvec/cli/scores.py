@@ -1,7 +1,7 @@
 """The command that scores one way of doing a task."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,22 +10,25 @@ import typer
 from rich.progress import Progress
 
 from taskvec import environment, evaluation
-from taskvec.answering import Answering, Choices, calibrate
+from taskvec.answering import Answering, Choices, calibrate, passes_of
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
-from taskvec.cli.terminal import app, choose_task, console, say
+from taskvec.cli.terminal import app, choose_task, console, partial_file, say
 from taskvec.cli.texts import tell_shots
 from taskvec.data.examples import DataSet
 from taskvec.data.pascal import FOLDS
-from taskvec.files import check_destination
+from taskvec.files import check_destination, digest, read_bytes
 from taskvec.hub import located
 from taskvec.models import load_model
 from taskvec.models.interface import ANSWER_SCOPES, DECODINGS, Decoding, DecodingKind, PromptedModel, Variant
 from taskvec.names import choose_from
+from taskvec.processes import current
 from taskvec.progress import COLUMNS
-from taskvec.prompts import SAMPLINGS, Prompts, draw_prompts, pairs_of
+from taskvec.prompts import SAMPLINGS, PlannedPrompts, pairs_of, plan_prompts
 from taskvec.report.evaluations import as_line, companions, gain_line, plain, write_evaluations
+from taskvec.search.checkpoint import Checkpoint
 from taskvec.tasks import Task
+from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import read_config
 
 PAIRS = 1000
@@ -34,6 +37,8 @@ ALL = "all"
 
 
 @app.command("evaluate")
+@options.together
+@options.one_writer("json_file", to_file=True)
 @takes_data(without=("fold",))
 def evaluate_command(
     method: Annotated[
@@ -85,6 +90,9 @@ def evaluate_command(
     """Score one way of doing a task on data kept aside: mean, 95 % interval, spreads, speed.
 
     With --against, by how much it is better than another way, prompt by prompt, and whether that is more than chance.
+    Interrupted with --json, the same command goes on where it stopped.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec evaluate
     """
     if json_file is not None:
         _check_companions(json_file)
@@ -99,70 +107,126 @@ def evaluate_command(
     folds = _folds(fold)
     patched = [evaluation.patched_by(name.replace("{fold}", str(folds[0]))) for name in (method, against or "")]
     model = options.model_of([located(vectors[1]) for vectors in patched if vectors], model)
-    network = load_model(model, options.working_on(device, threads))
+    processes, network = current(), load_model(model, options.working_on(device, threads))
     network = network.variant(Variant(answers=options.answer_scope(answers, network)))
     choices = Choices(_decoding(decoding, network, vectors=[located(each[1]) for each in patched if each]))
-    decodings: dict[str, dict[str, Any]] = {}
-    evaluations: dict[str, evaluation.Evaluation] = {}
-    others: list[evaluation.Evaluation] = []
-    with Progress(*COLUMNS, console=console, transient=True) as progress:
+    passes = passes_of(network)
+    judged: dict[str, _OfFold] = {}
+    with Progress(*COLUMNS, console=console, transient=True, disable=not processes.first) as progress:
         for own in folds:
-            named = [each.replace("{fold}", str(own)) for each in (method, against) if each]
             examples = data_options.load_one(part, task, fold=own)
             chosen = choose_task(examples, task, data_options.metric)
             count = pairs or min(PAIRS, pairs_of(examples))
-            size = network.image_size
-            prompts = draw_prompts(examples, chosen, count, size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
-            place = ALL if own is None else str(own)
-            _tell(network, named, prompts, examples)
-
-            ways = [_Way(name, examples, redecoded=decoding is not None) for name in named]
+            prompts = plan_prompts(examples, chosen, count, network.image_size, seed, sampling=sampling)  # pyright: ignore[reportArgumentType]
+            named = [each.replace("{fold}", str(own)) for each in (method, against) if each]
+            name = ALL if own is None else str(own)
+            if processes.first:
+                _tell(network, named, prompts, examples)
+            ways = [_Way(each, examples, redecoded=decoding is not None) for each in named]
             load = partial(data_options.load_one, "train", task, fold=own)
             methods = [way.chosen(network, choices, load, chosen, seed) for way in ways]
-            for name, (_, used) in zip((method, against), methods, strict=False):
-                decodings.setdefault(str(name), {})[place] = None if used is None else asdict(used)
-                if used is not None and not network.takes_texts:
-                    console.print(f"{str(name).replace('{fold}', str(own))} is decoded as {used}")
+            of_fold = _OfFold(named, [used for _, used in methods], json_file, name, answers)
+            if processes.first and not network.takes_texts:
+                of_fold.tell_decodings()
             bar = progress.add_task(f"{chosen.name} {named[0]}", total=count)
-            evaluations[place] = evaluation.evaluate(
-                network, methods[0][0], prompts, lambda done, bar=bar: progress.advance(bar, done)
+            found = evaluation.evaluate_each(
+                network,
+                [evaluation.Way.of(each, str(number)) for number, (each, _) in enumerate(methods)],
+                prompts,
+                lambda done, bar=bar: progress.advance(bar, done),
+                passes=passes,
+                checkpoint=of_fold.checkpoint,
             )
-            others += [evaluation.evaluate(network, other, prompts) for other, _ in methods[1:]]
+            judged[name] = replace(of_fold, evaluations=list(found.values()))
+    if processes.first:
+        facts: dict[str, Any] = {"model": model, "seed": seed, "rows": passes.rows}
+        facts |= {"answers": answers or ANSWER_SCOPES[0]} if network.takes_texts else {}
+        _tell_and_write(network, method, against, judged, json_file, facts, of_folds=fold is not None)
+    processes.wait()  # until the result is safe
+
+
+@dataclass(frozen=True)
+class _OfFold:
+    """What is judged in one fold: the methods, by their names there, with their decodings, and what they come to.
+
+    ``file`` is the one of the result, if it is to be written, and ``fold`` the name that it has for the fold.
+    """
+
+    methods: Sequence[str]
+    decodings: Sequence[Decoding | None]
+    file: Path | None
+    fold: str
+    answers: str | None
+    evaluations: Sequence[evaluation.Evaluation] = ()
+
+    def tell_decodings(self) -> None:
+        for name, used in zip(self.methods, self.decodings, strict=True):
+            if used is not None:
+                console.print(f"{name} is decoded as {used}")
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Scores of an evaluation that is not over, beside its result, if that is a file."""
+        if self.file is None:
+            return None
+        of = {"methods": list(self.methods), "answers": self.answers}
+        of["decodings"] = [None if each is None else asdict(each) for each in self.decodings]
+        patched = [evaluation.patched_by(name) for name in self.methods]
+        configs = [None if each is None else located(each[1]) / VECTORS_CONFIG for each in patched]
+        of["vectors"] = [None if each is None else digest(read_bytes(each)) for each in configs]
+        return Checkpoint(partial_file(self.file.with_suffix(f".{self.fold}.json")), of, "evaluation")
+
+
+def _tell_and_write(
+    model: PromptedModel,
+    method: str,
+    against: str | None,
+    judged: Mapping[str, _OfFold],
+    file: Path | None,
+    facts: dict[str, Any],
+    *,
+    of_folds: bool,
+) -> None:
+    """Print what all folds came to, and with a file write it; their checkpoints are of no use then."""
+    evaluations = {name: each.evaluations[0] for name, each in judged.items()}
     chosen = next(iter(evaluations.values())).prompts.task
     summaries = {name: evaluation.summarise([each]) for name, each in evaluations.items()}
-    whole = evaluation.summarise(list(evaluations.values())) if len(evaluations) > 1 else next(iter(summaries.values()))
-    if fold is not None:
+    several = len(evaluations) > 1
+    whole = evaluation.summarise(list(evaluations.values())) if several else next(iter(summaries.values()))
+    if of_folds:
         for name, each in summaries.items():
             say(f"{chosen.name} {method}, fold {name}: {as_line(each, chosen)}")
-    if len(evaluations) > 1 or fold is None:
+    if several or not of_folds:
         say(f"{chosen.name} {method}: {as_line(whole, chosen)}")
     compared: dict[str, Any] = {}
     if against is not None:
+        others = [each.evaluations[1] for each in judged.values()]
         told, gain = gain_line(chosen.metric, list(evaluations.values()), others)
         say(f"{chosen.name} {method} against {against}: {told}")
         compared = {"against": {"method": against, **plain(gain), "told": told}}
-    if json_file is not None:
-        facts: dict[str, Any] = {
-            "task": chosen.name,
-            "method": method,
-            "metric": chosen.metric.name,
-            "detail_of": None if chosen.detail is None else chosen.detail.name,
-            "model": model,
-            "seed": seed,
-            "decodings": decodings,
-            **({"answers": answers or ANSWER_SCOPES[0]} if network.takes_texts else {}),
-        }
-        facts |= {"model_fingerprint": network.fingerprint(), "machine": environment.machine()}
-        facts |= {"versions": environment.versions(), **compared}
-        write_evaluations(
-            json_file,
-            evaluations,
-            whole,
-            summaries,
-            facts,
-            with_example=method.startswith("one_shot"),
-            texts=network.texts,
-        )
+    if file is None:
+        return
+    used = {
+        name: {fold: None if (own := each.decodings[number]) is None else asdict(own) for fold, each in judged.items()}
+        for number, name in enumerate(each for each in (method, against) if each)
+    }
+    told_of = {
+        "task": chosen.name,
+        "method": method,
+        "metric": chosen.metric.name,
+        "detail_of": None if chosen.detail is None else chosen.detail.name,
+        **facts,
+        "decodings": used,
+        "model_fingerprint": model.fingerprint(),
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+        **compared,
+    }
+    with_example = method.startswith("one_shot")
+    write_evaluations(file, evaluations, whole, summaries, told_of, with_example=with_example, texts=model.texts)
+    for each in judged.values():
+        if each.checkpoint is not None:
+            each.checkpoint.forget()
 
 
 @dataclass(frozen=True)
@@ -190,7 +254,7 @@ class _Way:
                 raise ValueError(
                     f"a decoding is chosen on training data, but with --decoding likeliest: {error}"
                 ) from error
-            prompts = draw_prompts(training, task, min(CALIBRATION, pairs_of(training)), model.image_size, seed)
+            prompts = plan_prompts(training, task, min(CALIBRATION, pairs_of(training)), model.image_size, seed)
             own = evaluation.method_named(model, self.name, training)
             decoding = calibrate(own, prompts, choices) if isinstance(own, Answering) else decoding
         return method.decoded(decoding), decoding
@@ -230,10 +294,10 @@ def _folds(fold: str | None) -> list[int] | list[None]:
     return [int(fold)]
 
 
-def _tell(model: PromptedModel, methods: Sequence[str], prompts: Prompts, data: DataSet) -> None:
+def _tell(model: PromptedModel, methods: Sequence[str], prompts: PlannedPrompts, data: DataSet) -> None:
     """What a reader of the scores should know: what was left out, what the first method's task vectors have seen or are
     for, and whether any are given texts in another template than theirs."""
-    for remark in model.remarks(prompts):
+    for remark in model.remarks(prompts[:]) if model.takes_texts else ():
         console.print(remark)
     if alone := prompts.origin["classes_of_one"]:
         console.print(f"classes left out, as they have a single example and no pair: {alone}")

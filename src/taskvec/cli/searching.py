@@ -18,24 +18,29 @@ from taskvec.cli.terminal import (
     choose_task,
     console,
     keep,
+    partial_file,
     search_log,
     write_json,
 )
 from taskvec.data.examples import tasks_of
 from taskvec.description import holds_vectors
-from taskvec.finding import FindSettings, find_sites, statistics_prompts
+from taskvec.finding import Finding, FindSettings, find_sites, statistics_prompts
 from taskvec.models import load_model
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import PRESETS, settings_of
+from taskvec.processes import current
 from taskvec.progress import COLUMNS, SEARCH_COLUMNS
+from taskvec.prompts import sides
 from taskvec.search import NON_FINITE, SEARCHES, Checkpoint
 from taskvec.sites import GRANULARITIES
-from taskvec.statistics import Statistics, collect
+from taskvec.statistics import Statistics, collect, passes_of
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
 
 
 @app.command("collect")
+@options.together
+@options.one_writer(to_file=True)
 @takes_data()
 def collect_command(
     out: Annotated[Path, typer.Option(callback=options.file, help="The file of statistics to write (safetensors).")],
@@ -51,9 +56,14 @@ def collect_command(
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Mean and variance of every head output over one-shot prompts of each task."""
+    """Mean and variance of every head output over one-shot prompts of each task.
+
+    Interrupted, the same command goes on where it stopped.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec collect ...
+    """
     options.refuse_to_overwrite(out, overwrite)
-    network = load_model(model, options.working_on(device, threads))
+    processes, network = current(), load_model(model, options.working_on(device, threads))
     examples = data_options.load_each("train", task)
     if task:
         named = zip(examples, task, strict=True)
@@ -63,23 +73,37 @@ def collect_command(
         tasks = tasks_of(one) if one.own_task is None else [choose_task(one, None, data_options.metric)]
         examples *= len(tasks)
     settings = FindSettings(prompts=prompts, seed=seed)
-    with Progress(*COLUMNS, console=console) as progress:
-        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
-        batches = (statistics_prompts(network, one, each, settings) for one, each in zip(examples, tasks, strict=True))
-        result = collect(network, batches, lambda name, done: progress.update(bars[name], completed=done))
-    result.save(out)
     described = list({id(one): one.describe() for one in examples}.values())
-    summary = {
-        "file": str(out),
-        "model_fingerprint": result.model_fingerprint,
-        "data": described[0] if len(described) == 1 else described,
-        "seed": seed,
-        "machine": environment.machine(),
-    }
-    write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+    asked = {"data": described, "tasks": [[each.name, sides(each)] for each in tasks]}
+    checkpoint = Checkpoint(partial_file(out), {**asked, "prompts": prompts, "seed": seed}, "collection")
+    passes = passes_of(network)
+    with Progress(*COLUMNS, console=console, disable=not processes.first) as progress:
+        bars = {each.name: progress.add_task(each.name, total=prompts) for each in tasks}
+        result = collect(
+            network,
+            (statistics_prompts(network, *each, settings) for each in zip(examples, tasks, strict=True)),
+            lambda name, done: progress.update(bars[name], completed=done),
+            passes=passes,
+            checkpoint=checkpoint,
+        )
+    if processes.first:
+        result.save(out)
+        summary = {
+            "file": str(out),
+            "model_fingerprint": result.model_fingerprint,
+            "data": described[0] if len(described) == 1 else described,
+            "seed": seed,
+            "machine": environment.machine(),
+            "rows": passes.rows,
+        }
+        write_json(json_file, {**summary, "prompts": {name: each.count for name, each in result.tasks.items()}})
+        checkpoint.forget()
+    processes.wait()  # until that is safe
 
 
 @app.command("search")
+@options.together
+@options.one_writer()
 @takes_data()
 def search_command(
     out: Annotated[
@@ -145,8 +169,10 @@ def search_command(
 ) -> None:
     """Find the task vectors of a task, or of several at the same sites: by default the paper's search, of some minutes.
 
-    `--preset best` is that of `find`, of seconds. Ctrl-C keeps the best so far. Interrupted searches by reinforce and
-    relaxed go on when the same command is given again with --overwrite.
+    `--preset best` is that of `find`, of seconds. Ctrl-C keeps the best so far. The same command goes on with a search
+    that was stopped, to the same end.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec search ...
     """
     given = {
         "prompts": prompts,
@@ -174,7 +200,8 @@ def search_command(
         examples.append(folder)
         tasks.append(choose_task(folder, None, data_options.metric))
     places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
-    _refuse_to_mix(out, places, overwrite=overwrite)
+    checkpoint = Checkpoint(out / SEARCH_STATE)
+    _refuse_to_mix(out, places, overwrite=overwrite or checkpoint.exists())
     options.check_destinations(out, (SEARCH_LOG, SEARCH_STATE))
     for place in places.values():
         options.check_destinations(place, (VECTORS_CONFIG, VECTORS_TENSORS), ("",))
@@ -185,22 +212,33 @@ def search_command(
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
         on_step = search_log(progress, bar, out / SEARCH_LOG, settings.search.number_of_steps)
-        checkpoint = Checkpoint(out / SEARCH_STATE)
         finding = find_sites(network, examples, tasks, settings, collected, on_step, checkpoint)
-    vectors, result = finding.vectors(), finding.result
+    if current().first:
+        _keep(finding, places, out, json_file)
+        if not finding.result.interrupted:
+            checkpoint.forget()  # only now that the result is there: whatever ended this command before cost no step
+        _tell(finding, settings, out)
+    if finding.result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _keep(finding: Finding, places: dict[str, Path], out: Path, json_file: Path | None) -> None:
+    """Save what a search came to."""
+    vectors = finding.vectors()
     for each in vectors:
         keep(each, places[each.task], out / SEARCH_LOG)
     write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
-    if not result.interrupted:
-        checkpoint.forget()  # only now that the result is there: whatever ended this command before cost no step
+
+
+def _tell(finding: Finding, settings: FindSettings, out: Path) -> None:
+    """Say what a search came to."""
+    result = finding.result
     if result.non_finite:
         console.print(f"{result.non_finite} losses were NaN or infinite and are left out")
     cut = ", interrupted" if result.interrupted else ""
     validated = "validate" in settings.search.needs or settings.prune
     loss = f"{'validation loss' if validated else 'loss'} {result.loss:.4f}"
-    console.print(f"{len(vectors[0].sites)} of {len(finding.sites)} sites{cut}, {loss} at step {result.step}: {out}")
-    if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    console.print(f"{int(result.mask.sum())} of {len(finding.sites)} sites{cut}, {loss} at step {result.step}: {out}")
 
 
 def _refuse_to_mix(out: Path, places: dict[str, Path], *, overwrite: bool) -> None:

@@ -8,17 +8,29 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress, TaskID
 from rich.segment import Segment
+from typer.core import TyperGroup
 
 from taskvec import environment, files
 from taskvec.data import DataSet
 from taskvec.data.examples import task_for
 from taskvec.files import escaped
+from taskvec.processes import is_first
 from taskvec.progress import show_step
 from taskvec.tasks import Task
 from taskvec.vectors import TaskVectors
 
+
+class _Commands(TyperGroup):
+    """Commands may have names of two words."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = " ".join(args[:2])
+        return (name, self.commands[name], args[2:]) if name in self.commands else super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="taskvec",
+    cls=_Commands,
     help="Find and use visual task vectors.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,12 +53,14 @@ def _escaped_lines(text: str) -> str:
     return "\n".join(escaped(line) for line in text.split("\n"))
 
 
-# names of files are no markup, and never broken into lines
-console = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+# names of files are no markup, and never broken into lines; of several processes the first one tells
+console = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True, quiet=not is_first())
 
 
 def say(text: str) -> None:
     """Print a result, line by line, on standard output; control characters are shown, not obeyed."""
+    if not is_first():
+        return
     try:
         print(_escaped_lines(text))
     except BrokenPipeError:
@@ -57,7 +71,7 @@ def say(text: str) -> None:
 
 def show(renderable: RenderableType, width: int) -> None:
     """Print a table on standard output, at least so wide."""
-    _Console(width=max(width, console.width)).print(renderable)
+    _Console(width=max(width, console.width), quiet=not is_first()).print(renderable)
 
 
 SEARCH_LOG, SEARCH_STATE = "search.jsonl", "search.safetensors"
@@ -113,18 +127,19 @@ def search_log(progress: Progress, bar: TaskID, log: Path, steps: int | None) ->
     def on_step(record: dict[str, Any]) -> None:
         show(record)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with _partial(log).open("w" if record["step"] == 1 else "a") as lines:
+        with partial_file(log).open("w" if record["step"] == 1 else "a") as lines:
             lines.write(files.json_text(record) + "\n")
 
     return on_step
 
 
-def _partial(log: Path) -> Path:
-    return log.with_name(f"{log.name}.partial")
+def partial_file(path: Path) -> Path:
+    """What is there beside a result as long as it is not done."""
+    return path.with_name(f"{path.name}.partial")
 
 
 def keep(vectors: TaskVectors, directory: Path, log: Path) -> None:
     """Save task vectors, and the whole log of their search, whose partial one may lack what was done before a stop."""
     vectors.save_pretrained(directory)
     files.write_json_lines(log, vectors.search.history)
-    _partial(log).unlink(missing_ok=True)
+    partial_file(log).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Commands about task vectors: the whole job, apply, the demonstration."""
+"""Commands about task vectors: the whole job, better values, the demonstration."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from taskvec import application, environment
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
     SEARCH_LOG,
+    SEARCH_STATE,
     app,
     choose_task,
     console,
@@ -24,19 +24,18 @@ from taskvec.cli.terminal import (
     show,
     write_json,
 )
-from taskvec.cli.texts import TextsIn, apply_to_texts, tell_shots
+from taskvec.cli.texts import tell_shots
 from taskvec.data import judging_split
 from taskvec.data.examples import tasks_of
-from taskvec.files import replacing, shortened, write_json_lines
+from taskvec.files import replacing, write_json_lines
 from taskvec.finding import FindSettings, parts_of
-from taskvec.hub import located
-from taskvec.images import MAX_PIXELS
 from taskvec.judging import QUERIES, find_and_judge
 from taskvec.models import load_model
 from taskvec.models.interface import Variant
 from taskvec.objectives import OBJECTIVES
 from taskvec.presets import DEFAULT, DEFAULT_OF_TEXTS, PRESETS, default_preset, settings_of
-from taskvec.progress import COLUMNS, SEARCH_COLUMNS, show_descent
+from taskvec.processes import current
+from taskvec.progress import SEARCH_COLUMNS, show_descent
 from taskvec.prompts import draw_prompts
 from taskvec.refining import RefineSettings, refine
 from taskvec.report.contact_sheet import PAIRS, contact_sheet
@@ -44,10 +43,11 @@ from taskvec.report.figures import example_grid, overview
 from taskvec.report.outcomes import Outcome
 from taskvec.report.page import write_report
 from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
+from taskvec.search import Checkpoint
 from taskvec.tasks import TASKS
-from taskvec.vectors import ANSWER_TOKENS, TaskVectors
 from taskvec.vectors import CONFIG as VECTORS_CONFIG
 from taskvec.vectors import TENSORS as VECTORS_TENSORS
+from taskvec.vectors import TaskVectors
 
 JUDGEMENT = ("report.html", "examples.png", "pairs.png", "results.json", "pairs.jsonl")  # beside the task vectors
 VECTORS = (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
@@ -55,6 +55,8 @@ OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
 @app.command("find")
+@options.together
+@options.one_writer()
 @takes_data("folder")
 def find_command(
     out: Annotated[
@@ -92,11 +94,15 @@ def find_command(
 
     The search is that of `--preset best`, some seconds with tiny. Ctrl-C keeps the best sites so far, once there are
     any. A directory with input/ and output/ is a task of its own, from ten pairs on; of a language model a table of
-    inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`.
+    inputs and outputs is (--data pairs). For every setting of a search see `taskvec search`. The same command goes on
+    where it was stopped.
+
+    On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec find ...
     """
+    state = Checkpoint(out / SEARCH_STATE)
     for name in (VECTORS_CONFIG, *JUDGEMENT):
-        options.refuse_to_overwrite(out / name, overwrite)
-    options.check_destinations(out, (*VECTORS, *JUDGEMENT))
+        options.refuse_to_overwrite(out / name, overwrite or state.exists())
+    options.check_destinations(out, (*VECTORS, *JUDGEMENT, SEARCH_STATE))
     started = time.monotonic()
     network = load_model(model, options.working_on(device, threads))
     network = network.variant(Variant(answers=options.answer_scope(answers, network)))
@@ -134,18 +140,22 @@ def find_command(
             lambda vectors: _keep_found(vectors, out),
             RefineSettings(seed=settings.seed) if refined else None,
             show_descent(progress, RefineSettings.steps),
+            lambda _: state,
         )
+    if not current().first:
+        return
     write_json_lines(out / "pairs.jsonl", outcome.tasks[0].pairs)
+    pictures: dict[str, Callable[[], bytes]] = {}
     if sheet is not None:
-        with replacing(out / "examples.png") as temporary:
-            temporary.write_bytes(example_grid(outcome.tasks[0]))
-        with replacing(out / "pairs.png") as temporary:
-            temporary.write_bytes(sheet)
-    _write_outcome(outcome, out, json_file, time.monotonic() - started, sheet, examples.remarks())
+        pictures = {"examples.png": lambda: example_grid(outcome.tasks[0]), "pairs.png": lambda: sheet}
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, pictures, sheet, examples.remarks())
+    state.forget()
 
 
 def _keep_found(vectors: TaskVectors, out: Path) -> None:
     """Save what a search found; results of an earlier one in the same place no longer belong to it."""
+    if not current().first:
+        return
     for name in JUDGEMENT:
         (out / name).unlink(missing_ok=True)
     keep(vectors, out, out / SEARCH_LOG)
@@ -154,6 +164,7 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
 
 
 @app.command("refine")
+@options.one_writer()
 @takes_data("folder")
 def refine_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors that a search found.")],
@@ -205,93 +216,8 @@ def refine_command(
         console.print(f"validation loss {told.loss:.4f}, {told.loss_before:.4f} before ({kept}): {out}")
 
 
-@app.command("apply")
-def apply_command(
-    vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
-    inputs: Annotated[
-        Path | None,
-        typer.Argument(help="An image, or a directory of images; of a language model a text file, an input a line."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            callback=options.directory,
-            help="Directory for the results: PNG files of the same names, or answers.jsonl, which is not needed.",
-        ),
-    ] = None,
-    text: Annotated[
-        list[str] | None, typer.Option(help="An input of a language model; repeat for more, in place of a file.")
-    ] = None,
-    generate: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Tokens that a language model may answer with.")
-    ] = ANSWER_TOKENS,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Also the images in its directories, to directories of the same names.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first file that is no image, or fails.")
-    ] = False,
-    levels: options.Levels = None,
-    ignore_orientation: options.IgnoreOrientation = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    model: options.ModelOfVectors = None,
-    overwrite: options.Overwrite = False,
-    json_file: options.Json = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-) -> None:
-    """Do a task on images, or texts, through its task vectors. Interrupted, the same command goes on where it stopped.
-
-    Answers to texts are printed, each behind its input. Results of images carry the names of the images and their
-    sizes; those that are there already are kept, if they are whole.
-    What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
-    """
-    place = located(vectors)
-    found = TaskVectors.load(place, load_model(options.model_of([place], model), options.working_on(device, threads)))
-    if found.config.wording is not None:
-        of_images = {
-            "--recursive": recursive,
-            "--strict": strict,
-            "--levels": levels is not None,
-            "--ignore-orientation": ignore_orientation,
-            "--max-pixels": max_pixels != MAX_PIXELS,
-        }
-        if asked := [option for option, given in of_images.items() if given]:
-            raise ValueError(f"{asked[0]} is about images: these task vectors are of texts")
-        apply_to_texts(found, TextsIn(inputs, text or ()), generate, out, json_file, overwrite=overwrite)
-        return
-    if inputs is None or out is None or text:
-        raise ValueError("these task vectors are of images: expected an image or a directory of images, and --out")
-    planned = application.plan(inputs, out, recursive=recursive)
-    if strict and planned.skipped:
-        raise ValueError(f"--strict: {next(iter(planned.skipped.values()))} ({len(planned.skipped)} such files in all)")
-    jobs = planned.jobs
-    reading = application.reading_of(found, jobs, levels, ignore_orientation=ignore_orientation, max_pixels=max_pixels)
-    if reading.remark:
-        console.print(reading.remark)
-    left = application.left_to_do(found, jobs, reading, overwrite=overwrite)
-    if len(left) < len(jobs):
-        console.print(f"{len(jobs) - len(left)} of {len(jobs)} results are there already")
-    with Progress(*COLUMNS, console=console) as progress:
-        bar = progress.add_task(found.task, total=len(left))
-        failures = application.apply_files(found, left, lambda _: progress.advance(bar), reading, strict=strict)
-    written = [str(job.result) for job in jobs if job.image not in failures]
-    failed, skipped = ({str(path): why for path, why in some.items()} for some in (failures, planned.skipped))
-    told = {"task": found.task, "files": written, "failed": failed, "skipped": skipped, "levels": reading.remark}
-    write_json(json_file, {**told, "machine": environment.machine()})
-    if skipped:
-        console.print(f"skipped, as they are no images: {len(skipped)}: {_first(list(skipped.values()))}")
-    if failures:
-        raise ValueError(f"{len(failures)} of {len(jobs)} images failed: {_first(list(failures.values()))}")
-
-
-def _first(sentences: Sequence[str], limit: int = 3) -> str:
-    """A few of them in one line, and how many more there are, with where to find these."""
-    return shortened(sentences, limit) + (" (--json FILE has all)" if len(sentences) > limit else "")
-
-
 @app.command("demo")
+@options.one_writer()
 @takes_data(None, without=("metric",))
 def demo_command(
     out: Annotated[
@@ -317,8 +243,8 @@ def demo_command(
     On scenes that no model was trained on; with `--root`, on your own photographs, ten or more, of which a fifth is
     kept aside to judge by (segmentation needs masks, as Pascal-5i has them). The data set pictures is six photographs
     that ship with the package; their task vectors are found on drawn scenes. Replaces an earlier demonstration in the
-    same directory. Without --data it is on a folder where there is a --root, else on scenes with tiny and on pictures
-    with other models.
+    same directory, or goes on with the searches of one that was stopped. Without --data it is on a folder where there
+    is a --root, else on scenes with tiny and on pictures with other models.
     """
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
@@ -335,7 +261,8 @@ def demo_command(
         train = chosen.load("train")
     tasks = tasks_of(test)
     for task in tasks:
-        options.check_destinations(out / "vectors" / task.name, VECTORS, ("",))
+        options.check_destinations(out / "vectors" / task.name, (*VECTORS, SEARCH_STATE), ("",))
+    states = {task.name: Checkpoint(out / "vectors" / task.name / SEARCH_STATE) for task in tasks}
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         total = _steps_of(settings)
         bars = {task.name: progress.add_task(task.name, total=total, status="") for task in tasks}
@@ -350,6 +277,7 @@ def demo_command(
             lambda name, record: logs[name](record),
             refining=RefineSettings(seed=settings.seed) if refined else None,
             on_refine=show_descent(progress, RefineSettings.steps),
+            checkpoint_of=lambda name: states[name],
         )
     for found in vectors:
         keep(found, out / "vectors" / found.task, out / "vectors" / found.task / SEARCH_LOG)
@@ -359,14 +287,14 @@ def demo_command(
             (place / file).unlink(missing_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-    with replacing(out / OVERVIEW) as temporary:
-        temporary.write_bytes(overview(outcome))
-    _write_outcome(outcome, out, json_file, time.monotonic() - started)
+    _write_outcome(outcome, out, json_file, time.monotonic() - started, {OVERVIEW: lambda: overview(outcome)})
+    for state in states.values():
+        state.forget()
 
 
 def _refuse_what_is_no_demo(out: Path) -> None:
-    """ValueError where results are that no demonstration left there: it replaces its own alone."""
-    if (out / OVERVIEW).exists():
+    """ValueError where results are that no demonstration left there: it replaces its own alone, whole or half-made."""
+    if (out / OVERVIEW).exists() or any(out.glob(f"vectors/*/{SEARCH_STATE}")):
         return
     for path in (*(out / name for name in JUDGEMENT), *out.glob(f"vectors/*/{VECTORS_CONFIG}")):
         if path.exists():
@@ -399,14 +327,18 @@ def _write_outcome(
     out: Path,
     json_file: Path | None,
     seconds: float,
+    pictures: Mapping[str, Callable[[], bytes]],
     pairs: bytes | None = None,
     remarks: Sequence[str] = (),
 ) -> None:
-    """Report and results of a whole job, and its table on the terminal."""
-    write_report(outcome, out / "report.html", pairs, remarks)
+    """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last."""
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)
     show(results_table(outcome), TABLE_WIDTH)
     show(verdicts_text(outcome), TABLE_WIDTH)
+    for name, draw in pictures.items():
+        with replacing(out / name) as temporary:
+            temporary.write_bytes(draw())
+    write_report(outcome, out / "report.html", pairs, remarks)
     say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")

@@ -3,7 +3,7 @@ texts with an output each."""
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from taskvec.tasks import LACKING, TASKS, Need, Task, task_named
 
 T = TypeVar("T")
 Texts = Shaped[np.ndarray, " n"]  # of str
+REMEMBERED = 2**26  # bytes of examples that are kept: 1,300 at 111 x 111 pixels with a mask
 FEW = 10  # examples that a class gives to its smallest part; with fewer, how a share is rounded matters
 
 
@@ -40,6 +41,17 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def at(self, row: int) -> "Examples":
+        """One of them as a batch, in memory of its own."""
+        values = (getattr(self, each.name) for each in fields(self))
+        return Examples(*(None if value is None else value[row : row + 1].copy() for value in values))  # pyright: ignore[reportArgumentType]
+
+    @property
+    def bytes(self) -> int:
+        """Of memory."""
+        values = (getattr(self, each.name) for each in fields(self))
+        return sum(value.nbytes for value in values if value is not None)
 
 
 class DataSet(Protocol):
@@ -120,6 +132,53 @@ class Part:
 
     def describe(self) -> dict[str, object]:
         return self.whole.describe()
+
+
+@dataclass(frozen=True)
+class Remembered(Part):
+    """A whole data set that keeps examples which it has read, the first ``REMEMBERED`` bytes of them."""
+
+    _known: dict[tuple[int, int], Examples] = field(init=False, repr=False, default_factory=dict)  # by index and size
+
+    def load(self, indices: Int[np.ndarray, " n"], size: int) -> Examples:
+        wanted = np.asarray(indices).tolist()
+        missing = [index for index in dict.fromkeys(wanted) if (index, size) not in self._known]
+        read = {}
+        if missing:
+            examples = self.whole.load(np.array(missing, np.int64), size)
+            read = {index: examples.at(row) for row, index in enumerate(missing)}
+        for index, example in read.items():
+            if (1 + len(self._known)) * example.bytes <= REMEMBERED:
+                self._known[index, size] = example
+        return _together([read[index] if index in read else self._known[index, size] for index in wanted])
+
+
+def remembered(data: DataSet) -> DataSet:
+    """A data set that will be read several times; of texts, which cost nothing to read, itself."""
+    return data if data.wording is not None else Remembered(data, np.arange(len(data)))
+
+
+def _together(examples: Sequence[Examples]) -> Examples:
+    """Batches of examples as one."""
+
+    def joined(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        known = [value for value in values if value is not None]
+        return np.concatenate(known) if len(known) == len(values) else None
+
+    ignored = [each.ignored for each in examples]
+    if any(each is not None for each in ignored):
+        shape = examples[0].images.shape[:3]
+        ignored = [
+            np.zeros((len(each), *shape[1:]), np.bool_) if each.ignored is None else each.ignored for each in examples
+        ]
+    return Examples(
+        np.concatenate([each.images for each in examples]),
+        joined([each.masks for each in examples]),
+        np.concatenate([each.classes for each in examples]),
+        np.concatenate([each.indices for each in examples]),
+        joined([each.outputs for each in examples]),
+        joined(ignored),
+    )
 
 
 def partition(data: DataSet, shares: tuple[float, ...], seed: int) -> list[Part]:

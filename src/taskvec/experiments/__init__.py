@@ -1,6 +1,7 @@
-"""The paper's tables and figures, and what becomes of its claims: one function an experiment, by name."""
+"""The paper's tables and figures, and what becomes of its claims: experiments by name."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from taskvec.experiments import (
     clustering,
@@ -14,29 +15,40 @@ from taskvec.experiments import (
     qualitative,
     xrays,
 )
+from taskvec.experiments.cells import Cell
+from taskvec.experiments.frames import read
 from taskvec.experiments.study import Study
 from taskvec.results import Picture, Table
 
-Experiment = Callable[[Study], Sequence[Table | Picture]]
+__all__ = ["ALIASES", "EXPERIMENTS", "SECTIONS", "Experiment", "experiments_named", "read"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What it shows of a study, and the cells that have to be there for that, so that an engine can compute them."""
+
+    cells: Callable[[Study], Sequence[Cell[Study]]]
+    draw: Callable[[Study], Sequence[Table | Picture]]
+
 
 # In the order in which the paper, and the report, tell them.
-EXPERIMENTS: dict[str, Experiment] = {
-    "figure-2": clustering.figure_2,
-    "table-2": clustering.table_2,
-    "table-1": comparison.table_1,
-    "table-3": comparison.table_3,
-    "figure-3": qualitative.figures_3_to_5,
-    "table-4": granularity.table_4,
-    "table-5": location.table_5,
-    "figure-6": xrays.figure_6,
-    "figure-7": composition.figure_7,
-    "table-9": one_shot_vectors.table_9,
-    "figure-8": qualitative.figures_8_to_13,
-    "figure-14": greedy_ablations.figure_14,
-    "table-10": greedy_ablations.table_10,
-    "table-11": greedy_ablations.table_11,
-    "figure-15": qualitative.figures_15_to_18,
-    "curves": curves.curves,
+EXPERIMENTS = {
+    "figure-2": Experiment(clustering.cells_of_figure_2, clustering.figure_2),
+    "table-2": Experiment(clustering.cells_2, clustering.table_2),
+    "table-1": Experiment(comparison.cells_1, comparison.table_1),
+    "table-3": Experiment(comparison.cells_3, comparison.table_3),
+    "figure-3": Experiment(qualitative.cells_3_to_5, qualitative.figures_3_to_5),
+    "table-4": Experiment(granularity.cells_4, granularity.table_4),
+    "table-5": Experiment(location.cells_5, location.table_5),
+    "figure-6": Experiment(xrays.cells_6, xrays.figure_6),
+    "figure-7": Experiment(composition.cells_7, composition.figure_7),
+    "table-9": Experiment(one_shot_vectors.cells_9, one_shot_vectors.table_9),
+    "figure-8": Experiment(qualitative.cells_8_to_13, qualitative.figures_8_to_13),
+    "figure-14": Experiment(greedy_ablations.cells_14, greedy_ablations.figure_14),
+    "table-10": Experiment(greedy_ablations.cells_10, greedy_ablations.table_10),
+    "table-11": Experiment(greedy_ablations.cells_11, greedy_ablations.table_11),
+    "figure-15": Experiment(qualitative.cells_15_to_18, qualitative.figures_15_to_18),
+    "curves": Experiment(curves.cells_of_curves, curves.curves),
 }
 # Other names of the paper for what comes out together.
 ALIASES = {

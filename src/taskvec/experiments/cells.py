@@ -1,17 +1,19 @@
 """Cells: what an experiment computes, each once, under a key made of its whole configuration.
 
-A cell is a JSON file that holds its key beside its value, so that a directory of cells can be read without this code.
-It appears whole or not at all: an interrupted run goes on where it stopped, and whoever needs a cell again, finds it.
-It also holds a digest of itself, so that a damaged one is never taken for a result.
+A cell is data that says what it is of, which other cells it needs and how it is computed, so that it can be computed in
+any process. What came out is a JSON file that holds the cell's key beside its value, so that a directory of cells can
+be read without this code. It appears whole or not at all: an interrupted run goes on where it stopped, and whoever
+needs a cell again, finds it. It also holds a digest of itself, so that a damaged one is never taken for a result.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from taskvec.files import read_json, write_text
 
@@ -47,7 +49,7 @@ class Store:
         """
         path = self.path(key, ".json")
         if path.exists():
-            return _read(path)
+            return read_cell(path)["value"]
         self.on_cell(what, None)
         started = time.perf_counter()
         value = compute()
@@ -61,18 +63,63 @@ class Store:
         self.on_cell(what, seconds)
         return value
 
+    def has(self, key: dict[str, Any]) -> bool:
+        """Whether the cell of a key is there."""
+        return self.path(key, ".json").exists()
+
     def path(self, key: dict[str, Any], suffix: str) -> Path:
         """Where what belongs to a key is, or would be."""
         return self.directory / f"{digest(key)}{suffix}"
 
 
-def _read(path: Path) -> Any:
-    """The value of a cell; ValueError, which names the file, where it is not what was written there."""
+class Stored(Protocol):
+    """What keeps its values as cells."""
+
+    @property
+    def store(self) -> Store: ...
+
+
+Whole = TypeVar("Whole", bound=Stored)  # the study that cells are of
+
+
+class Cell(ABC, Generic[Whole]):
+    """One value of a study as data: its classes are frozen dataclasses that can be compared and pickled.
+
+    ``study`` is the study that the cell is of, in whatever process. ``Cell.value`` is what whoever needs it asks for.
+    """
+
+    @abstractmethod
+    def title(self, study: Whole) -> str:
+        """What people call it."""
+
+    def needs(self, study: Whole) -> Sequence["Cell[Whole]"]:
+        """The cells that have to be there before its key is asked for and it is computed."""
+        return ()
+
+    @abstractmethod
+    def key(self, study: Whole) -> dict[str, Any]:
+        """What tells it apart from all other cells: everything that its value follows from."""
+
+    @abstractmethod
+    def compute(self, study: Whole) -> Any:
+        """Its value, which must be JSON."""
+
+    def value(self, study: Whole) -> Any:
+        """Its value, computed only where it is not there yet, as is what it needs."""
+        return study.store.get(self.title(study), self.key(study), lambda: self.compute(study))
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """What a cell's file holds: ``what``, ``seconds``, ``key`` and ``value``.
+
+    Raises ValueError, which names the file, where it is not what was written there.
+    """
     try:
         cell = read_json(path)
         if cell.pop("digest") != _content(cell) or digest(cell["key"]) != path.stem:
             raise ValueError("its content is not what its digest or its name says")
-        return cell["value"]
+        _ = cell["value"]
+        return cell
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged (no cell with a digest): delete it to compute it anew") from error
     except (ValueError, OSError) as error:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import wraps
 from statistics import fmean
 
-from scipy import stats
+from scipy.special import ndtri
 
 from taskvec.experiments import gains
 from taskvec.experiments.evidence import COMPOSED, LANGUAGE_METHODS, METHOD_TITLES, OPPONENTS, XRAYS, Evidence
@@ -239,7 +239,7 @@ def _of_ranks(correlation: float, count: int) -> Interval:
     """Spearman's correlation with its interval: Fisher's z with Bonett and Wright's standard error."""
     if count <= 3 or math.isnan(correlation):
         return Interval(correlation, -1.0, 1.0, count)
-    reach = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt((1 + correlation**2 / 2) / (count - 3))
+    reach = float(ndtri((1 + CONFIDENCE) / 2)) * math.sqrt((1 + correlation**2 / 2) / (count - 3))
     middle = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, correlation)))
     return Interval(correlation, math.tanh(middle - reach), math.tanh(middle + reach), count)
 

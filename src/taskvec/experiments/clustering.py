@@ -1,5 +1,7 @@
 """Table 2 and Figure 2: the scores of heads, and whether their outputs cluster by task."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from taskvec.analysis import head_taskness, taskness
@@ -11,31 +13,59 @@ from taskvec.analysis.clustering import (
     head_outputs,
     rank_correlations,
 )
+from taskvec.experiments.cells import Cell
 from taskvec.experiments.paper import TABLE_2
 from taskvec.experiments.protocol import Group
 from taskvec.experiments.study import Study
+from taskvec.prompts import Prompts
 from taskvec.report.analysis_figures import analysis_figure, quadrant_side
 from taskvec.results import Column, Picture, Row, Table
 
 
+def _prompts(study: Study, group: Group) -> list[Prompts]:
+    return [study.prompts(task.name, group) for task in study.protocol.tasks]
+
+
 def _outputs(study: Study, group: Group) -> HeadOutputs:
     """Head outputs of as many prompts of each task as are clustered, or as there are."""
-    prompts = [study.prompts(task, group) for task in study.protocol.tasks]
+    prompts = _prompts(study, group)
     return head_outputs(study.model, prompts, min(study.protocol.clustered, *(len(each) for each in prompts)))
+
+
+@dataclass(frozen=True)
+class ClusteringCell(Cell[Study]):
+    """The clustering scores of every head, in the first group."""
+
+    def title(self, study: Study) -> str:
+        return f"clustering of heads, {study.protocol.groups[0].name}"
+
+    def needs(self, study: Study) -> Sequence[Cell[Study]]:
+        return (study.statistics_cell(study.protocol.groups[0]),)
+
+    def key(self, study: Study) -> dict[str, Any]:
+        group = study.protocol.groups[0]
+        drawn = [[each.origin, len(each)] for each in _prompts(study, group)]
+        settings = {"prompts": study.protocol.clustered, "of": drawn, "settings": study.protocol.settings}
+        return {"cell": "clustering", **settings, **study.origin(group)}
+
+    def compute(self, study: Study) -> list[dict[str, Any]]:
+        group = study.protocol.groups[0]
+        scores = head_taskness(taskness(study.statistics(group)))
+        return [vars(each) for each in cluster_heads(_outputs(study, group), scores)]
 
 
 def clusterings(study: Study) -> list[HeadClustering]:
     """Every head's scores in the first group."""
-    group = study.protocol.groups[0]
+    return [HeadClustering(**each) for each in ClusteringCell().value(study)]
 
-    def compute() -> list[dict[str, Any]]:
-        scores = head_taskness(taskness(study.statistics(group)))
-        return [vars(each) for each in cluster_heads(_outputs(study, group), scores)]
 
-    drawn = [[each.origin, len(each)] for each in (study.prompts(task, group) for task in study.protocol.tasks)]
-    settings = {"prompts": study.protocol.clustered, "of": drawn, "settings": study.protocol.settings}
-    key = {"cell": "clustering", **settings}
-    return [HeadClustering(**each) for each in study.cell("clustering of heads", key, group, compute)]
+def cells_2(study: Study) -> Sequence[Cell[Study]]:
+    """Of Table 2."""
+    return [ClusteringCell()] if len(study.protocol.tasks) > 1 else []
+
+
+def cells_of_figure_2(study: Study) -> Sequence[Cell[Study]]:
+    return ClusteringCell().needs(study)
 
 
 def correlations(study: Study) -> tuple[float, float] | None:

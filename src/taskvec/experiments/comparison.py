@@ -1,7 +1,10 @@
 """Tables 1, 3 and 6: one-shot prompting, task vectors and every baseline, at every task."""
 
+from collections.abc import Sequence
+
+from taskvec.experiments.cells import Cell
 from taskvec.experiments.evidence import OPPONENTS
-from taskvec.experiments.layout import group_table, method_table
+from taskvec.experiments.layout import group_table, method_cells, method_table
 from taskvec.experiments.paper import TABLE_3, TABLE_6
 from taskvec.experiments.study import Study
 from taskvec.results import Table
@@ -26,6 +29,14 @@ ROWS_3 = (
 
 
 REDECODED = ("one_shot", "vectors", "query_only")
+
+
+def cells_1(study: Study) -> Sequence[Cell[Study]]:
+    return method_cells(study, ROWS_1, likeliest=REDECODED)
+
+
+def cells_3(study: Study) -> Sequence[Cell[Study]]:
+    return method_cells(study, ROWS_3, likeliest=REDECODED)
 
 
 def table_1(study: Study) -> list[Table]:

@@ -1,11 +1,18 @@
 """Tables 4 and 7: sites that are single tokens, quadrants, whole heads, and, beyond the paper, whole layers."""
 
-from taskvec.experiments.layout import group_table, method_table
+from collections.abc import Sequence
+
+from taskvec.experiments.cells import Cell
+from taskvec.experiments.layout import group_table, method_cells, method_table
 from taskvec.experiments.paper import TABLE_4, TABLE_7
 from taskvec.experiments.study import Study
 from taskvec.results import Table
 
 ROWS = (*list(TABLE_4)[:3], "vectors_layer", *list(TABLE_4)[3:])
+
+
+def cells_4(study: Study) -> Sequence[Cell[Study]]:
+    return method_cells(study, ROWS)
 
 
 def table_4(study: Study) -> list[Table]:

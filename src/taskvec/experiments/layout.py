@@ -8,9 +8,12 @@ from taskvec.evaluation import REFERENCES
 from taskvec.experiments.evidence import METHOD_TITLES
 from taskvec.experiments.paper import TASKS
 from taskvec.experiments.study import Study
+from taskvec.experiments.study_cells import ScoresCell
+from taskvec.models.interface import DecodingKind
 from taskvec.results import Column, Row, Table, Value
 from taskvec.tasks import Task
 
+LIKELIEST: DecodingKind = "likeliest"
 Paper = Mapping[str, tuple[str | None, ...]]  # by method: what the paper prints, in the order of its tables
 
 
@@ -28,6 +31,21 @@ def tasks_in_order(study: Study) -> list[str]:
     return [name for name in TASKS if name in study.task_names]
 
 
+def method_cells(
+    study: Study, methods: Sequence[str], tasks: Sequence[str] | None = None, likeliest: Sequence[str] = ()
+) -> list[ScoresCell]:
+    """What ``method_table`` and ``group_table`` ask for."""
+    chosen = [task for task in tasks_in_order(study) if tasks is None or task in tasks]
+    rows = [(*row, task) for row in _decoded(study, methods, likeliest) for task in chosen]
+    return [cell for method, decoding, task in rows for cell in study.scores_cells(method, task, decoding)]
+
+
+def _decoded(study: Study, methods: Sequence[str], likeliest: Sequence[str]) -> list[tuple[str, DecodingKind | None]]:
+    """The rows: methods by the study's decoding, and some by the likeliest codes, where that is another."""
+    again = likeliest if study.choices().adapted else ()
+    return [*((method, None) for method in methods), *((method, LIKELIEST) for method in again)]
+
+
 def method_table(
     study: Study,
     name: str,
@@ -40,16 +58,15 @@ def method_table(
     """Methods by tasks: means over all groups, spread over groups. Those of ``likeliest`` have a row more, of their
     answers by the likeliest codes, where the study's decoding is another."""
     rows = []
-    redecoded = [(study.likeliest, method) for method in likeliest if study.choices.adapted]
-    for of, method in [*((study, method) for method in methods), *redecoded]:
-        cells = tuple(of.scores(method, task).value() for task in tasks_in_order(study))
+    for method, decoding in _decoded(study, methods, likeliest):
+        cells = tuple(study.scores(method, task, decoding).value() for task in tasks_in_order(study))
         printed = dict(zip(TASKS, (paper or {}).get(method, ()), strict=False))
         paper_cells = tuple(printed.get(task) for task in tasks_in_order(study)) if printed else ()
-        title_of_row = METHOD_TITLES[method] + (", likeliest codes" if of is not study else "")
+        title_of_row = METHOD_TITLES[method] + (", likeliest codes" if decoding else "")
         rows.append(Row(title_of_row, cells, paper_cells, reference=method in REFERENCES))
-    decoded = f"Answers are decoded as {study.choices.kind}" + (
+    decoded = f"Answers are decoded as {study.choices().kind}" + (
         ", with the temperature and the level of masks that suit each method on prompts that judge nothing."
-        if study.choices.adapted
+        if study.choices().adapted
         else "."
     )
     return Table(name, title, f"{note} {decoded} {spread_note(study)}", task_columns(study), tuple(rows))

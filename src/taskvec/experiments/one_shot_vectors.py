@@ -1,9 +1,16 @@
 """Table 9: whether an example in the prompt helps, once task vectors are patched."""
 
-from taskvec.experiments.layout import method_table
+from collections.abc import Sequence
+
+from taskvec.experiments.cells import Cell
+from taskvec.experiments.layout import method_cells, method_table
 from taskvec.experiments.paper import TABLE_9
 from taskvec.experiments.study import Study
 from taskvec.results import Table
+
+
+def cells_9(study: Study) -> Sequence[Cell[Study]]:
+    return method_cells(study, tuple(TABLE_9))
 
 
 def table_9(study: Study) -> list[Table]:

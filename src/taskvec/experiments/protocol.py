@@ -1,6 +1,6 @@
 """What is studied: a model, groups of data that results are averaged over, and how task vectors are found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from taskvec.data import DataSet, judging_split, load_data
@@ -11,6 +11,8 @@ from taskvec.finding import FindSettings
 from taskvec.presets import preset_named
 from taskvec.search import GreedySettings
 from taskvec.tasks import IDENTITY, Task
+
+X_RAYS = "x-rays"  # of ``Protocol.others``
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Protocol:
 
     ``grid_layers`` and ``grid_shares`` are those of Figure 14; layers are shares of all layers, as the paper's 14 to 20
     are of 32. ``prompt_counts`` and ``item_counts`` are the numbers of prompts and of search items of the two curves.
-    ``shown`` is how many queries a figure shows; ``tasks`` are those of the paper that the data serve, or their own.
+    ``shown`` is how many queries a figure shows; ``others`` are data that methods are judged on beside the groups' own,
+    by name; ``tasks`` are those of the paper that the data serve, or their own.
     """
 
     settings: FindSettings
@@ -43,7 +46,7 @@ class Protocol:
     prompt_counts: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
     item_counts: tuple[int, ...] = (1, 2, 5, 10, 20)
     shown: int = 6
-    xrays: DataSet | None = None
+    others: Mapping[str, DataSet] = field(default_factory=dict)
     tasks: tuple[Task, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +96,8 @@ def protocol(
     preset: str, groups: tuple[Group, ...], pairs: int, *, bfloat16: bool, quick: bool, xrays: DataSet | None = None
 ) -> Protocol:
     """The protocol of a preset; ``quick`` makes everything coarse, so that it takes minutes."""
-    whole = Protocol(replace(preset_named(preset), bfloat16=bfloat16), groups, pairs, xrays=xrays)
+    others = {} if xrays is None else {X_RAYS: xrays}
+    whole = Protocol(replace(preset_named(preset), bfloat16=bfloat16), groups, pairs, others=others)
     return _coarse(whole) if quick else whole
 
 

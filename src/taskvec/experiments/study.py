@@ -1,8 +1,8 @@
 """A study: every number that tables, figures and claims need, computed once and kept in cells."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +13,35 @@ from torch import Tensor
 
 from taskvec import evaluation, results
 from taskvec.analysis import site_taskness, taskness
-from taskvec.answering import Answering, Choices, calibrate
-from taskvec.data.examples import DataSet
-from taskvec.experiments.cells import Store
+from taskvec.answering import Choices
+from taskvec.experiments.cells import Cell, Store
 from taskvec.experiments.methods import PATCHINGS, Patching, find_settings
 from taskvec.experiments.protocol import Group, Protocol
-from taskvec.finding import FindSettings, find_sites, statistics_prompts, validation_prompts
+from taskvec.experiments.study_cells import DecodingCell, FoundSites, ScoresCell, SearchCell, StatisticsCell, answering
+from taskvec.experiments.ways import RANDOM_DRAWS, Way, WayOn, ways_of
+from taskvec.finding import validation_prompts
 from taskvec.heads import Means, Patch
 from taskvec.models.interface import Decoding, DecodingKind, PromptedModel, Variant, ViewName
 from taskvec.prompts import Prompts, draw_prompts, pairs_of
 from taskvec.search.baselines import random_sites, top_sites
 from taskvec.sites import Sites
-from taskvec.statistics import Statistics, collect
-from taskvec.tasks import Images, Task
+from taskvec.statistics import Statistics
+from taskvec.tasks import Images, Task, task_named
 
-WayOn = Callable[[DataSet], evaluation.Method]  # of doing a task, on prompts that were drawn from these data
-RANDOM_DRAWS = 5
 SEEDS = 2**63  # that a generator takes
 
 
 @dataclass(frozen=True)
-class FoundSites:
-    """What a search came to, as its cell holds it: the numbers of its sites, their loss, and how many evaluations."""
-
-    sites: list[int]
-    loss: float
-    evaluations: int
-
-
-@dataclass(frozen=True)
 class Study:
-    """A model under a protocol. Everything is computed when it is first asked for."""
+    """A model under a protocol. Everything is computed when it is first asked for.
+
+    Each question has a method beside it, called so with ``_cells``, for the cells that answer it, which an engine may
+    have computed elsewhere before.
+    """
 
     model: PromptedModel
     protocol: Protocol
     store: Store
-    decoding: DecodingKind | None = None  # that methods are judged with, None for that of the protocol's settings
     _prompts: dict[tuple[str, ...], Prompts] = field(default_factory=dict, init=False, repr=False)
     _statistics: dict[Path, Statistics] = field(default_factory=dict, init=False, repr=False)
 
@@ -61,19 +54,11 @@ class Study:
         """The model as every method is judged with it, but for the decoding."""
         return self.model.variant(Variant(area=self.protocol.settings.area))
 
-    @cached_property
-    def choices(self) -> Choices:
-        """The decodings that every method chooses among, on prompts that judge nothing."""
+    def choices(self, decoding: DecodingKind | None = None) -> Choices:
+        """The decodings that every method chooses among, on prompts that judge nothing: those of a kind, or of the
+        protocol's."""
         chosen = self.protocol.settings.choices
-        return chosen if self.decoding is None else replace(chosen, kind=self.decoding)
-
-    @cached_property
-    def likeliest(self) -> "Study":
-        """The same methods at the same sites, judged by the likeliest codes as the paper does."""
-        other = replace(self, decoding="likeliest")
-        object.__setattr__(other, "_prompts", self._prompts)  # drawn once, and statistics read once
-        object.__setattr__(other, "_statistics", self._statistics)
-        return other
+        return chosen if decoding is None else replace(chosen, kind=decoding)
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -81,22 +66,51 @@ class Study:
         return tuple(task.name for task in self.protocol.tasks if task.name != "identity")
 
     def task(self, name: str) -> Task:
-        return next(task for task in self.protocol.tasks if task.name == name)
+        """One of the protocol, or any other by its name."""
+        return next((task for task in self.protocol.tasks if task.name == name), None) or task_named(name)
+
+    def group(self, name: str, judged_on: str | None = None) -> Group:
+        """A group of the protocol, judged on other data of the protocol where these are named."""
+        group = next(group for group in self.protocol.groups if group.name == name)
+        return group if judged_on is None else replace(group, test=self.protocol.others[judged_on])
 
     # What the tables ask for
 
-    def scores(self, method: str, task: Task | str) -> results.Scores:
-        """What a method scored at a task, in every group."""
-        chosen = self.task(task) if isinstance(task, str) else task
-        groups = {group.name: self.group_scores(method, chosen, group) for group in self.protocol.groups}
-        return results.Scores(chosen.metric, groups)
+    def scores(
+        self, method: str | Way, task: str, decoding: DecodingKind | None = None, judged_on: str | None = None
+    ) -> results.Scores:
+        """What a method scored at a task, in every group, by the protocol's decoding or another one.
 
-    def answers(self, method: str, task: Task | str, count: int) -> Images:
-        """A method's first answers in the first group."""
-        chosen = self.task(task) if isinstance(task, str) else task
-        group = self.protocol.groups[0]
-        prompts = self.prompts(chosen, group)[:count]
-        return evaluation.answers(self.model, self.method(method, chosen, group), prompts).numpy()
+        ``judged_on`` names data of ``Protocol.others``. Of random sites, a prompt's score is its mean over several
+        draws.
+        """
+        cells = self.scores_cells(method, task, decoding, judged_on)
+        groups = {}
+        for group in self.protocol.groups:
+            scores = np.mean([cell.value(self) for cell in cells if cell.group == group.name], 0)
+            prompts = self.prompts(task, self.group(group.name, judged_on))
+            groups[group.name] = results.GroupScores(scores, prompts.query_groups)
+        return results.Scores(self.task(task).metric, groups)
+
+    def scores_cells(
+        self, method: str | Way, task: str, decoding: DecodingKind | None = None, judged_on: str | None = None
+    ) -> list[ScoresCell]:
+        return [
+            ScoresCell(way, task, group.name, None if way.is_reference else decoding, judged_on)
+            for group in self.protocol.groups
+            for way in ways_of(method)
+        ]
+
+    def answers(self, method: str | Way, task: str, count: int, judged_on: str | None = None) -> Images:
+        """A method's first answers in the first group, of random sites those of the first draw."""
+        group, way = self.protocol.groups[0], ways_of(method)[0]
+        judged = self.group(group.name, judged_on)
+        run = self.decoded(way, task, group)(judged.test)
+        return evaluation.answers(self.model, run, self.prompts(task, judged)[:count]).numpy()
+
+    def answers_cells(self, method: str | Way, task: str) -> list[Cell["Study"]]:
+        group, way = self.protocol.groups[0], ways_of(method)[0]
+        return [*way.needs(self, task, group), *self.decoding_cells(way, task, group)]
 
     def mask(self, method: str, task: str, group: Group, draw: int = 0) -> tuple[Sites, Bool[Tensor, " sites"]]:
         """The sites that a method patches for a task, of random ones those of one draw."""
@@ -107,164 +121,28 @@ class Study:
         return sites, sites.mask(self.found(method, task, group).sites)
 
     def found(self, method: str, task: str, group: Group) -> FoundSites:
-        """What a method's search came to."""
+        """What a method's search came to, of random and top quadrants that whose number of sites they have."""
+        return self.search_cell(method, task, group).value(self)
+
+    def search_cell(self, method: str, task: str, group: Group) -> SearchCell:
         patching = PATCHINGS[method]
-        tasks = self.protocol.tasks if patching.multi else (self.task(task),)
+        if patching.kind in ("random", "top"):
+            return self.search_cell("vectors_multi" if patching.multi else "vectors", task, group)
         settings = find_settings(patching, self.protocol, self.model, group.seed)
-        return self.search(tasks, group, settings, f"{method} {'all tasks' if patching.multi else task}")
-
-    def search(self, tasks: Sequence[Task], group: Group, settings: FindSettings, what: str) -> FoundSites:
-        """A search of a group, as a cell."""
-
-        def compute() -> dict[str, Any]:
-            result = find_sites(self.model, group.train, tasks, settings, self.statistics(group)).result
-            if result.interrupted:
-                raise KeyboardInterrupt
-            return asdict(FoundSites(result.mask.nonzero()[:, 0].tolist(), result.loss, result.evaluations))
-
-        key = {"cell": "search", "tasks": [task.name for task in tasks], "settings": settings}
-        return FoundSites(**self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute))
+        tasks = tuple(each.name for each in self.protocol.tasks) if patching.multi else (task,)
+        return SearchCell(tasks, group.name, settings, f"{method} {'all tasks' if patching.multi else task}")
 
     def statistics(self, group: Group, prompts: int | None = None) -> Statistics:
         """The statistics of every task, over the protocol's number of prompts or another one."""
-        settings = replace(self.protocol.settings, seed=group.seed)
-        if prompts is not None:
-            settings = replace(settings, prompts=prompts)
-        kept = {name: getattr(settings, name) for name in ("prompts", "pool", "sampling", "same_hole", "seed", "area")}
-        key = {"cell": "statistics", **kept, **self._origin(group)}
-        path = self.store.path(key, ".safetensors")
-
-        def compute() -> dict[str, int]:
-            drawn = (statistics_prompts(self.model, group.train, task, settings) for task in self.protocol.tasks)
-            collected = collect(self.model, drawn)
-            collected.save(path)
-            return {name: task.count for name, task in collected.tasks.items()}
-
-        self.store.get(f"statistics of {settings.prompts} prompts, {group.name}", key, compute)
+        cell = self.statistics_cell(group, prompts)
+        cell.value(self)
+        path = cell.path(self)
         if path not in self._statistics:
             self._statistics[path] = Statistics.load(path)
         return self._statistics[path]
 
-    def prompts(self, task: Task, group: Group) -> Prompts:
-        """The prompts that judge every method at a task in a group."""
-        place = task.name, group.name, str(group.test.describe())
-        if place not in self._prompts:
-            count, settings = min(self.protocol.pairs, pairs_of(group.test)), self.protocol.settings
-            options = {"sampling": settings.sampling, "same_hole": settings.same_hole}
-            size = self.model.image_size
-            self._prompts[place] = draw_prompts(group.test, task, count, size, group.seed, **options)  # pyright: ignore[reportArgumentType]
-        return self._prompts[place]
-
-    def cell(self, what: str, key: dict[str, Any], group: Group, compute: Callable[[], Any]) -> Any:
-        """Anything else of a group, as a cell; the value must be JSON."""
-        return self.store.get(f"{what}, {group.name}", {**key, **self._origin(group)}, compute)
-
-    def score_patch(
-        self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]
-    ) -> results.GroupScores:
-        """The scores of query-only runs under a patch that ``key`` tells apart from others."""
-        return self._score(lambda: self._patched(patch), task, group, group, what, key)
-
-    def patched(self, patch: Patch, task: Task, group: Group, what: str, key: dict[str, Any]) -> evaluation.Method:
-        """How such runs answer."""
-        return self._decoded(self._patched(patch), task, group, what, key)(group.test)
-
-    def method(self, method: str, task: Task, group: Group, judged: Group | None = None) -> evaluation.Method:
-        """How a method answers, of random sites those of the first draw; ``judged`` as in ``group_scores``."""
-        key = {**self._key(method, group), "draw": 0}
-        return self._decoded(self.way(method, task, group), task, group, method, key)((judged or group).test)
-
-    # How they come about
-
-    def _key(self, method: str, group: Group) -> dict[str, Any]:
-        """What tells a method's cells apart from others'."""
-        if method not in PATCHINGS:
-            return {"method": method}
-        settings = find_settings(PATCHINGS[method], self.protocol, self.model, group.seed)
-        return {"method": method, "patching": PATCHINGS[method], "settings": settings}
-
-    def group_scores(self, method: str, task: Task, group: Group, judged: Group | None = None) -> results.GroupScores:
-        """The same in one group; ``judged`` holds other data to judge by, for sites and means of this group.
-
-        Of random sites, a prompt's score is its mean over several draws.
-        """
-        key = self._key(method, group)
-        draws = range(RANDOM_DRAWS) if method in PATCHINGS and PATCHINGS[method].kind == "random" else [0]
-        every = []
-        for draw in draws:
-            own = {**key, "draw": draw}
-            way = partial(self.way, method, task, group, draw)
-            every.append(self._score(way, task, group, judged or group, method, own))
-        return replace(every[0], scores=np.mean([each.scores for each in every], 0))
-
-    def _score(
-        self,
-        way: Callable[[], WayOn],
-        task: Task,
-        group: Group,
-        judged: Group,
-        what: str,
-        key: dict[str, Any],
-    ) -> results.GroupScores:
-        """The scores on what ``judged`` holds, with the decoding that is best on prompts of ``group`` that judge
-        nothing; references have none."""
-        prompts = self.prompts(task, judged)
-
-        def compute() -> list[float]:
-            run = self._decoded(way(), task, group, what, key)
-            return evaluation.scores(self.model, run(judged.test), prompts).tolist()
-
-        settings = self.protocol.settings
-        of = {"pairs": len(prompts), "area": settings.area, "origin": prompts.origin, "task": task.name}
-        if what not in evaluation.REFERENCES:
-            of |= {"decoding": self.choices}
-        cell = {"cell": "scores", **key, **of, **self._origin(judged)}
-        with_codes = f" by {self.decoding}" if self.decoding and what not in evaluation.REFERENCES else ""
-        values = self.store.get(f"{what} at {task.name}, {judged.name}{with_codes}", cell, compute)
-        return results.GroupScores(np.array(values), prompts.query_groups)
-
-    def _decoded(self, way: WayOn, task: Task, group: Group, what: str, key: dict[str, Any]) -> WayOn:
-        """A way of doing a task with the decoding that is chosen for it, on any data."""
-        if what in evaluation.REFERENCES:
-            return way
-        if not self.choices.adapted:
-            decoding = self.choices.first(self.model)
-        else:
-
-            def compute() -> dict[str, Any]:
-                prompts = self._calibrating(task, group)
-                return asdict(calibrate(_answering(way(group.train)), prompts, self.choices))
-
-            cell = {"cell": "decoding", **key, "choices": self.choices, "task": task.name, **self._origin(group)}
-            decoding = Decoding(**self.store.get(f"decoding of {what} at {task.name}, {group.name}", cell, compute))
-        return lambda data: _answering(way(data)).decoded(decoding)
-
-    def _calibrating(self, task: Task, group: Group) -> Prompts:
-        """The prompts by which every method chooses its decoding at a task in a group."""
-        place = "calibrating", task.name, group.name, str(group.train.describe())
-        if place not in self._prompts:
-            settings = replace(self.protocol.settings, seed=group.seed)
-            self._prompts[place] = validation_prompts(self.model, group.train, task, settings)
-        return self._prompts[place]
-
-    def way(self, method: str, task: Task, group: Group, draw: int = 0) -> WayOn:
-        """How a method answers: of METHOD_TITLES, those with a search have it done first."""
-        if method not in PATCHINGS:
-            return lambda data: evaluation.method_named(self.judged, method, data)
-        sites, mask = self.mask(method, task.name, group, draw)
-        patch = Patch(sites, mask[None], self.statistics(group).means([task.name]))
-        return self._patched(patch, PATCHINGS[method].view)
-
-    def _patched(self, patch: Patch, view: ViewName = "query_only") -> WayOn:
-        return lambda data: evaluation.run(self.judged, view, patch)
-
-    def _baseline(self, patching: Patching, task: str, group: Group, draw: int) -> tuple[Sites, Bool[Tensor, " sites"]]:
-        """As many quadrants as task vectors have, at random or those of the highest taskness."""
-        sites, mask = self.mask("vectors_multi" if patching.multi else "vectors", task, group)
-        count = int(mask.sum())
-        if patching.kind == "random":
-            return sites, random_sites(len(sites), count, (RANDOM_DRAWS * group.seed + draw) % SEEDS)
-        return sites, top_sites(site_taskness(sites, taskness(self.statistics(group))), count)
+    def statistics_cell(self, group: Group, prompts: int | None = None) -> StatisticsCell:
+        return StatisticsCell(group.name, self.protocol.settings.prompts if prompts is None else prompts)
 
     def means(self, group: Group, weights: dict[str, float]) -> Means:
         """A sum of tasks' means with these weights, as the means of one task."""
@@ -275,7 +153,50 @@ class Study:
                 total[stack] = weight * mean + total.get(stack, torch.zeros(()))
         return Means(total, statistics.model_fingerprint)
 
-    def _origin(self, group: Group) -> dict[str, Any]:
+    # What cells are made of
+
+    def prompts(self, task: str, group: Group) -> Prompts:
+        """The prompts that judge every method at a task in a group."""
+        place = task, group.name, str(group.test.describe())
+        if place not in self._prompts:
+            count, settings = min(self.protocol.pairs, pairs_of(group.test)), self.protocol.settings
+            options: dict[str, Any] = {"sampling": settings.sampling, "same_hole": settings.same_hole}
+            drawn = draw_prompts(group.test, self.task(task), count, self.model.image_size, group.seed, **options)
+            self._prompts[place] = drawn
+        return self._prompts[place]
+
+    def calibrating(self, task: str, group: Group) -> Prompts:
+        """The prompts by which every method chooses its decoding at a task in a group."""
+        place = "calibrating", task, group.name, str(group.train.describe())
+        if place not in self._prompts:
+            settings = replace(self.protocol.settings, seed=group.seed)
+            self._prompts[place] = validation_prompts(self.model, group.train, self.task(task), settings)
+        return self._prompts[place]
+
+    def decoded(self, way: Way, task: str, group: Group, decoding: DecodingKind | None = None) -> WayOn:
+        """A way of doing a task with the decoding that is chosen for it in a group, on any data."""
+        run = way.on(self, task, group)
+        if way.is_reference:
+            return run
+        chosen = self.choices(decoding).first(self.model)
+        for cell in self.decoding_cells(way, task, group, decoding):
+            chosen = Decoding(**cell.value(self))
+        return lambda data: answering(run(data)).decoded(chosen)
+
+    def decoding_cells(
+        self, way: Way, task: str, group: Group, decoding: DecodingKind | None = None
+    ) -> Sequence[DecodingCell]:
+        """The one that says which decoding is chosen, none where there is no choice."""
+        if way.is_reference or not self.choices(decoding).adapted:
+            return ()
+        return (DecodingCell(way, task, group.name, decoding),)
+
+    def patched(self, patch: Patch, view: ViewName = "query_only") -> WayOn:
+        """How runs under a patch answer."""
+        return lambda data: evaluation.run(self.judged, view, patch)
+
+    def origin(self, group: Group) -> dict[str, Any]:
+        """Of the keys of a group's cells what they have in common."""
         return {
             "model": self._fingerprint,
             "train": group.train.describe(),
@@ -283,8 +204,10 @@ class Study:
             "seed": group.seed,
         }
 
-
-def _answering(method: evaluation.Method) -> Answering:
-    if not isinstance(method, Answering):
-        raise TypeError(f"{method} is no way in which a model answers")
-    return method
+    def _baseline(self, patching: Patching, task: str, group: Group, draw: int) -> tuple[Sites, Bool[Tensor, " sites"]]:
+        """As many quadrants as task vectors have, at random or those of the highest taskness."""
+        sites, mask = self.mask("vectors_multi" if patching.multi else "vectors", task, group)
+        count = int(mask.sum())
+        if patching.kind == "random":
+            return sites, random_sites(len(sites), count, (RANDOM_DRAWS * group.seed + draw) % SEEDS)
+        return sites, top_sites(site_taskness(sites, taskness(self.statistics(group))), count)

@@ -1,13 +1,11 @@
 """Figure 6: vectors found elsewhere, on images of another kind."""
 
-from functools import partial
+from collections.abc import Sequence
 
-import numpy as np
-
-from taskvec import evaluation
+from taskvec.experiments.cells import Cell
 from taskvec.experiments.evidence import METHOD_TITLES
 from taskvec.experiments.layout import task_column
-from taskvec.experiments.protocol import Group
+from taskvec.experiments.protocol import X_RAYS
 from taskvec.experiments.study import Study
 from taskvec.report.panels import answers_figure
 from taskvec.results import Picture, Row, Scores, Table
@@ -16,22 +14,19 @@ SHOWN = ("inpainting", "low_light")  # as in the paper
 ROWS = ("one_shot", "query_only", "vectors", "copy_input", "reconstruction")
 
 
-def _groups(study: Study) -> list[tuple[Group, Group]]:
-    """Every group, and the same judged on the x-rays."""
-    images = study.protocol.xrays
-    return [(g, Group(g.name, g.train, images, g.seed)) for g in study.protocol.groups] if images else []
+def cells_6(study: Study) -> Sequence[Cell[Study]]:
+    """Those of the scores, which have all that the answers need; none where no x-rays were named."""
+    if X_RAYS not in study.protocol.others:
+        return []
+    shown = [(method, task) for task in SHOWN for method in ROWS]
+    return [cell for method, task in shown for cell in study.scores_cells(method, task, judged_on=X_RAYS)]
 
 
 def xray_scores(study: Study) -> dict[tuple[str, str], Scores]:
     """By method and task; empty where no x-rays were named."""
-    if study.protocol.xrays is None:
+    if X_RAYS not in study.protocol.others:
         return {}
-    scores = {}
-    for task in SHOWN:
-        for method in ROWS:
-            groups = {g.name: study.group_scores(method, study.task(task), g, judged) for g, judged in _groups(study)}
-            scores[method, task] = Scores(study.task(task).metric, groups)
-    return scores
+    return {(method, task): study.scores(method, task, judged_on=X_RAYS) for task in SHOWN for method in ROWS}
 
 
 def figure_6(study: Study) -> list[Table | Picture]:
@@ -42,14 +37,13 @@ def figure_6(study: Study) -> list[Table | Picture]:
     columns = tuple(task_column(study.task(task)) for task in SHOWN)
     note = "Task vectors were found on the study's own data, never on an x-ray."
     table = Table("figure-6-scores", "Out of domain: x-rays", note, columns, rows)
-    group, judged = _groups(study)[0]
+    judged = study.group(study.protocol.groups[0].name, X_RAYS)
     pictures: list[Table | Picture] = [table]
     for task in SHOWN:
-        prompts = study.prompts(study.task(task), judged)[: study.protocol.shown]
-        show = partial(evaluation.answers, study.model, prompts=prompts)
-        answers: dict[str, np.ndarray] = {
-            METHOD_TITLES[method]: show(study.method(method, study.task(task), group, judged)).numpy()
-            for method in ("query_only", "vectors")
+        count = study.protocol.shown
+        prompts = study.prompts(task, judged)[:count]
+        answers = {
+            METHOD_TITLES[method]: study.answers(method, task, count, X_RAYS) for method in ("query_only", "vectors")
         }
         figure = answers_figure({"query": prompts.query_input, **answers, "truth": prompts.query_output})
         title = f"X-rays: {study.task(task).title.lower()}"

@@ -11,6 +11,7 @@ from PIL import Image
 from taskvec.images.decoding import (
     MAX_PIXELS,
     Header,
+    is_deep,
     peek,
     raster_of,
     raster_of_array,
@@ -19,7 +20,7 @@ from taskvec.images.decoding import (
     read_rgb,
     to_rgb,
 )
-from taskvec.images.files import FURNITURE, Listing, check_is_image, image_files, listing
+from taskvec.images.files import FURNITURE, Listing, check_is_image, image_files, listing, walk
 from taskvec.images.raster import Range, Raster, in_colour
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "check_is_image",
     "image_files",
     "in_colour",
+    "is_deep",
     "listing",
     "peek",
     "raster_of",
@@ -41,6 +43,7 @@ __all__ = [
     "read_rgb",
     "resize",
     "to_rgb",
+    "walk",
 ]
 
 

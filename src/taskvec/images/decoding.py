@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,9 +21,10 @@ from taskvec.images.raster import Range, Raster
 MAX_PIXELS = 100_000_000
 _LARGE = 25_000_000  # pixels: beyond, images are decoded one at a time, and reduced where that is allowed
 _REDUCED_SIDE = 2048  # of the shorter side, at least, of what is left
-_ONE_AT_A_TIME = Lock()
+ONE_AT_A_TIME: AbstractContextManager[Any] = Lock()  # of a process, or of several where one is shared
 _ORIENTATION, _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _PLANAR = 0x0112, 262, 258, 339, 284
 _REDUCED, _SIGNED = 254, 2
+_JPEG, _PNG, _PNG_BITS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", 24  # where a PNG has the bits of a channel
 _NUMPY = b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics (ITU-T H.273)
@@ -54,9 +55,7 @@ class Header:
 def peek(path: Path) -> Header:
     """The header of a file, without its pixels where that can be; ValueError where it is no image that is read."""
     with _sentences(path):
-        check_regular(path)
-        with path.open("rb") as file:
-            start = file.read(256)
+        start = _start(path)
         if start.startswith(_NUMPY):
             levels = np.load(path, mmap_mode="r", allow_pickle=False)
             _check_array(levels)
@@ -72,6 +71,24 @@ def peek(path: Path) -> Header:
             deep = image.mode in ("F", "I") or image.mode.startswith("I;")
             deep = deep or _is_deep_colour(image) or _is_signed_byte(image)
             return Header(width, height, orientation if orientation in range(1, 9) else 1, deep, _remark(image))
+
+
+def is_deep(path: Path, content: bytes | None = None) -> bool:
+    """Whether an image's levels have another range than 0 to 255, as ``peek`` tells, most by their first bytes; False
+    for what cannot be read. ``content`` is what the file holds, if it was read before.
+    """
+    with suppress(ValueError, OSError):
+        start = _start(path) if content is None else content[:256]
+        if start.startswith(_JPEG) or (start.startswith(_PNG) and start[_PNG_BITS : _PNG_BITS + 1] < b"\x10"):
+            return False
+        return peek(path).deep if content is None else read_raster(path, content, reduce=True).deep
+    return False
+
+
+def _start(path: Path) -> bytes:
+    check_regular(path)
+    with path.open("rb") as file:
+        return file.read(256)
 
 
 def _remark(image: Image.Image) -> str | None:
@@ -108,7 +125,7 @@ def read_raster(
             _check_kind(image, data)
             if pixels <= _LARGE:
                 return _decode(image, data)
-            with _ONE_AT_A_TIME:
+            with ONE_AT_A_TIME:
                 return _decode(image, data, _factor(image.size) if reduce else 1)
 
 

@@ -1,5 +1,6 @@
 """Which files are images, by their names and, where these tell nothing, their first bytes."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -61,13 +62,18 @@ def listing(directory: Path, *, recursive: bool = False) -> Listing:
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory, expected a directory of images")
     images, others = [], {}
-    for path in _walk(directory, recursive=recursive):
-        reason = why_no_image(path)
+    for path, reason in walk(directory, recursive=recursive):
         if reason is None:
             images.append(path)
         else:
             others[path] = reason
     return Listing(images, others)
+
+
+def walk(directory: Path, *, recursive: bool = False) -> Iterator[tuple[Path, str | None]]:
+    """As ``listing``, one after the other: what a directory holds, with None for an image, else why it is none."""
+    for path in _walk(directory, recursive=recursive):
+        yield path, why_no_image(path)
 
 
 def image_files(directory: Path) -> list[Path]:
@@ -109,7 +115,8 @@ def why_no_image(path: Path) -> str | None:
 
 
 def _walk(directory: Path, *, recursive: bool) -> Iterator[Path]:
-    for path in sorted(directory.iterdir()):
+    for name in sorted(entry.name for entry in os.scandir(directory)):  # as names: there may be millions
+        path = directory / name
         if path.name.startswith(".") and path.name.lower() not in FURNITURE:
             continue
         if recursive and path.is_dir() and path.name.lower() not in FURNITURE and not path.is_symlink():

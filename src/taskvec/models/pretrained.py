@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from taskvec import digests, hub
 from taskvec.files import read_json, read_text, replacing
+from taskvec.memory import is_shortage
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -100,6 +101,8 @@ class Pretrained(nn.Module, ModelHubMixin):
         except SafetensorError as error:
             raise ValueError(f"{directory / WEIGHTS} is not a safetensors file: {error}") from error
         except (RuntimeError, OverflowError, TypeError) as error:  # sizes that no memory has
+            if is_shortage(error):  # of which the file is, too: it is this machine that has not enough
+                raise
             raise ValueError(f"{directory / CONFIG} describes a model that cannot be made: {error}") from error
         model.licence = stated_licence(directory / CARD)
         return model.eval().requires_grad_(False)

@@ -93,23 +93,26 @@ def write_evaluations(
         },
     }
     of_tokens = next(iter(evaluations.values())).prompts.task.metric.of_tokens
-    picture = None if of_tokens else ranked_grid(list(evaluations.values()), with_example=with_example)
     pairs_path, picture_path = companions(path)
     with replacing(pairs_path) as temporary, temporary.open("w") as lines:
         for fold, each in evaluations.items():
-            answers = texts(torch.from_numpy(each.answers)) if texts is not None and of_tokens else ()
+            names = list(zip(each.prompts.support_names, each.prompts.query_names, strict=True))
+            answers, truths = [], []
+            if texts is not None and each.tokens is not None:
+                answers, truths = texts(torch.from_numpy(each.tokens)), each.prompts[:].query_output.tolist()
             for row, score in enumerate(each.scores.tolist()):
-                names = {"support": each.prompts.support_names[row], "query": each.prompts.query_names[row]}
-                record: dict[str, Any] = {"fold": fold, **names, "score": score}
+                support, query = names[row]
+                record: dict[str, Any] = {"fold": fold, "support": support, "query": query, "score": score}
                 if answers:
-                    record |= {"answer": answers[row], "truth": str(each.prompts.query_output[row])}
+                    record |= {"answer": answers[row], "truth": truths[row]}
                 if each.details is not None:
                     record["detail"] = float(each.details[row]) if np.isfinite(each.details[row]) else None
                 lines.write(json_text(record) + "\n")
-    if picture is not None:
+    write_json(path, results)
+    if not of_tokens:  # last, as it takes the most memory
+        picture = ranked_grid(list(evaluations.values()), with_example=with_example)
         with replacing(picture_path) as temporary:
             temporary.write_bytes(picture)
-    write_json(path, results)
 
 
 def plain(summary: Summary | Interval) -> dict[str, Any]:

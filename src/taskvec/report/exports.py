@@ -5,8 +5,10 @@ import re
 from collections.abc import Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from taskvec.files import replacing
 from taskvec.report.style import ARROWS
@@ -125,11 +127,16 @@ def write_table(table: Table, directory: Path) -> None:
             temporary.write_text(text, encoding="utf-8", newline="")
 
 
+_drawn: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()  # which takes about a second each
+
+
 def to_png(picture: Picture) -> bytes:
-    """The bytes of a PNG with DOTS_PER_INCH."""
-    file = BytesIO()
-    picture.figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
-    return file.getvalue()
+    """The bytes of a PNG with DOTS_PER_INCH, drawn once for its file and the report."""
+    if picture.figure not in _drawn:
+        file = BytesIO()
+        picture.figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
+        _drawn[picture.figure] = file.getvalue()
+    return _drawn[picture.figure]
 
 
 def to_pdf(picture: Picture) -> bytes:

@@ -62,14 +62,16 @@ def ranked_grid(evaluations: Sequence[Evaluation], *, with_example: bool) -> byt
     groups: Groups = {"query": {"query_input": "input"}, "answer": {"answer": "output"}, "truth": {"truth": "output"}}
     if with_example:
         groups = {"prompt": GROUPS["prompt"], **groups}
-    columns = {
-        "support_input": [each.prompts.support_input for each in evaluations],
-        "support_output": [each.prompts.support_output for each in evaluations],
-        "query_input": [each.prompts.query_input for each in evaluations],
-        "answer": [each.answers for each in evaluations],
-        "truth": [each.prompts.query_output for each in evaluations],
-    }
-    return _grid({name: np.concatenate(images)[rows] for name, images in columns.items()}, groups, labels)
+    starts = np.cumsum([0, *(len(each.scores) for each in evaluations)])
+    owners = np.searchsorted(starts, rows, side="right") - 1
+    images: dict[str, Images] = {}
+    for owner in np.unique(owners):
+        own = np.flatnonzero(owners == owner)
+        prompts, answers = evaluations[owner].examples(rows[own] - starts[owner])
+        shown = {name: getattr(prompts, name) for name in ("support_input", "support_output", "query_input")}
+        for name, pixels in {**shown, "answer": answers, "truth": prompts.query_output}.items():
+            images.setdefault(name, np.zeros((len(rows), *pixels.shape[1:]), np.uint8))[own] = pixels
+    return _grid(images, groups, labels)
 
 
 def _grid(examples: Mapping[str, Images], groups: Groups, labels: Sequence[str] = ()) -> bytes:

@@ -6,14 +6,14 @@ It minimises the mean loss over the items of the set alpha; of several tasks the
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from taskvec.search.checkpoint import Checkpoint
+from taskvec.search.checkpoint import Checkpoint, State, check_like, check_steps, damaged, facts_of
 from taskvec.search.finite import FiniteLosses, NonFinite
 from taskvec.search.problem import Problem, one_site_masks
 from taskvec.search.selection import most_probable
@@ -76,37 +76,35 @@ class GreedySettings(SearchSettings):
 
         Fewer layers than are asked for are all searched. There is a record of the trials and of every layer of every
         sweep: step, loss, sites, evaluations so far. KeyboardInterrupt ends the search with the set that it has, once
-        there is one. A set with a loss that is not finite is refused or left out; ValueError where none of the random
+        there is one. ``checkpoint`` keeps the state with every record, from where the same search goes on to the same
+        end. A set with a loss that is not finite is refused or left out; ValueError where none of the random
         sets is left.
         """
         finite = FiniteLosses(non_finite, problem.names)
         judge = _Judge(problem, finite)
-        history: list[dict[str, Any]] = []
         layers = self.searched(problem)
-        mask, loss = self._start(judge, layers)
-        found_at, interrupted, before_step = 1, False, 0
+        of, interrupted = self.identity(problem, non_finite), False
+        progress = _Progress.recalled(judge, checkpoint, of) or _Progress(*self._start(judge, layers))
 
         def record() -> None:
-            nonlocal before_step
-            so_far = {"loss": loss, "sites": int(mask.sum()), "evaluations": judge.evaluations}
-            history.append({"step": len(history) + 1, **so_far, **finite.since(before_step)})
-            before_step = finite.count
-            on_step(history[-1])
+            progress.record(judge)
+            if checkpoint is not None:
+                checkpoint.keep(of, progress.state(judge))
+            on_step(progress.history[-1])
 
         try:
-            record()
-            for _ in range(self.sweeps):
-                before = loss
-                for layer in layers:
-                    flipped = mask ^ one_site_masks(layer, problem.sites)
-                    losses = judge(flipped)
-                    if losses.min() < loss:
-                        mask, loss, found_at = flipped[losses.argmin()], float(losses.min()), len(history) + 1
-                    record()
-                if loss == before:
-                    break
+            if not progress.history:
+                record()
+            while (done := len(progress.history) - 1) < self.sweeps * len(layers):
+                if done % len(layers) == 0:
+                    if progress.loss == progress.before:
+                        break
+                    progress.before = progress.loss
+                progress.take(judge, layers[done % len(layers)])
+                record()
         except KeyboardInterrupt:
             interrupted = True
+        mask, loss, found_at, history = progress.mask, progress.loss, progress.found_at, progress.history
         if math.isinf(loss):
             raise ValueError("no set of sites that the search came to has a finite loss on every item")
         return SearchResult(mask, loss, found_at, None, history, judge.evaluations, interrupted, finite.count)
@@ -134,6 +132,75 @@ class GreedySettings(SearchSettings):
         if trials.any() and losses.isinf().all():
             raise ValueError(f"none of {len(trials)} random sets of sites has a finite loss on every item")
         return trials[losses.argmin()], float(losses.min())
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a kept state says beside its tensors."""
+
+    found_at: int
+    history: list[dict[str, Any]]
+    evaluations: int
+    non_finite: int
+
+
+@dataclass
+class _Progress:
+    """The best set so far, its loss, the loss ``before`` the present sweep, and the records."""
+
+    mask: Bool[Tensor, " sites"]
+    loss: float
+    before: float = math.nan
+    found_at: int = 1
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def recalled(cls, judge: "_Judge", checkpoint: Checkpoint | None, of: dict[str, Any]) -> "_Progress | None":
+        """What a checkpoint kept, ``judge`` put back to it; None where there is nothing. ValueError where it is
+        damaged."""
+        if checkpoint is None or (state := checkpoint.recall(of)) is None:
+            return None
+        tensors, facts = state
+        problem = judge.problem
+        number = torch.empty((), dtype=torch.float64)
+        expected = {"mask": torch.empty(problem.sites, dtype=torch.bool), "loss": number, "before": number}
+        if problem.tasks is not None:
+            each = torch.empty(len(problem.tasks.unique()))
+            expected |= {"centre": each, "spread": each}
+        try:
+            check_like(tensors, expected)
+            kept = facts_of(_Facts, facts)
+            check_steps(kept.history)
+            if not kept.history:
+                raise ValueError("it has no record")
+        except ValueError as error:
+            raise damaged(checkpoint.path, str(error)) from error
+        judge.evaluations, judge.finite.count = kept.evaluations, kept.non_finite
+        judge.scale = None if problem.tasks is None else (tensors["centre"], tensors["spread"])
+        loss, before = float(tensors["loss"]), float(tensors["before"])
+        return cls(tensors["mask"], loss, before, kept.found_at, kept.history)
+
+    def state(self, judge: "_Judge") -> State:
+        # as tensors, which hold what JSON does not: losses that are not finite
+        tensors = {"mask": self.mask}
+        tensors |= {name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in ("loss", "before")}
+        if judge.scale is not None:
+            tensors |= dict(zip(("centre", "spread"), judge.scale, strict=True))
+        facts = _Facts(self.found_at, self.history, judge.evaluations, judge.finite.count)
+        return tensors, asdict(facts)
+
+    def take(self, judge: "_Judge", layer: Int[Tensor, " members"]) -> None:
+        """The best flip of one site of a layer, if it lowers the loss."""
+        flipped = self.mask ^ one_site_masks(layer, judge.problem.sites)
+        losses = judge(flipped)
+        if losses.min() < self.loss:
+            best = losses.argmin()
+            self.mask, self.loss, self.found_at = flipped[best], float(losses[best]), len(self.history) + 1
+
+    def record(self, judge: "_Judge") -> None:
+        told = sum(one.get("non_finite", 0) for one in self.history)
+        so_far = {"loss": self.loss, "sites": int(self.mask.sum()), "evaluations": judge.evaluations}
+        self.history.append({"step": len(self.history) + 1, **so_far, **judge.finite.since(told)})
 
 
 @dataclass

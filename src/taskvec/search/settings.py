@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from jaxtyping import Bool, Float
@@ -74,7 +74,8 @@ class SearchSettings(ABC):
         """Find the sites with the lowest loss.
 
         ``on_step`` sees a record of every step: step, loss, sites, and more that a search says of it. ``checkpoint``
-        keeps the state of a search that learns step by step, so that an interrupted one goes on; the others begin anew.
+        keeps the state of a search that takes several steps, so that an interrupted one goes on to the same end; it is
+        there until the caller, whose result is safe then, calls ``checkpoint.forget()``.
         ``non_finite`` says what becomes of losses that are NaN or infinite, as in ``FiniteLosses``. Raises ValueError
         where the problem lacks what the search needs, or too few losses are finite.
         """
@@ -87,6 +88,12 @@ class SearchSettings(ABC):
     def coarse(self) -> Self:
         """The same in as little time as shows that everything works; its result is not to be judged."""
         return self
+
+    def identity(self, problem: Problem, non_finite: NonFinite) -> dict[str, Any]:
+        """All that a search depends on, as far as it knows: what its state is of."""
+        of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
+        of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
+        return of | {"non_finite": non_finite, "seed": problem.seed, "at_most": problem.at_most}
 
     def required(self, part: Part | None, need: Need) -> Part:
         """A part of a problem; ValueError where it is None."""

@@ -1,6 +1,5 @@
 """Searches that learn a Bernoulli logit for every site by steps of Adam: their loop, and how it is taken up again."""
 
-import json
 import math
 from abc import abstractmethod
 from collections.abc import Callable
@@ -9,11 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from taskvec.search.attribution import attributed_effects
-from taskvec.search.checkpoint import Checkpoint, State, damaged
+from taskvec.search.checkpoint import Checkpoint, State, check_like, check_steps, damaged, facts_of
 from taskvec.search.finite import FiniteLosses, NonFinite
 from taskvec.search.problem import Problem
 from taskvec.search.selection import FINALS, Best, Final, Selection, bernoulli
@@ -117,7 +115,7 @@ class StepSettings(SearchSettings):
         )
         history: list[dict[str, Any]] = []
         kept: State | None = None
-        of = self._identity(problem, non_finite)
+        of = self.identity(problem, non_finite)
         if checkpoint and (state := checkpoint.recall(of)):
             try:
                 progress, selection.best = _restore(state, logits, optimizer, generator)
@@ -167,12 +165,6 @@ class StepSettings(SearchSettings):
         effects, evaluations = attributed_effects(problem, finite=finite)
         logits.data += logits_of_effects(effects)
         return evaluations
-
-    def _identity(self, problem: Problem, non_finite: NonFinite) -> dict[str, Any]:
-        """All that a search depends on, as far as it knows."""
-        of = {"method": self.name, "settings": asdict(self), "sites": problem.sites, "items": problem.items}
-        of["tasks"] = None if problem.tasks is None else problem.tasks.tolist()
-        return of | {"non_finite": non_finite, "seed": problem.seed, "at_most": problem.at_most}
 
 
 def logits_of_effects(effects: Float[Tensor, " sites"]) -> Float[Tensor, " sites"]:
@@ -225,21 +217,15 @@ def _restore(
 ) -> tuple[Progress, Best | None]:
     """Put a kept state back; ValueError where a part of it is missing, or of another type or shape."""
     tensors, facts = state
-    progress = TypeAdapter(Progress).validate_json(json.dumps(facts), strict=True, extra="forbid")
-    steps = [record.get("step") for record in progress.history]
-    if steps != list(range(1, len(steps) + 1)):
-        raise ValueError(f"its history has steps {steps[:5]}, expected 1 to {len(steps)}")
+    progress = facts_of(Progress, facts)
+    check_steps(progress.history)
     like = logits.detach()
     expected = {"logits": like, "generator": generator.get_state(), "adam.step": torch.zeros(())}
     expected |= {"adam.exp_avg": like, "adam.exp_avg_sq": like}
     if progress.best is not None:
         expected |= {"best.mask": like > 0, "best.logits": like}
-    if tensors.keys() != expected.keys():
-        raise ValueError(f"it holds {', '.join(sorted(tensors))}, expected {', '.join(sorted(expected))}")
+    check_like(tensors, expected)
     for name, tensor in tensors.items():
-        if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
-            kinds = (f"{each.dtype} {tuple(each.shape)}" for each in (tensor, expected[name]))
-            raise ValueError(f"{name} is {', expected '.join(kinds)}")
         if not tensor.isfinite().all():
             raise ValueError(f"{name} has values that are not finite")
     with torch.no_grad():

@@ -39,7 +39,7 @@ def write(path: Path, content: Content) -> None:
     """``content``, tensors and plain values in dictionaries and lists, with its digest."""
     # through a file of ours: of torch's, the system's own words of a full disk are lost
     with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save({**content, "digest": _digest(content)}, file)
+        torch.save({**content, "digest": digest(content)}, file)
 
 
 def read(path: Path) -> Content:
@@ -47,7 +47,7 @@ def read(path: Path) -> Content:
     check_regular(path)
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-        if content.pop("digest") != _digest(content):
+        if content.pop("digest") != digest(content):
             raise ValueError("its content is not what its digest says")
     except Exception as error:  # torch raises anything for damaged files
         said = str(error).partition("\n")[0]
@@ -55,25 +55,25 @@ def read(path: Path) -> Content:
     return content
 
 
-def _digest(content: object) -> str:
+def digest(content: object) -> str:
     """SHA-256 of structure, names, plain values, and the bytes of tensors with their shapes and types."""
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
 
     def add(value: object) -> None:
         if isinstance(value, Tensor):
-            digest.update(f"{value.dtype} {tuple(value.shape)}:".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            hashed.update(f"{value.dtype} {tuple(value.shape)}:".encode())
+            hashed.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
-            digest.update(f"{len(value)} named:".encode())
+            hashed.update(f"{len(value)} named:".encode())
             for name, item in value.items():
                 add(name)
                 add(item)
         elif isinstance(value, list | tuple):
-            digest.update(f"{len(value)} in a row:".encode())
+            hashed.update(f"{len(value)} in a row:".encode())
             for item in value:
                 add(item)
         else:
-            digest.update(f"{type(value).__name__} {value!r};".encode())
+            hashed.update(f"{type(value).__name__} {value!r};".encode())
 
     add(content)
-    return digest.hexdigest()
+    return hashed.hexdigest()

@@ -70,7 +70,7 @@ def run_stage(
     checkpoint, log = stage_files(run.directory, name)
     there = processes.first and checkpoint.exists()
     saved = processes.firsts(checkpoints.read(checkpoint) if there else None)
-    first, seconds_before = (0, 0.0) if saved is None else _take_up(saved, parts, steps, checkpoint)
+    first, seconds_before, recent = (0, 0.0, []) if saved is None else _take_up(saved, parts, steps, checkpoint)
     if processes.first:
         _forget_after(log, first)
     started = saved_at = time.monotonic()
@@ -83,7 +83,8 @@ def run_stage(
         states = {key: part.state_dict() for key, part in parts.items()}
         checkpoints.check_finite(states)  # in every process, as they are the same in all
         if processes.first:
-            checkpoints.write(checkpoint, {"step": done, "seconds": seconds(), "parts": states})
+            state = {"step": done, "seconds": seconds(), "recent": recent, "parts": states}
+            checkpoints.write(checkpoint, state)
 
     def write(done: int, numbers: Numbers) -> str:
         if processes.first:
@@ -92,7 +93,6 @@ def run_stage(
         return "  ".join(f"{key} {value:.4g}" for key, value in numbers.items())
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    recent: list[Numbers] = []
     stop = False
     with (
         interrupts_between_steps() as interrupted,
@@ -103,13 +103,15 @@ def run_stage(
         bar = progress.add_task(name, total=steps, completed=first, status="")
         for done in range(first + 1, steps + 1):
             try:
-                recent.append(step(done - 1))
+                recent.append({key: float(value) for key, value in step(done - 1).items()})
                 progress.update(bar, completed=done)
                 if done % LOG_EVERY == 0 or done == steps:
                     progress.update(bar, status=write(done, _finite(processes.mean(_means(recent)))))
                     recent = []
-                if (done % VALIDATE_EVERY == 0 or done == steps) and processes.first:
-                    progress.console.print(f"{name} {done}: {write(done, validate())}")
+                if done % VALIDATE_EVERY == 0 or done == steps:
+                    told = write(done, validate())  # by all processes: an evaluation is shared among them
+                    if processes.first:
+                        progress.console.print(f"{name} {done}: {told}")
                 stop = processes.any(interrupted() is not None)
                 if time.monotonic() - saved_at > CHECKPOINT_SECONDS or done == steps or stop:
                     save(done)
@@ -136,14 +138,16 @@ def stage_files(directory: Path, name: str) -> tuple[Path, Path]:
     return paths
 
 
-def _take_up(saved: checkpoints.Content, parts: dict[str, Stateful], steps: int, source: Path) -> tuple[int, float]:
-    """Give parts their states back; the steps that were done, and the seconds that they took."""
+def _take_up(
+    saved: checkpoints.Content, parts: dict[str, Stateful], steps: int, source: Path
+) -> tuple[int, float, list[Numbers]]:
+    """Give parts their states back; the steps that were done, the seconds that they took, and what is yet to log."""
     try:
         if not 0 < saved["step"] <= steps:
             raise ValueError(f"it is of step {saved['step']}, expected 1 to {steps}")
         for key, part in parts.items():
             part.load_state_dict(saved["parts"][key])
-        return saved["step"], saved["seconds"]
+        return saved["step"], saved["seconds"], list(saved.get("recent", []))
     except Exception as error:  # as torch's optimizers raise anything
         raise ValueError(f"{source} is damaged; remove it to begin the stage again: {error}") from error
 

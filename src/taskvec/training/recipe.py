@@ -13,6 +13,7 @@ from taskvec import environment
 from taskvec.data.examples import DataSet
 from taskvec.data.scenes import CLASSES, Scenes
 from taskvec.files import check_destination, check_destination_directory, read_json, read_toml, write_json
+from taskvec.locks import locked
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 from taskvec.models.pretrained import CONFIG, WEIGHTS, parse
 from taskvec.names import choose_from
@@ -109,10 +110,11 @@ def train(
 
     ``photographs`` is where a recipe that trains on photographs finds them (``training.photographs`` says how). Started
     by torchrun, all processes train together.
-    Raises ValueError where the directory holds the run of another recipe or of other photographs or something stands
-    where a file will be written, and DivergedError, with the last good checkpoint kept, where numbers are not finite.
+    Raises ValueError where the directory holds the run of another recipe or of other photographs, something stands
+    where a file will be written or another process writes there, and DivergedError, with the last good checkpoint kept,
+    where numbers are not finite.
     """
-    with joined(torch.device(device)) as (processes, own_device):
+    with locked(directory), joined(torch.device(device)) as (processes, own_device):
         return _train(recipe, directory, console, own_device, photographs, processes)
 
 
