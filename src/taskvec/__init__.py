@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taskvec.analysis import taskness
     from taskvec.data import load_data
+    from taskvec.data.arrays import pairs
     from taskvec.finding import FindSettings, SearchInterrupted, find, find_all
     from taskvec.heads import Means, Patch, run
     from taskvec.models import load_model
@@ -44,6 +45,7 @@ __all__ = [
     "find_all",
     "load_data",
     "load_model",
+    "pairs",
     "plan_prompts",
     "refine",
     "run",
@@ -70,6 +72,7 @@ _HOMES = {
     "find_all": "finding",
     "load_data": "data",
     "load_model": "models",
+    "pairs": "data.arrays",
     "plan_prompts": "prompts",
     "refine": "refining",
     "run": "heads",

@@ -109,8 +109,7 @@ def read_raster(
     with _sentences(path):
         if data.startswith(_NUMPY):
             levels = np.load(BytesIO(data), allow_pickle=False)
-            _check_array(levels)
-            return _array_raster(levels)
+            return raster_of_array(levels)
         if dicom.is_dicom(data) or _is_bare_dicom(path, data):
             plane = dicom.decode(data)
             return Raster(plane.levels, shown=plane.shown, inverted=plane.inverted)
@@ -477,8 +476,11 @@ def _check_array(levels: np.ndarray) -> None:
         raise ValueError(f"its array is of {levels.dtype}, expected numbers")
 
 
-def _array_raster(levels: np.ndarray) -> Raster:
-    """Of numpy's file: bytes and bools are what they are, all else is deep."""
+def raster_of_array(levels: np.ndarray) -> Raster:
+    """Of levels [height, width], or [height, width, channels] with 1, 3 or 4: bytes and bools are what they are, all
+    else is deep. ValueError for other shapes, and for what are no numbers.
+    """
+    _check_array(levels)
     alpha = None
     if levels.ndim == 3:
         if levels.shape[2] == 4:
