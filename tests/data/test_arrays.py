@@ -71,6 +71,7 @@ def test_whatever_gives_them_the_pairs_are_those_of_a_folder_of_the_same(tmp_pat
         own_images, own_outputs = _loaded(data)
         assert np.array_equal(own_images, images)
         assert outputs is not None
+        assert own_outputs is not None
         assert np.array_equal(own_outputs, outputs)
 
 

@@ -26,8 +26,8 @@ class ArrayPairs(ImagePairs):
 
     kind: ClassVar[str] = "arrays"
 
-    inputs: Sequence[Any] = field(repr=False)
-    outputs: Sequence[Any] | None = field(repr=False)
+    inputs: Any = field(repr=False)
+    outputs: Any = field(repr=False)
     split: str = "all"
     metric: str | None = None
     name: str = "pairs"
@@ -137,7 +137,7 @@ def pairs(
             inputs, outputs = (
                 _Column(inputs, number if given is None else given) for number, given in enumerate((input, output))
             )
-    options = {"levels": levels, "object_level": object_level, "void": void, "max_pixels": max_pixels}
+    options: dict[str, Any] = {"levels": levels, "object_level": object_level, "void": void, "max_pixels": max_pixels}
     return ArrayPairs(inputs, outputs, split, metric, name, groups, ignore_orientation=ignore_orientation, **options)
 
 

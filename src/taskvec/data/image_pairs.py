@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -43,7 +43,7 @@ class ImagePairs(ABC):
     ``ignore_orientation`` takes pixels as they are stored, whatever EXIF says. ``remarks`` says what was chosen.
     """
 
-    kind: str  # what a record of a run calls such data
+    kind: ClassVar[str]  # what a record of a run calls such data
     split: str
     metric: str | None
     levels: tuple[float, float] | None
@@ -51,7 +51,7 @@ class ImagePairs(ABC):
     void: str | None
     ignore_orientation: bool
 
-    @property
+    @cached_property
     @abstractmethod
     def pairs(self) -> Pairs: ...
 
