@@ -263,7 +263,7 @@ CASES = [
     Case("no directory named", _nothing, PASCAL.replace("--root voc ", ""), "pascal needs root (--root)"),
     Case("an unknown fold", _nothing, PASCAL.replace("--fold 0", "--fold 4"), "pascal has no fold 4: expected 0 to 3"),
     Case("an input without output", _remove("pairs/output/04.png"), FOLDER, "04.png has no partner of the same name"),
-    Case("fewer than ten pairs", _few_pairs, FIND, "pairs has 6 images, expected 10 or more"),
+    Case("fewer than ten pairs", _few_pairs, FIND, "pairs/input has 6 images, expected 10 or more"),
     Case(
         "a directory of directories",
         _nothing,
