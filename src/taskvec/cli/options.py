@@ -10,6 +10,7 @@ import typer
 
 from taskvec.files import check_destination, check_destination_directory
 from taskvec.locks import LOCK, locked
+from taskvec.memory import reserve_for_numpy
 from taskvec.models import SHIPPED, shipped_model
 from taskvec.models.interface import ANSWER_SCOPES, AnswerScope, PromptedModel
 from taskvec.processes import current, joined, own_device, started
@@ -101,6 +102,7 @@ def working_on(name: str, threads: int | None) -> torch.device:
     if current().count != started():
         raise ValueError(f"this command is not for {started()} processes together: start it without torchrun")
     device = own_device(device_named(name))
+    reserve_for_numpy()
     settle(device, threads)
     return device
 
