@@ -211,8 +211,8 @@ def test_what_is_no_task_vectors_is_refused(small_model: MaeVqgan, vectors: Task
     other = [{**config["sites"][0], "layer": 77}]
     no_images = {**config["found"], "search": [{**config["found"]["search"][0], "images": []}]}
     for changes, message in (
-        ({"format": 99}, "config.json has format 99, expected 5 or an earlier one"),
-        ({"format": True}, "config.json has format True, expected 5"),
+        ({"format": 99}, "config.json has format 99, expected 6 or an earlier one"),
+        ({"format": True}, "config.json has format True, expected 6"),
         ({"sites": "many"}, "config.json: sites: input should be a valid array"),
         ({"sites": other}, "config.json names a site that the model does not have"),
         ({"of": "12"}, "config.json: of: input should be a valid integer"),
@@ -413,7 +413,7 @@ def test_earlier_formats_load_with_a_hint_and_without_what_was_their_makers(
 ) -> None:
     vectors.save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    for name in ("model", "tensors", "digest"):
+    for name in ("base_model_name_or_path", "base_model_revision", "base_model_type", "scores", "tensors", "digest"):
         del values[name]
     drawn = {"data": "scenes", "split": "train", "images": ["train/0/1_disc"], "query": ["train/0/1_disc"]}
     found: dict[str, Any] = {"method": "relaxed", "search": drawn, "step": 3, "history": []}
@@ -533,11 +533,41 @@ def test_a_fingerprint_is_of_the_decoding_too(vectors: TaskVectors) -> None:
     assert _decoded(vectors).fingerprint() == vectors.fingerprint()
 
 
+@pytest.mark.parametrize(("named", "model"), [("tiny", "tiny"), ("hub:o/n", "hub:o/n"), ("/home/anna/m", None)])
+def test_format_5_called_the_model_by_a_name_alone(
+    named: str, model: str | None, small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path
+) -> None:
+    vectors.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    for later in ("base_model_name_or_path", "base_model_revision", "base_model_type", "scores", "digest"):
+        del values[later]
+    values |= {"format": 5, "model": named}
+    values["digest"] = digests.of_json(values)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    loaded = TaskVectors.load(tmp_path, small_model)
+    assert _same(loaded, vectors)
+    assert (loaded.config.model, loaded.config.base_model_type) == (model, "mae_vqgan")
+    loaded.save_pretrained(tmp_path)
+    assert "anna" not in (tmp_path / "config.json").read_text()
+
+
+def test_a_score_is_of_the_vectors_that_were_scored(vectors: TaskVectors, small_prompts: list[Prompts]) -> None:
+    scores = np.linspace(0, 1, len(small_prompts[1]))
+    scored = with_score(vectors, small_prompts[1], scores, {"query_only": scores / 2})
+    (score,) = with_score(scored, small_prompts[1], scores, {"query_only": scores / 2}).config.scores
+    assert (score.of, score.metric, score.data, score.pairs) == (vectors.fingerprint(), "mse", "scenes", 6)
+    assert score.value.mean == pytest.approx(0.5)
+    assert score.others["query_only"].mean == pytest.approx(0.25)
+    assert scored.fingerprint() == vectors.fingerprint()
+    for other in (2 * scored, replace(scored, means={name: mean + 1 for name, mean in scored.means.items()})):
+        assert other.config.scores == ()
+
+
 def test_format_3_had_no_decoding(small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path) -> None:
     """It loads as the likeliest codes, of which it is, without a word, and with its own fingerprint."""
     vectors.save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    assert values["format"] == 5
+    assert values["format"] == 6
     for later in ("refinement", "harmful", "curve"):
         del values["found"][later]
     del values["decoding"], values["wording"], values["digest"]
@@ -551,7 +581,7 @@ def test_format_3_had_no_decoding(small_model: MaeVqgan, vectors: TaskVectors, t
     assert _same(loaded, vectors)
     assert loaded.fingerprint() == vectors.fingerprint()
     loaded.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["format"] == 5
+    assert json.loads((tmp_path / "config.json").read_text())["format"] == 6
 
 
 @pytest.mark.parametrize("kind", ["likeliest", "expected"])

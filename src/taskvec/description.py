@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from taskvec.files import read_json
+from taskvec.metrics import METRICS
 from taskvec.models.interface import PromptedModel
-from taskvec.provenance import Combination, Drawn, Former, Provenance, Search
+from taskvec.provenance import Combination, Drawn, Former, Provenance, Score, Search
 from taskvec.sites import GRANULARITIES
 from taskvec.vectors import CONFIG, TENSORS, read_config
 
@@ -45,10 +46,18 @@ def describe_vectors(directory: str | Path) -> dict[str, Any]:
         "sites": f"{len(config.sites)} of {config.of}",
         "by_stack_and_region": dict(Counter(f"{site.stack} {site.region or 'all'}" for site in config.sites)),
         "model": config.model or "not recorded",
+        "model_type": config.base_model_type or "not recorded",
         "model_fingerprint": config.model_fingerprint,
+        "scores": [_score(score) for score in config.scores] or "not scored",
         "format": config.format,
         "found": _found(config.found),
     }
+
+
+def _score(score: Score) -> str:
+    metric = METRICS[score.metric]
+    between = "" if score.value.low is None else f" [{score.value.low:.3f}, {score.value.high:.3f}]"
+    return f"{metric.label} {score.value.mean:.3f}{between} on {score.pairs} pairs of {score.data}, split {score.split}"
 
 
 def _found(found: Provenance) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from taskvec.models.interface import VIEWS, Decoding, Items, Pixels, PromptedMod
 from taskvec.names import choose_from
 from taskvec.processes import current
 from taskvec.prompts import AnyPrompts, Prompts
-from taskvec.provenance import Drawn, images_of
+from taskvec.provenance import Drawn, Measured, Score, images_of
 from taskvec.rounds import in_rounds
 from taskvec.search.checkpoint import Checkpoint
-from taskvec.tasks import Images, Task
+from taskvec.tasks import Images, Task, is_built_in
 from taskvec.vectors import TaskVectors, VectorsConfig
 
 Method = Callable[[Prompts], Pixels]
@@ -366,6 +366,40 @@ def seen(config: VectorsConfig, prompts: AnyPrompts) -> int:
     """
     used = images_of(config.found)
     return sum(image in used for image in prompts.query_images)
+
+
+def with_score(
+    vectors: TaskVectors,
+    prompts: AnyPrompts,
+    scores: Float[np.ndarray, " n"],
+    others: Mapping[str, Float[np.ndarray, " n"]] | None = None,
+) -> TaskVectors:
+    """The same task vectors with the record of what they scored on prompts, for ``taskvec info`` and their card.
+
+    ``others`` are scores of other ways on the same prompts, such as ``query_only``. A record of the same data that they
+    have is replaced. Nothing of the data is in it but the kind and numbers.
+    """
+    origin, task = prompts.origin, prompts.task
+
+    def measured(some: Float[np.ndarray, " n"]) -> Measured:
+        found = bounded(interval(some, prompts.query_groups), task.metric)
+        return Measured(found.mean, *((None, None) if found.too_few else (found.low, found.high)))
+
+    score = Score(
+        of=vectors.fingerprint(),
+        task=task.name if is_built_in(task.name) else None,
+        metric=task.metric.name,
+        data=str(origin.get("data")),
+        split=str(origin.get("split")),
+        pairs=len(prompts),
+        groups=len(set(prompts.query_groups)),
+        seen=seen(vectors.config, prompts),
+        value=measured(scores),
+        others={name: measured(each) for name, each in (others or {}).items()},
+    )
+    place = (score.task, score.metric, score.data, score.split)
+    kept = [one for one in vectors.config.scores if (one.task, one.metric, one.data, one.split) != place]
+    return replace(vectors, config=replace(vectors.config, scores=(*kept, score)))
 
 
 def patched_by(name: str) -> tuple[ViewName, str] | None:

@@ -49,7 +49,7 @@ def test_ten_pairs_become_vectors_that_do_the_task_to_images(place: Path, capsys
     assert np.array_equal(np.asarray(vectors(image)), np.asarray(Image.open(place / "done" / "3.png")))
     assert vectors(image).size == image.size
     assert main(["apply", str(out), images, "--out", str(place / "other")]) == 1
-    assert "pass the directory of their model as --model" in capsys.readouterr().err
+    assert "pass the directory of this model as --model" in capsys.readouterr().err
 
 
 def test_every_command_takes_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

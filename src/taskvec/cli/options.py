@@ -10,12 +10,12 @@ import typer
 
 from taskvec.files import check_destination, check_destination_directory
 from taskvec.locks import LOCK, locked
-from taskvec.models import SHIPPED, shipped_model
+from taskvec.models import SHIPPED
 from taskvec.models.interface import ANSWER_SCOPES, AnswerScope, PromptedModel
 from taskvec.processes import current, joined, own_device, started
 from taskvec.tasks import TASKS
 from taskvec.threads import settle
-from taskvec.vectors import read_config
+from taskvec.vectors import base_model_of
 
 
 def file(option: typer.CallbackParam, path: Path | None) -> Path | None:
@@ -106,14 +106,8 @@ def working_on(name: str, threads: int | None) -> torch.device:
 
 
 def model_of(vectors: Iterable[Path], given: str | None) -> str:
-    """The name of the model that was given, else the shipped one that task vectors belong to, else tiny."""
-    if given is not None:
-        return given
-    for directory in vectors:
-        config = read_config(directory)
-        if (name := config.model if config.model in SHIPPED else shipped_model(config.model_fingerprint)) is not None:
-            return name
-    return SHIPPED[0]
+    """The name of the model that was given, else that of the first task vectors, else tiny."""
+    return given or next(map(base_model_of, vectors), SHIPPED[0])
 
 
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
@@ -131,7 +125,7 @@ _MODELS = f"A model that ships with the package ({', '.join(SHIPPED)}), a direct
 Model = Annotated[str, typer.Option("--model", help=f"{_MODELS}.")]
 ModelOfVectors = Annotated[
     str | None,
-    typer.Option("--model", help=f"{_MODELS}; if not given, that of the task vectors where it ships, or tiny."),
+    typer.Option("--model", help=f"{_MODELS}; if not given, that of the task vectors, or tiny."),
 ]
 Task = Annotated[
     list[str] | None,

@@ -36,36 +36,49 @@ def load_model(name: Literal["tiny", "small"], device: str | torch.device = "cpu
 
 @overload
 def load_model(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    token: str | None = None,
+    local_files_only: bool = False,
 ) -> "PromptedModel": ...
 
 
 def load_model(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    token: str | None = None,
+    local_files_only: bool = False,
 ) -> "PromptedModel":
     """A model that ships with the package (``tiny``, ``small``), a model directory, a language model's GGUF file, or
-    ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network.
+    ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network. ``hub:OWNER/NAME@REVISION``
+    is a branch, tag or commit of it; ``token`` and ``local_files_only`` are as in ``from_pretrained``.
 
     ``dtype`` is that of a language model's weights, float32 by default; other models' are of float32. Raises ValueError
     where there is no such model or its files do not fit.
     """
     if str(name) in SHIPPED:
         with as_file(files("taskvec") / "weights" / str(name)) as directory:
-            return _load(directory, str(name), device, dtype)
+            model = _load(directory, device, dtype)
+            model.name = str(name)
+            return model
     if hub.is_named(name):
-        return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device, dtype)
+        place = hub.download(name, token=token, local_files_only=local_files_only)
+        return _load(place, device, dtype).came_from(name, place)
     if not Path(name).is_dir() and not (str(name).endswith(GGUF) and Path(name).is_file()):
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
-    return _load(Path(name), None, device, dtype)
+    return _load(Path(name), device, dtype)
 
 
-def _load(directory: Path, name: str | None, device: str | torch.device, dtype: torch.dtype | None) -> "PromptedModel":
+def _load(directory: Path, device: str | torch.device, dtype: torch.dtype | None) -> "PromptedModel":
     kind = _class_of(directory)
     if dtype is not None and kind.model_type != DECODER:
         raise ValueError(f"{directory} is a model of the type {kind.model_type}, whose weights are of float32 alone")
     model = kind.load(directory) if dtype is None else kind.load(directory, dtype)
-    model.name = name
     return model.to(device)
 
 
@@ -97,7 +110,7 @@ def convert_checkpoint(checkpoint: Path, out: Path, licence: str | None = None, 
         module, name = TYPES[DECODER]
         language_model = getattr(import_module(module), name).load(checkpoint)
         language_model.licence = licence
-        language_model.save(out)
+        language_model.write(out)
         return
     from taskvec.models.pretrained import check_values  # noqa: PLC0415 (what loading a model does not need)
     from taskvec.models.state_dicts import read_state_dict  # noqa: PLC0415
@@ -149,6 +162,14 @@ def check_model(model: "PromptedModel", what: str, name: str | None, fingerprint
         f"{what} are of {known} with fingerprint {fingerprint}, not of {this} with {model.fingerprint()}: pass the "
         "directory of their model as --model"
     )
+
+
+def public_name(name: str | None) -> str | None:
+    """A model's name as an artefact may record it: of one that ships, or OWNER/NAME of one that is on the hub; None of
+    anything else, which may be a place of its maker's."""
+    if name in SHIPPED:
+        return name
+    return hub.repository(name) if name is not None and hub.is_named(name) else None
 
 
 def _has(model: "PromptedModel", fingerprint: str) -> bool:
