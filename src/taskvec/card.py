@@ -10,7 +10,7 @@ import yaml
 from taskvec.metrics import METRICS
 from taskvec.models import SHIPPED
 from taskvec.models.interface import PromptedModel
-from taskvec.provenance import Combination, Drawn, Former, Measured, Refinement, Score, Search
+from taskvec.provenance import Combination, Drawn, Former, Refinement, Score, Search
 from taskvec.vectors import VectorsConfig
 
 DATA = {
@@ -207,8 +207,8 @@ def _scores(scores: tuple[Score, ...]) -> str:
 
 def _score(score: Score) -> str:
     metric = METRICS[score.metric]
-    rows = {"**task vectors**": _measured(score.value)}
-    rows |= {WAYS.get(name, _line(name)): _measured(value) for name, value in score.others.items()}
+    rows = {"**task vectors**": str(score.value)}
+    rows |= {WAYS.get(name, _line(name)): str(value) for name, value in score.others.items()}
     task = "" if score.task is None else f"{_line(score.task)}, "
     seen = f" Of the queries, {score.seen} are of what they were found on." if score.seen else ""
     few = "" if score.value.low is not None else " That is too few to tell how well they do."
@@ -217,11 +217,6 @@ def _score(score: Score) -> str:
         f"{_kind(score.data)}, split {_line(score.split)}, with 95 % intervals over {score.groups} independent groups."
         f"{seen}{few}\n\n{_table(rows)}"
     )
-
-
-def _measured(value: Measured) -> str:
-    between = "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"
-    return f"{value.mean:.3f}{between}"
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,6 @@
 """From examples to task vectors that are judged: statistics, search, and scores on examples kept aside."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -91,7 +90,7 @@ def find_and_judge(
         tasks=outcomes,
         pairs=count,
         queries=len(set(judged[0].query_images)),
-        stacks={name: _searched(model, name) for name in settings.stacks or ()},
+        stacks={name: SearchedStack.of(model, name) for name in settings.stacks or ()},
         model={"fingerprint": model.fingerprint(), "parameters": model.number_of_parameters},
         data={"found on": train.describe(), "judged on": test.describe()},
         settings={"method": settings.search.name, **asdict(settings)},
@@ -114,12 +113,6 @@ def _examples(model: PromptedModel, prompts: Prompts, answers: Mapping[str, np.n
         "truth": prompts.query_output,
         **{name: np.array(model.texts(torch.from_numpy(each))) for name, each in answers.items()},
     }
-
-
-def _searched(model: PromptedModel, stack: str) -> SearchedStack:
-    layout = model.stacks[stack]
-    regions = Counter(layout.places[place].region or "all" for place in model.present("query_only")[stack].tolist())
-    return SearchedStack(layout.layers, layout.heads, dict(regions))
 
 
 @dataclass(frozen=True)

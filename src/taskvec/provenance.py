@@ -146,6 +146,10 @@ class Measured:
     low: float | None
     high: float | None
 
+    def __str__(self) -> str:
+        between = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:.3f}{between}"
+
 
 @dataclass(frozen=True)
 class Score:
@@ -167,6 +171,9 @@ class Score:
     seen: int
     value: Measured
     others: dict[str, Measured] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{METRICS[self.metric].label} {self.value} on {self.pairs} pairs of {self.data}, split {self.split}"
 
 
 Provenance = Search | Combination | Former | None

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from taskvec.models.pretrained import parse
 from taskvec.provenance import Combination, Provenance, Score, Search, Term
 from taskvec.sites import Granularity, Site, Sites
 from taskvec.tasks import TASKS
+
+if TYPE_CHECKING:
+    from taskvec.evaluation import Evaluation
 
 CONFIG, TENSORS, CARD, PICTURE = "config.json", "vectors.safetensors", "README.md", "examples.png"
 # 5 called the model by a name alone, and had no scores; 4 was of images alone, 3 had no decoding; 1 and 2 no digests,
@@ -157,6 +160,11 @@ class TaskVectors:
         known = f"task={config.task!r}, metric={config.metric!r}, sites={len(config.sites)} of {config.of}"
         return f"TaskVectors({known}, model={config.model or config.model_fingerprint!r})"
 
+    def _repr_html_(self) -> str:
+        from taskvec.report.notebook import vectors_html  # noqa: PLC0415 which knows of task vectors
+
+        return vectors_html(self)
+
     def _present(self) -> dict[str, Any]:
         """What the model says of itself; the name that it had is kept, as it may come from elsewhere now."""
         model, config = self.model, self.config
@@ -192,6 +200,25 @@ class TaskVectors:
         whole = Sites("layer", (Site("all", 0, None, None, None),), index)
         means = Means({stack: mean[None] for stack, mean in self.means.items()}, self.config.model_fingerprint)
         return Patch(whole, torch.ones(1, 1, dtype=torch.bool), means)
+
+    def scored(self, evaluation: "Evaluation", **others: "Evaluation") -> "TaskVectors":
+        """These vectors with the record of what they scored, which is saved with them and shown on their card.
+
+        ``evaluation`` is that of ``taskvec.evaluate(model, vectors, data)``; ``others`` are those of other ways of the
+        same prompts, such as ``query_only``. Nothing of the data is recorded but its kind and numbers. Raises
+        ValueError for an evaluation of something else.
+        """
+        from taskvec.evaluation import with_score  # noqa: PLC0415 which is about task vectors
+
+        if evaluation.of != self.fingerprint():
+            raise ValueError(
+                "the evaluation is not of these task vectors: expected taskvec.evaluate(model, vectors, data)"
+            )
+        for name, other in others.items():
+            if other.prompts.query_images != evaluation.prompts.query_images:
+                raise ValueError(f"{name} was evaluated on other prompts than the task vectors")
+        scores = {name: other.scores for name, other in others.items()}
+        return with_score(self, evaluation.prompts, evaluation.scores, scores)
 
     @contextmanager
     def applied(self, items: Items) -> Iterator[PromptedModel]:

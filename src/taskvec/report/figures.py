@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO, StringIO
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -200,7 +200,14 @@ def sites_curve(outcome: TaskOutcome) -> str:
     return _svg(figure)
 
 
-def site_map(outcome: TaskOutcome, stacks: Mapping[str, SearchedStack]) -> str:
+class HasSites(Protocol):
+    """A task's outcome, or task vectors."""
+
+    @property
+    def sites(self) -> Sequence[Site]: ...
+
+
+def site_map(outcome: HasSites, stacks: Mapping[str, SearchedStack]) -> str:
     """An SVG of where the chosen sites are: by stack and region, layers down and heads across.
 
     ``stacks`` are those that were searched. Where sites are single tokens, cells are shaded by the share of the
