@@ -10,11 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard, constants
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from PIL import Image
 
@@ -46,7 +45,6 @@ def served(endpoint: hub_server.Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     """An empty hub that the client asks, with a cache of its own and nobody logged in."""
     for kept in (endpoint.repositories, endpoint.asked, endpoint.received):
         kept.clear()
-    constants = huggingface_hub.constants
     template = f"{endpoint.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     for name, value in {
         "ENDPOINT": endpoint.endpoint,
@@ -338,7 +336,7 @@ def test_what_the_hub_refuses_is_one_sentence(
         raise error
 
     monkeypatch.setattr(hub, "snapshot_download", refuse)
-    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
     with pytest.raises(ValueError, match=f"^{message}"):
         random_vectors.push_to_hub("a/b")
     if not isinstance(error, ValueError):

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from taskvec import heads, metrics, opponents
-from taskvec.answering import BATCH, Answering, answered, joined, passes_of
+from taskvec.answering import BATCH, Answering, Choices, answered, calibrate, joined, passes_of
 from taskvec.data.examples import DataSet, task_for
 from taskvec.heads import Patch
 from taskvec.hub import located
@@ -463,6 +463,27 @@ def with_score(
     place = (score.task, score.metric, score.data, score.split)
     kept = [one for one in vectors.config.scores if (one.task, one.metric, one.data, one.split) != place]
     return replace(vectors, config=replace(vectors.config, scores=(*kept, score)))
+
+
+def score_on(
+    vectors: TaskVectors, data: DataSet, task: Task | str | None = None, *, pairs: int = PAIRS, seed: int = 0
+) -> tuple[TaskVectors, Evaluation]:
+    """The task vectors with the record of their score on data, beside the query alone, and the evaluation behind it.
+
+    ``pairs`` of a task, by default of the data's own, or as many as there are. The query alone answers with the
+    decoding that suits it best on these very pairs, which the vectors do not get.
+    """
+    model, chosen = vectors.model, task_for(data, task)
+    size, count = model.image_size, min(pairs, len(data))
+    prompts = plan_prompts(data, chosen, count, size, seed, query_only=not model.takes_texts)
+    found = evaluate(model, vectors, prompts)
+    return vectors.scored(found, query_only=evaluate(model, query_alone(model, prompts), prompts)), found
+
+
+def query_alone(model: PromptedModel, prompts: AnyPrompts) -> Answering:
+    """The query alone, with the decoding that suits it best on these prompts."""
+    alone = run(model, "query_only")
+    return alone.decoded(calibrate(alone, prompts, Choices()))
 
 
 def patched_by(name: str) -> tuple[ViewName, str] | None:

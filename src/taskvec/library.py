@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 
 from taskvec import evaluation
-from taskvec.answering import Choices, calibrate
 from taskvec.data.examples import DataSet, task_for
 from taskvec.description import holds_vectors
 from taskvec.intervals import CONFIDENCE, FEWEST, Interval, gain
@@ -100,8 +99,7 @@ class Library(Mapping[str, Entry]):
             network = next(iter(loaded.values())).model
             texts = network.takes_texts
             prompts = plan_prompts(data, chosen, min(pairs, len(data)), network.image_size, seed, query_only=not texts)
-            bare = evaluation.run(network, "query_only")
-            ways = [evaluation.Way.of(bare.decoded(calibrate(bare, prompts, Choices())), "")]
+            ways = [evaluation.Way.of(evaluation.query_alone(network, prompts), "")]
             for name, each in loaded.items():
                 method = evaluation.run(each.answering, "query_only", each.patch)
                 ways.append(evaluation.Way.of(method, name))
@@ -209,7 +207,10 @@ class LibraryScores:
         return 1 - (1 - CONFIDENCE) / count
 
     def __repr__(self) -> str:
-        return "\n".join([self.told, *("  ".join(row) for row in self.rows())])
+        rows = self.rows()
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join([f"{self.told}; gains are over the query alone", *lines])
 
     def _repr_html_(self) -> str:
         from taskvec.report.notebook import library_html  # noqa: PLC0415 which knows of libraries
@@ -259,8 +260,8 @@ class Best:
         mean = f"{scores.metric.label} {_span(scores.interval(self.name))}"
         if self.gain.too_few:
             return (
-                f"{self.name} is ahead with {mean}, by {self.gain.mean:+.3f} over the query alone, which is too few to "
-                f"tell: {self.gain.groups} independent pairs, it takes {FEWEST} or more."
+                f"Too few pairs to tell: {self.gain.groups} independent ones, it takes {FEWEST} or more. {self.name} "
+                f"has the best mean, {mean}, {self.gain.mean:+.3f} over the query alone."
             )
         over = f"{_gain(self.gain)} over the query alone"
         if not self.beats_query_only:

@@ -24,7 +24,7 @@ from taskvec import digests, hub, provenance
 from taskvec.data.templates import Wording
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
-from taskvec.images import Range, Raster, in_colour, raster_of, resize
+from taskvec.images import Range, Raster, in_colour, raster_of, raster_of_array, resize
 from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
 from taskvec.models import SHIPPED, check_model, load_model, public_name, shipped_model
@@ -275,24 +275,33 @@ class TaskVectors:
     def __call__(self, image: list[str]) -> list[str]: ...
 
     @overload
+    def __call__(self, image: np.ndarray, levels: tuple[float, float] | None = None) -> np.ndarray: ...
+
+    @overload
     def __call__(self, image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image: ...
+
+    @overload
+    def __call__(self, image: list[np.ndarray], levels: tuple[float, float] | None = None) -> list[np.ndarray]: ...
 
     @overload
     def __call__(self, image: list[Image.Image], levels: tuple[float, float] | None = None) -> list[Image.Image]: ...
 
-    def __call__(
-        self, image: Image.Image | str | list[Image.Image] | list[str], levels: tuple[float, float] | None = None
-    ) -> Image.Image | str | list[Image.Image] | list[str]:
+    def __call__(self, image: Any, levels: tuple[float, float] | None = None) -> Any:
         """Do the task on an image or a text, or on each of a list; of texts as ``generate`` does.
 
+        An image is a pillow image, and so is its result, or an array [height, width] or [height, width, 3 or 4], whose
+        result is one, uint8; several arrays of one size may be one, [n, height, width, 3 or 4].
+
         The model sees its own size; results have that of the image, upright as its EXIF data say. A task whose outputs
-        are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere. ``levels`` are those of deep images (16
-        bits, floating point) that are black and white; by default, those that the vectors were found with. Raises
-        ValueError for a deep image without.
+        are masks gives masks: mode ``L`` or an array [height, width], 255 on the object and 0 elsewhere. ``levels`` are
+        those of deep images (16 bits, floating point) that are black and white; by default, those that the vectors were
+        found with. Raises ValueError for a deep image without.
         """
         if isinstance(image, str):
             return self.generate([image])[0]
-        if isinstance(image, Image.Image):
+        if isinstance(image, np.ndarray) and image.ndim == 4:
+            return np.stack(self(list(image), levels)) if len(image) else image
+        if isinstance(image, Image.Image | np.ndarray):
             return self([image], levels)[0]
         if not image:
             return []
@@ -301,12 +310,15 @@ class TaskVectors:
             return self.generate(texts)
         if self.config.wording is not None:
             raise ValueError(f"the task vectors of {self.task} are of texts: images are none")
-        rasters = [raster_of(one) for one in image if not isinstance(one, str)]
         if texts:
             raise ValueError(f"{texts[0]!r} is no image: the task vectors of {self.task} are of images")
+        rasters = [raster_of_array(one) if isinstance(one, np.ndarray) else raster_of(one) for one in image]
         chosen = self.levels if levels is None else Range(*levels)
         outputs = self.uncut(np.stack([self.to_input(raster, chosen) for raster in rasters]))
-        return [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
+        results = [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
+        return [
+            np.array(each) if isinstance(one, np.ndarray) else each for each, one in zip(results, image, strict=True)
+        ]
 
     @property
     def levels(self) -> Range | None:

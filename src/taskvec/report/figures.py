@@ -68,7 +68,8 @@ def ranked_grid(evaluations: Sequence[Evaluation], *, with_example: bool) -> byt
     for owner in np.unique(owners):
         own = np.flatnonzero(owners == owner)
         prompts, answers = evaluations[owner].examples(rows[own] - starts[owner])
-        shown = {name: getattr(prompts, name) for name in ("support_input", "support_output", "query_input")}
+        supports = ("support_input", "support_output") if with_example else ()
+        shown = {name: getattr(prompts, name) for name in (*supports, "query_input")}
         for name, pixels in {**shown, "answer": answers, "truth": prompts.query_output}.items():
             images.setdefault(name, np.zeros((len(rows), *pixels.shape[1:]), np.uint8))[own] = pixels
     return _grid(images, groups, labels)
