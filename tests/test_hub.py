@@ -4,7 +4,6 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from huggingface_hub import HfApi, ModelCard, constants
+from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from PIL import Image
 
@@ -32,30 +31,6 @@ from taskvec.search import ReinforceSettings
 from taskvec.vectors import TaskVectors
 
 ANNA = "hf_anna"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[hub_server.Hub]:
-    with hub_server.serving() as served:
-        yield served
-
-
-@pytest.fixture
-def served(endpoint: hub_server.Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> hub_server.Hub:
-    """An empty hub that the client asks, with a cache of its own and nobody logged in."""
-    for kept in (endpoint.repositories, endpoint.asked, endpoint.received):
-        kept.clear()
-    template = f"{endpoint.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    for name, value in {
-        "ENDPOINT": endpoint.endpoint,
-        "HUGGINGFACE_CO_URL_TEMPLATE": template,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_TOKEN_PATH": str(tmp_path / "token"),
-    }.items():
-        monkeypatch.setattr(constants, name, value)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    return endpoint
 
 
 def _log_in(tmp_path: Path, token: str = ANNA) -> None:
