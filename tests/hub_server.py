@@ -12,7 +12,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-USERS = {"hf_anna": "anna", "hf_bert": "bert"}  # by their tokens
+ANNA, BERT = "hf_anna", "hf_bert"  # tokens
+USERS = {ANNA: "anna", BERT: "bert"}
 _REPOSITORY = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(\w+)(?:/(.+))?)?")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 

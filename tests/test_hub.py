@@ -18,6 +18,7 @@ from PIL import Image
 
 import hub_server
 import records
+from hub_server import ANNA, BERT
 from taskvec import hub
 from taskvec.arithmetic import combine
 from taskvec.card import card
@@ -29,8 +30,6 @@ from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.provenance import Combination, Measured, Score, Term
 from taskvec.search import ReinforceSettings
 from taskvec.vectors import TaskVectors
-
-ANNA = "hf_anna"
 
 
 def _log_in(tmp_path: Path, token: str = ANNA) -> None:
@@ -83,7 +82,7 @@ def test_doors_are_told_in_a_sentence(
     random_vectors.push_to_hub("anna/hidden", token=ANNA, private=True)
     random_vectors.push_to_hub("anna/hidden", token=ANNA, private=True)
     assert served.repositories["anna/hidden"].private
-    for token in (None, "hf_bert"):
+    for token in (None, BERT):
         with pytest.raises(ValueError, match=r"^the Hugging Face hub has no repository anna/hidden that you may read"):
             TaskVectors.from_pretrained("hub:anna/hidden", small_model, token=token)
     assert TaskVectors.from_pretrained("hub:anna/hidden", small_model, token=ANNA).task == "task"
@@ -96,7 +95,7 @@ def test_doors_are_told_in_a_sentence(
     for token, says in (
         (None, "status 401: log in"),
         ("hf_nobody", "status 401: log in"),
-        ("hf_bert", "status 403: log in"),
+        (BERT, "status 403: log in"),
     ):
         with pytest.raises(ValueError, match=rf"^the Hugging Face hub refused anna/new, {says} with `hf auth login`$"):
             random_vectors.push_to_hub("anna/new", token=token)
@@ -167,9 +166,7 @@ def test_vectors_of_a_model_without_a_name_say_what_to_bring(
         TaskVectors.from_pretrained("hub:anna/lungs")
 
 
-@pytest.mark.parametrize(
-    "odd", ["a b'c", "\u00fc\u4e2d\N{GRINNING FACE}", 'quo"te\\back', "..dots", "x" * 80, "<b>&amp;"]
-)
+@pytest.mark.parametrize("odd", ["a b'c", "\u00fc\u4e2d\N{GRINNING FACE}", 'quo"te\\back', "<b>&amp;.."])
 def test_nothing_of_the_makers_names_is_in_what_is_pushed(
     odd: str, small_model: MaeVqgan, served: hub_server.Hub, tmp_path: Path, random: np.random.Generator
 ) -> None:

@@ -78,7 +78,7 @@ def test_what_cannot_be_scored_is_left_out_with_the_reason(
     assert "there is no vectors.safetensors in it" in scores.skipped["b/c"]
     with pytest.raises(ValueError, match=r"^none of the task vectors in .* can be scored: .*pass the directory of"):
         Library(root).score(data)
-    (tmp_path / "words.csv").write_text("a,b\n" * 2 + "c,d\n")
+    (tmp_path / "words.csv").write_text("a,b\nc,d\ne,f\ng,h\n")
     with pytest.raises(ValueError, match=r"b/d: they are of images, and the pairs are texts"):
         Library(root).score(WordPairs(root=tmp_path / "words.csv", split="all"), model=small_model)
     with pytest.raises(ValueError, match=r"can be scored: there are none$"):

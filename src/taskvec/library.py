@@ -268,7 +268,7 @@ class Best:
             return f"None is shown to beat the query alone: {self.name} comes nearest with {mean}, {over}."
         if self.ahead is None:
             return f"{self.name} is the best with {mean}, {over}; there is no other."
-        surely = "surely" if self.ahead.low > 0 else "not surely"
+        shown = "ahead" if self.ahead.low > 0 else "not shown to be ahead"
         return (
             f"{self.name} is the best with {mean}, {over}, and {surely} ahead of {self.runner_up}, {_gain(self.ahead)}."
         )

@@ -36,7 +36,7 @@ def place(small_model: MaeVqgan, small_means: Means, tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def logged_in(served: hub_server.Hub, tmp_path: Path) -> hub_server.Hub:
-    (tmp_path / "token").write_text("hf_anna")
+    (tmp_path / "token").write_text(hub_server.ANNA)
     return served
 
 

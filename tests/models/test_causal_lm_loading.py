@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+import hub_server
 from small_decoders import decoder
 from taskvec.models import causal_lm_loading, load_model
 from taskvec.models.causal_lm import CausalLm
@@ -293,3 +294,12 @@ def test_gguf_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(causal_lm_loading, "find_spec", lambda name: None if name == "accelerate" else object())
     with pytest.raises(ValueError, match=r"small.gguf: reading GGUF needs gguf and accelerate: pip install"):
         load_model(path)
+
+
+def test_a_pushed_model_has_nothing_of_its_makers_places(saved: Path, served: hub_server.Hub, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "o dd zebra7")
+    assert load_model(tmp_path / "o dd zebra7").push_to_hub("decoder", token=hub_server.ANNA) == "anna/decoder"
+    files = served.repositories["anna/decoder"].files
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= files.keys()
+    assert not [name for name, content in files.items() if b"zebra7" in content or str(tmp_path).encode() in content]
+    assert isinstance(load_model("hub:anna/decoder"), CausalLm)
