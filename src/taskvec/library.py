@@ -269,9 +269,7 @@ class Best:
         if self.ahead is None:
             return f"{self.name} is the best with {mean}, {over}; there is no other."
         shown = "ahead" if self.ahead.low > 0 else "not shown to be ahead"
-        return (
-            f"{self.name} is the best with {mean}, {over}, and {surely} ahead of {self.runner_up}, {_gain(self.ahead)}."
-        )
+        return f"{self.name} is the best with {mean}, {over}, and {shown} of {self.runner_up}, {_gain(self.ahead)}."
 
     def _repr_html_(self) -> str:
         from taskvec.report.notebook import best_html  # noqa: PLC0415 which knows of libraries
