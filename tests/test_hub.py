@@ -121,10 +121,10 @@ def test_vectors_bring_their_model_from_the_hub(
     assert small_model.push_to_hub("model", licence="Ask me first") == "anna/model"
     files = served.repositories["anna/model"].files
     facts = ModelCard(files["README.md"].decode()).data.to_dict()
-    assert (facts["license"], facts["license_name"]) == ("other", "Ask me first")
+    assert (facts["license"], facts["license_name"]) == ("other", "ask-me-first")
     model = MaeVqgan.from_pretrained("anna/model")
     commit = served.repositories["anna/model"].branches["main"]
-    assert (model.name, model.revision, model.licence) == ("hub:anna/model", commit, "other")
+    assert (model.name, model.revision, model.licence) == ("hub:anna/model", commit, "ask-me-first")
 
     vectors = replace(random_vectors, model=model)
     vectors.push_to_hub("lungs")

@@ -118,10 +118,11 @@ def _table(rows: Mapping[str, str]) -> str:
 
 
 def _licence(given: str | None) -> dict[str, str]:
-    """As metadata of the hub, which knows some by a short name and any other as such."""
-    if given is None:
-        return {}
-    return {"license": given} if _KNOWN_LICENCE.fullmatch(given) else {"license": "other", "license_name": given}
+    """As metadata of the hub, which knows some by a short name and any other by one that its owner gives it."""
+    if given is None or _KNOWN_LICENCE.fullmatch(given):
+        return {} if given is None else {"license": given}
+    name = re.sub(r"[^a-z0-9.]+", "-", given.lower()).strip("-.")
+    return {"license": "other", **({"license_name": name} if name else {})}
 
 
 def _outputs(config: VectorsConfig) -> str:

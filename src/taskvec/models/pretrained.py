@@ -160,9 +160,10 @@ def _is_as_before(part: _Part) -> bool:
 
 
 def stated_licence(card: Path) -> str | None:
-    """``license`` of the metadata at the head of a model card; a card that cannot be read states none."""
+    """The licence in the metadata at the head of a model card; a card that cannot be read states none."""
     try:
-        return ModelCard(read_text(card)).data.to_dict().get("license")
+        facts = ModelCard(read_text(card)).data.to_dict()
+        return facts.get("license_name") if facts.get("license") == "other" else facts.get("license")
     except Exception:  # the hub's reader raises anything for metadata that are not as it expects
         return None
 
