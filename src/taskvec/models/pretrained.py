@@ -163,7 +163,7 @@ def stated_licence(card: Path) -> str | None:
     """The licence in the metadata at the head of a model card; a card that cannot be read states none."""
     try:
         facts = ModelCard(read_text(card)).data.to_dict()
-        return facts.get("license_name") if facts.get("license") == "other" else facts.get("license")
+        return facts.get("license_name") or facts.get("license")
     except Exception:  # the hub's reader raises anything for metadata that are not as it expects
         return None
 

@@ -30,7 +30,7 @@ OF_TEXTS = {"one_shot": "the model with examples in its prompt"}  # in place of 
 EXAMPLES = ("support_input", "support_output", "query_input", "one_shot", "query_only", "task_vectors", "truth")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaskOutcome:
     """One task: its scores by method (keys of METHODS), pictures, search and sites.
 
@@ -61,6 +61,10 @@ class TaskOutcome:
     curve: tuple[tuple[int, float], ...] = ()
     harmful: tuple[Site, ...] = ()
     shots: int = 1
+
+    def __repr__(self) -> str:
+        """What follows, in a line."""
+        return f"{self.task}: {self.judgement.headline}"
 
     @property
     def fewest(self) -> int | None:
@@ -143,7 +147,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         """What follows for every task, a line each."""
-        return "\n".join(f"{task.task}: {task.judgement.headline}" for task in self.tasks)
+        return "\n".join(map(repr, self.tasks))
 
     def _repr_html_(self) -> str:
         from taskvec.report.notebook import outcome_html  # noqa: PLC0415 which knows of outcomes
