@@ -62,7 +62,7 @@ def collect_command(
 
     On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec collect ...
     """
-    options.refuse_to_overwrite(out, overwrite)
+    options.refuse_to_overwrite(out, overwrite or partial_file(out).exists())
     processes, network = current(), load_model(model, options.working_on(device, threads))
     examples = data_options.load_each("train", task)
     if task:
