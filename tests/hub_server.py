@@ -158,7 +158,7 @@ def serving() -> Iterator[Hub]:
             try:
                 user = hub.user(self.headers.get("Authorization"))
                 if file := _FILE.fullmatch(path):
-                    self._send_file(*map(unquote, file.groups()), user)
+                    self._send_file(unquote(file[1]), unquote(file[2]), unquote(file[3]), user)
                     return
                 if path == "/api/repos/create":
                     status, value = hub.create(json.loads(body), user)

@@ -67,8 +67,8 @@ def test_a_branch_is_made_and_read(
     branches = served.repositories["anna/lungs"].branches
     commits = served.repositories["anna/lungs"].commits
     assert [len(commits[branches[name]]) for name in ("main", "twice", "once")] == [3, 4, 3]
-    for options in ({"name": "hub:anna/lungs@twice"}, {"name": "anna/lungs", "revision": branches["twice"]}):
-        twice = TaskVectors.from_pretrained(**options, model=small_model)
+    for name, revision in (("hub:anna/lungs@twice", None), ("anna/lungs", branches["twice"])):
+        twice = TaskVectors.from_pretrained(name, small_model, revision=revision)
         assert twice.fingerprint() == (2 * random_vectors).fingerprint()
     with pytest.raises(ValueError, match=r"^the repository anna/lungs of the hub has no such revision$"):
         TaskVectors.from_pretrained("hub:anna/lungs@thrice", small_model)

@@ -624,3 +624,33 @@ def test_a_sum_is_decoded_as_what_it_is_scored_as(vectors: TaskVectors) -> None:
         (images - more + others, "iou", Decoding("expected", 1.5, 8.0)),
     ):
         assert (combined.config.metric, combined.config.decoding) == (metric, decoding), combined.task
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30)])
+def test_arrays_go_in_and_come_out(shape: tuple[int, ...], vectors: TaskVectors, random: np.random.Generator) -> None:
+    several = random.integers(0, 256, (2, *shape), np.uint8)
+    expected = [np.asarray(vectors(Image.fromarray(one))) for one in several]
+    assert np.array_equal(vectors(several[0]), expected[0])
+    assert all(map(np.array_equal, vectors(list(several)), expected))
+    mixed: Any = vectors([several[0], Image.fromarray(several[1])])  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert [type(one) for one in mixed] == [np.ndarray, Image.Image]
+    if len(shape) == 3:  # which without channels would be one image
+        together = vectors(several)
+        assert (together.shape, together.dtype) == ((2, 20, 30, 3), np.uint8)
+        assert np.array_equal(together[1], expected[1])
+    masks = replace(vectors, config=replace(vectors.config, metric="iou"))(several[0])
+    assert (masks.shape, {*np.unique(masks)} <= {0, 255}) == ((20, 30), True)
+
+
+def test_an_evaluation_of_others_is_no_score(
+    small_model: MaeVqgan, vectors: TaskVectors, small_prompts: list[Prompts], capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = evaluation.evaluate(small_model, vectors, small_prompts[1], progress=True)
+    assert "6/6" in capfd.readouterr().err
+    alone = evaluation.evaluate(small_model, "query_only", small_prompts[1])
+    assert list(vectors.scored(own, query_only=alone).config.scores[0].others) == ["query_only"]
+    with pytest.raises(ValueError, match=r"^the evaluation is not of these task vectors: expected taskvec.evaluate\("):
+        (2 * vectors).scored(own)
+    other = evaluation.evaluate(small_model, "query_only", small_prompts[1].take(np.arange(5)))
+    with pytest.raises(ValueError, match=r"^query_only was evaluated on other prompts than the task vectors$"):
+        vectors.scored(own, query_only=other)

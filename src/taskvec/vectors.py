@@ -302,22 +302,28 @@ class TaskVectors:
         if isinstance(image, np.ndarray) and image.ndim == 4:
             return np.stack(self(list(image), levels)) if len(image) else image
         if isinstance(image, Image.Image | np.ndarray):
-            return self([image], levels)[0]
+            return self._results([image], levels)[0]
         if not image:
             return []
         texts = [one for one in image if isinstance(one, str)]
         if len(texts) == len(image):
             return self.generate(texts)
+        if texts and self.config.wording is None:
+            raise ValueError(f"{texts[0]!r} is no image: the task vectors of {self.task} are of images")
+        return self._results(image, levels)
+
+    def _results(
+        self, images: Sequence[Image.Image | np.ndarray], levels: tuple[float, float] | None
+    ) -> list[Image.Image | np.ndarray]:
+        """Each of the kind that its image is of."""
         if self.config.wording is not None:
             raise ValueError(f"the task vectors of {self.task} are of texts: images are none")
-        if texts:
-            raise ValueError(f"{texts[0]!r} is no image: the task vectors of {self.task} are of images")
-        rasters = [raster_of_array(one) if isinstance(one, np.ndarray) else raster_of(one) for one in image]
+        rasters = [raster_of_array(one) if isinstance(one, np.ndarray) else raster_of(one) for one in images]
         chosen = self.levels if levels is None else Range(*levels)
         outputs = self.uncut(np.stack([self.to_input(raster, chosen) for raster in rasters]))
         results = [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
         return [
-            np.array(each) if isinstance(one, np.ndarray) else each for each, one in zip(results, image, strict=True)
+            np.array(each) if isinstance(one, np.ndarray) else each for each, one in zip(results, images, strict=True)
         ]
 
     @property
