@@ -12,6 +12,7 @@ import torch
 
 from taskvec import environment, evaluation, opponents
 from taskvec.answering import BATCH, Answering, calibrate
+from taskvec.choices import QUERIES
 from taskvec.data.examples import DataSet, remembered
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
@@ -25,7 +26,6 @@ from taskvec.statistics import Statistics
 from taskvec.tasks import Images, Task
 from taskvec.vectors import TaskVectors
 
-QUERIES = 200
 RANDOM_DRAWS = 5
 EXAMPLES_SHOWN = 6
 SHOWN = ("one_shot", "query_only", "task_vectors")  # whose answers a report shows

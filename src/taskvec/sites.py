@@ -6,15 +6,13 @@ granularity: single tokens, the tokens of a quadrant, a head, or a layer (Sectio
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-Granularity = Literal["token", "quadrant", "head", "layer"]
-GRANULARITIES: tuple[Granularity, ...] = ("token", "quadrant", "head", "layer")
+from taskvec.choices import GRANULARITIES, Granularity
 
 
 @dataclass(frozen=True)

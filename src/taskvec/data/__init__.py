@@ -1,9 +1,9 @@
 """Data sets by name."""
 
-from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 
+from taskvec.choices import DATA_SETS
 from taskvec.data.examples import DataSet
 from taskvec.data.folder import Folder
 from taskvec.data.pair_files import ENDINGS
@@ -15,14 +15,6 @@ from taskvec.data.scenes import Scenes
 from taskvec.files import printable
 from taskvec.names import choose_from
 
-DATA_SETS: dict[str, Callable[..., DataSet]] = {
-    "scenes": Scenes,
-    "pictures": Pictures,
-    "pascal": Pascal,
-    "folder": Folder,
-    "pairs": WordPairs,
-    "relations": named_relation,
-}
 # what cannot be left out, and what it is
 _NEEDED = {
     "pascal": ("root", "root (--root), the directory that holds it"),

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 
 from taskvec import hub
+from taskvec.choices import SHIPPED
 from taskvec.files import read_json
 from taskvec.names import choose_from
 
 if TYPE_CHECKING:
     from taskvec.models.interface import PromptedModel
     from taskvec.models.mae_vqgan import MaeVqgan
-
-SHIPPED = ("tiny", "small")
 
 GGUF = ".gguf"
 DECODER = "causal_lm"  # no model_type, but what all of those are that are decoders of transformers
