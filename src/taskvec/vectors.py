@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from taskvec.provenance import Combination, Provenance, Search, Term
 from taskvec.records import CONFIG, TENSORS
 from taskvec.sites import Granularity, Site, Sites
 from taskvec.tasks import TASKS
+
+_log = logging.getLogger(__name__)
 
 CARD = "README.md"
 # 4 was of images alone, 3 had no decoding; 1 and 2 no digests, and named images; 1 did not record those that vectors
@@ -434,6 +437,7 @@ class TaskVectors:
                 f"TaskVectors.load({str(directory)!r}, model).save_pretrained(...)",
                 stacklevel=2,
             )
+        _log.info("task vectors of %s from %s", config.task, directory)
         return cls(model, config, means)
 
     @classmethod

@@ -1,6 +1,7 @@
 """All commands by name. A command's module is imported when that command is asked for."""
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, wraps
@@ -16,6 +17,8 @@ import taskvec
 from taskvec.choices import Registry
 from taskvec.cli import UNEXPECTED, signals, terminal
 from taskvec.cli.options import with_parameters
+
+_log = logging.getLogger(__name__)
 
 STATUSES = {
     0: "it did what it was asked to",
@@ -218,6 +221,7 @@ def _begun(command: Callable[..., None], loads: tuple[str, ...]) -> Callable[...
         terminal.set_volume(quiet=quiet, verbose=verbose)
         for module in loads:
             import_module(f"taskvec.{module}")
+        _log.info("imported what it works with")
         context.obj.at_once = False
         command(**given)
 

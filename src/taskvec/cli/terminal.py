@@ -100,6 +100,12 @@ def say(text: str) -> None:
     _print(_escaped_lines(text))
 
 
+def say_row(values: Sequence[str]) -> None:
+    """Print a result as a line of values with a tab between two, as ``say`` does."""
+    if not _only_json and is_first():
+        _print("\t".join(escaped(value) for value in values))
+
+
 def _print(text: str) -> None:
     try:
         print(text)

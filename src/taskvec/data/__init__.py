@@ -1,5 +1,6 @@
 """Data sets by name."""
 
+import logging
 from inspect import signature
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from taskvec.data.relations import named_relation
 from taskvec.data.scenes import Scenes
 from taskvec.files import printable
 from taskvec.names import choose_from
+
+_log = logging.getLogger(__name__)
 
 # what cannot be left out, and what it is
 _NEEDED = {
@@ -55,7 +58,9 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
         raise ValueError(
             f"{printable(root)} is a file: `--data pairs` reads files of word pairs, folders are directories"
         )
-    return kind(split=split, **options)
+    data = kind(split=split, **options)
+    _log.info("data %s, %s%s", name, split, "" if root is None else f", from {root}")
+    return data
 
 
 def judging_split(name: str) -> str:

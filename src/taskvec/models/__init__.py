@@ -1,5 +1,6 @@
 """Models by name or directory."""
 
+import logging
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -15,6 +16,8 @@ from taskvec.names import choose_from
 if TYPE_CHECKING:
     from taskvec.models.interface import PromptedModel
     from taskvec.models.mae_vqgan import MaeVqgan
+
+_log = logging.getLogger(__name__)
 
 GGUF = ".gguf"
 DECODER = "causal_lm"  # no model_type, but what all of those are that are decoders of transformers
@@ -65,6 +68,7 @@ def _load(directory: Path, name: str | None, device: str | torch.device, dtype: 
         raise ValueError(f"{directory} is a model of the type {kind.model_type}, whose weights are of float32 alone")
     model = kind.load(directory) if dtype is None else kind.load(directory, dtype)
     model.name = name
+    _log.info("model %s, of the type %s, from %s", name or directory, kind.model_type, directory)
     return model.to(device)
 
 
