@@ -21,12 +21,12 @@ from taskvec.cli.options import with_parameters
 _log = logging.getLogger(__name__)
 
 STATUSES = {
-    0: "it did what it was asked to",
-    1: "an error, which is told in a sentence",
-    2: "an error in the command line itself",
-    UNEXPECTED: "an error of taskvec's own, to be reported",
+    0: "done",
+    1: "something is wrong with the input, a file or the machine; a sentence says what and where",
+    2: "no such command or option, or no such value for it",
+    UNEXPECTED: "an error in taskvec itself, to be reported",
     signals.INTERRUPTED: "interrupted by Ctrl-C",
-    signals.BROKEN_PIPE: "whoever read its output has stopped",
+    signals.BROKEN_PIPE: "whoever read standard output left, as head does; nothing is said",
     signals.TERMINATED: "terminated by SIGTERM",
 }
 
@@ -186,6 +186,10 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """What is listed of a command."""
         return TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary) if cmd_name in COMMANDS else None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Without commands of two words, which a shell would take for one."""
+        return [item for item in super().shell_complete(ctx, incomplete) if " " not in item.value]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         for words in (2, 1):

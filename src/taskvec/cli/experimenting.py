@@ -24,7 +24,7 @@ def experiment_command(
     name: Annotated[
         str,
         typer.Argument(
-            autocompletion=options.among(("all", *EXPERIMENTS, TABLE_8)),
+            autocompletion=options.among(("all", "status", *EXPERIMENTS, TABLE_8)),
             help=f"all, {', '.join((*EXPERIMENTS, TABLE_8))}, or another of the paper's numbers.",
         ),
     ],

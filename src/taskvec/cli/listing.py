@@ -11,7 +11,7 @@ from taskvec.cli import options
 from taskvec.cli.terminal import console, say_row, show, write_json
 
 if TYPE_CHECKING:
-    from taskvec.places import Entry
+    from taskvec.catalogue import Entry
 
 COLUMNS = ("kind", "path", "task", "model", "score", "sites", "date")
 
@@ -25,7 +25,7 @@ def list_command(
     A table on a terminal; elsewhere lines of values with a tab between two: kind, path, task, model, score, sites, date
     and remark. The score is what `taskvec find` or `demo` measured. A directory that cannot be read gets a line, too.
     """
-    from taskvec.places import entries
+    from taskvec.catalogue import entries
 
     found = list(entries(directory))
     if sys.stdout.isatty():
