@@ -39,17 +39,19 @@ SLOW = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist takes the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Every file's tests are run by one process, as are those of a directory whose fixtures take long to make."""
+    item.add_marker(
+        pytest.mark.xdist_group(_group(item))
+    )  # here, as pytest-xdist takes the groups before the next hook
 
-    def group(item: pytest.Item) -> str:
-        return next((name for name in SLOW if name in item.path.parts), item.path.name)
 
-    items.sort(key=lambda item: SLOW.index(group(item)) if group(item) in SLOW else len(SLOW))
-    if getattr(config.option, "loadgroup", False):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(group(item)))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOW.index(_group(item)) if _group(item) in SLOW else len(SLOW))
+
+
+def _group(item: pytest.Item) -> str:
+    return next((name for name in SLOW if name in item.path.parts), item.path.name)
 
 
 # a random model small enough for properties: 4 x 4 patches, two stacks of unequal size

@@ -33,7 +33,7 @@ import torch
 from PIL import Image
 
 from conftest import SMALL_CONFIG
-from taskvec import opponents
+from taskvec import opponents, rounds
 from taskvec.cli import commands, main
 from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -168,7 +168,8 @@ def command(
     def work(other: Callable[[], int] | None = None) -> int:
         os.chdir(directory)
         sys.stderr = os.fdopen(2, "w", buffering=1)
-        loop.CHECKPOINT_SECONDS = 0.0  # a checkpoint of a training after every step
+        loop.CHECKPOINT_SECONDS = rounds.KEEP_EVERY = 0.0  # a checkpoint after every step
+        rounds.KEEP_SHARE = 1e9  # whatever it takes
         opponents.NEAREST_OF = 8
         recipe.PromptPool = lambda data, size, *rest: PromptPool(data, min(size, 96), *rest)
         changes = _count_changes(kill_before, full_from)

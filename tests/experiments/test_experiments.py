@@ -20,6 +20,7 @@ from taskvec.experiments.methods import layers_of
 from taskvec.experiments.protocol import X_RAYS
 from taskvec.experiments.running import report, run
 from taskvec.experiments.study import Study
+from taskvec.report import exports
 from taskvec.results import Picture, Table, Value
 from told import Told
 
@@ -72,9 +73,10 @@ def keys_of(cells: Iterable[Cell[Study]], study: Study) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
-def test_everything_of_a_study(one_seed: Study, tmp_path: Path) -> None:
+def test_everything_of_a_study(one_seed: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All experiments on a random model: what they are made of, not how well it does. And that each asks for the cells
     that it said it wants and for what these need, no others, so that an engine computes all of them."""
+    monkeypatch.setattr(exports, "to_pdf", lambda picture: b"%PDF")  # which takes longer than the study
     wanted = {name: experiment.cells(one_seed) for name, experiment in EXPERIMENTS.items()}
     wanted["evidence"] = evidence_cells(one_seed)
     told = Told()

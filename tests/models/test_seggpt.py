@@ -398,7 +398,7 @@ def test_a_row_needs_what_it_is_said_to() -> None:
             for view in VIEWS:
                 said = model.cost(view, answers=False, gradient=gradient)
                 assert said.tokens == 3 * len(model.stacks["merged"].places)
-                assert 0.9 * measured < said.bytes < 2 * measured, config
+                assert 0.8 * measured < said.bytes < 2 * measured, config  # processors' kernels differ
 
 
 def test_the_fingerprint_tells_the_weights_and_what_numbers_depend_on(model: SegGpt) -> None:

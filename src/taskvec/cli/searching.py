@@ -64,7 +64,7 @@ def collect_command(
     from taskvec.search.checkpoint import Checkpoint
     from taskvec.statistics import collect, passes_of
 
-    options.refuse_to_overwrite(out, overwrite)
+    options.refuse_to_overwrite(out, overwrite or partial_file(out).exists())
     processes, network = current(), load_model(model, options.working_on(device, threads))
     examples = data_options.load_each("train", task)
     if task:
