@@ -30,6 +30,7 @@ settings.load_profile("taskvec")
 # what takes longest is begun first, so that no process is left with it when the others are done
 SLOW = (
     "test_kills.py",
+    "test_on_ray.py",
     "test_broken.py",
     "experiments",
     "test_judging.py",
