@@ -8,11 +8,9 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from taskvec import diagnosis
 from taskvec.cli import main, terminal
 from taskvec.cli.commands import COMMANDS, STATUSES, command_named
 from taskvec.models import load_model
@@ -180,45 +178,6 @@ def test_json_on_standard_output_is_all_there(tmp_path: Path, capsys: pytest.Cap
     assert main(["info", "tiny", "--json", str(tmp_path / "tiny.json")]) == 0
     assert "fingerprint: " in capsys.readouterr().out
     assert json.loads((tmp_path / "tiny.json").read_text())["licence"] == "apache-2.0"
-
-
-def test_a_list_is_lines_for_programs_and_a_table_for_people(
-    random_vectors: TaskVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    random_vectors.save_pretrained(tmp_path / "tab\there")
-    assert main(["list", str(tmp_path)]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    cells = line.split("\t")
-    config = random_vectors.config
-    assert cells[:4] == ["task vectors", f"{tmp_path}/tab here", "task", config.model_fingerprint]
-    assert cells[4:6] == ["", f"3 of {config.of}"]
-    assert len(cells) == 8
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "300")
-    assert main(["list", str(tmp_path)]) == 0
-    header, row = capsys.readouterr().out.splitlines()
-    assert header.split() == ["kind", "path", "task", "model", "score", "sites", "date"]
-    assert f"3 of {config.of}" in row
-    assert main(["list", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere is no directory" in capsys.readouterr().err
-
-
-def test_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(diagnosis, "SECONDS", 0.0)
-    assert main(["doctor", "--threads", "1", "--json", str(tmp_path / "d.json")]) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"^speed: [\d.e+]+ images/s with tiny on cpu$", told, re.MULTILINE)
-    assert re.search(r"^disk, here: [\d.]+ GiB free at ", told, re.MULTILINE)
-    assert json.loads((tmp_path / "d.json").read_text())["problems"] == []
-
-    def broken(*_: Any) -> None:
-        raise RuntimeError("no kernel")
-
-    monkeypatch.setattr(diagnosis, "_speed", broken)
-    assert main(["doctor", "--threads", "1"]) == 1
-    said = capsys.readouterr()
-    assert said.err == "taskvec: the model tiny cannot be run: RuntimeError: no kernel\n"
-    assert "versions: taskvec " in said.out
 
 
 def test_two_folders_are_for_search_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

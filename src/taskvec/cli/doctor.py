@@ -20,11 +20,9 @@ def doctor_command(
 
     found = diagnose()
     try:
-        chosen = options.working_on(device, threads)
+        diagnose_machine(found, options.working_on(device, threads))
     except ImportError as error:
-        found.problems.append(f"PyTorch cannot be imported: {error}")
-    else:
-        diagnose_machine(found, chosen)
+        found.problems.append(f"{error.name or 'PyTorch'} cannot be imported: {error}")
     for name, value in _lines(found.facts):
         say(f"{name}: {value}")
     write_json(json_file, {**found.facts, "problems": found.problems})

@@ -117,7 +117,7 @@ def info_command(
     from taskvec import records
 
     facts = None
-    if device == "cpu" and not target.startswith("hub:"):
+    if device == "cpu":  # which is there
         facts = records.model_told(target) or records.vectors_told(Path(target))
     if facts is None:
         facts = _loaded(target, device)
