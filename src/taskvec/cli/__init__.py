@@ -106,7 +106,7 @@ def _told(error: Exception) -> tuple[str, int]:
         return "what was given is nested too deeply", 1
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}", 1
-    if isinstance(error, MemoryError | RuntimeError):
+    if isinstance(error, MemoryError | RuntimeError) and "torch" in sys.modules:
         from taskvec.memory import ADVICE, ShortageError, is_shortage, shortage
 
         if is_shortage(error) and not isinstance(error, ShortageError):
