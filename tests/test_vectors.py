@@ -468,9 +468,7 @@ def test_vectors_of_two_searches_say_how_to_add_them(small_model: MaeVqgan, smal
     )
     with pytest.raises(ValueError, match="`taskvec search --task low_light --task identity --out DIRECTORY`"):
         _ = a + b
-    with pytest.raises(
-        ValueError, match="`taskvec search --data folder --root FIRST --and-root SECOND --out DIRECTORY`"
-    ):
+    with pytest.raises(ValueError, match="`taskvec search --data folder --root FIRST --root SECOND --out DIRECTORY`"):
         _ = a - own
 
 

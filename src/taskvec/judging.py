@@ -11,6 +11,7 @@ import torch
 
 from taskvec import environment, evaluation, opponents
 from taskvec.answering import BATCH, Answering, calibrate
+from taskvec.choices import QUERIES
 from taskvec.data.examples import DataSet, remembered
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
@@ -24,7 +25,6 @@ from taskvec.statistics import Statistics
 from taskvec.tasks import Images, Task
 from taskvec.vectors import TaskVectors
 
-QUERIES = 200
 RANDOM_DRAWS = 5
 EXAMPLES_SHOWN = 6
 RECORDED = ("query_only", "one_shot")  # what is kept beside the score of task vectors

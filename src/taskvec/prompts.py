@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from taskvec.choices import SAMPLINGS, Sampling
 from taskvec.data.examples import DataSet, Examples, numbered
 from taskvec.tasks import Images, Source, Task, own_output
-
-Sampling = Literal["balanced", "official"]
-SAMPLINGS: tuple[Sampling, ...] = ("balanced", "official")
 
 
 @dataclass(frozen=True)

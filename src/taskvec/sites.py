@@ -7,16 +7,16 @@ granularity: single tokens, the tokens of a quadrant, a head, or a layer (Sectio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-Granularity = Literal["token", "quadrant", "head", "layer"]
+from taskvec.choices import GRANULARITIES, Granularity
+
 _NAME = re.compile(r"([^.]+)\.(\d+)(?:\.head\.(\d+))?(?:\.([^\d.][^.]*))?(?:\.(\d+))?", re.ASCII)
-GRANULARITIES: tuple[Granularity, ...] = ("token", "quadrant", "head", "layer")
 
 
 @dataclass(frozen=True, repr=False)

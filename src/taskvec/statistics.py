@@ -5,6 +5,7 @@ one by one to those of all (Chan, Golub and LeVeque, 1979): neither the rows of 
 """
 
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,6 +30,8 @@ from taskvec.prompts import AnyPrompts, Prompts
 from taskvec.provenance import Drawn, Former, former_drawn
 from taskvec.rounds import in_rounds
 from taskvec.search.checkpoint import Checkpoint, State
+
+_log = logging.getLogger(__name__)
 
 BATCH = 32  # prompts of a block, which is what processes share and a pass has at most
 FIELDS = ("mean", "variance")
@@ -176,6 +179,7 @@ class Statistics:
                 "to search on a folder or on Pascal-5i, or save them again, with Statistics.load(path).save(path)",
                 stacklevel=2,
             )
+        _log.info("statistics of %s from %s", ", ".join(tasks), path)
         return cls(tasks, fingerprint, metadata.get("model"))
 
 

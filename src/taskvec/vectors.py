@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from taskvec import digests, hub, provenance
+from taskvec.choices import ANSWER_TOKENS
 from taskvec.data.templates import Wording
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
@@ -31,19 +33,21 @@ from taskvec.models import SHIPPED, check_model, load_model, public_name, shippe
 from taskvec.models.interface import Decoding, Items, PromptedModel, Queries, Variant
 from taskvec.models.pretrained import parse
 from taskvec.provenance import Combination, Provenance, Score, Search, Term
+from taskvec.records import CONFIG, TENSORS
 from taskvec.sites import Granularity, Site, Sites
 from taskvec.tasks import TASKS
 
 if TYPE_CHECKING:
     from taskvec.evaluation import Evaluation
 
-CONFIG, TENSORS, CARD, PICTURE = "config.json", "vectors.safetensors", "README.md", "examples.png"
+_log = logging.getLogger(__name__)
+
+CARD, PICTURE = "README.md", "examples.png"
 # 5 called the model by a name alone, and had no scores; 4 was of images alone, 3 had no decoding; 1 and 2 no digests,
 # and named images; 1 did not record those that vectors were found on
 FORMAT, NAMED_MODEL, WITHOUT_DIGESTS = 6, 5, (1, 2)
 CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass
-ANSWER_TOKENS = 16  # of a text, at most, where no number is given
 _ROWS = 256  # of a mask that are told at once: an image may have any size
 
 
@@ -501,6 +505,7 @@ class TaskVectors:
                 f"TaskVectors.load({str(directory)!r}, model).save_pretrained(...)",
                 stacklevel=2,
             )
+        _log.info("task vectors of %s from %s", config.task, directory)
         return cls(model, config, means)
 
     @classmethod
@@ -594,7 +599,7 @@ def _search_for(tasks: Sequence[str]) -> str:
     """The command that finds the vectors of these tasks at the same sites."""
     if all(task in TASKS for task in tasks):
         return f"`taskvec search {' '.join(f'--task {task}' for task in tasks)} --out DIRECTORY`"
-    return "of two folders `taskvec search --data folder --root FIRST --and-root SECOND --out DIRECTORY`"
+    return "of two folders `taskvec search --data folder --root FIRST --root SECOND --out DIRECTORY`"
 
 
 def _as_sum(terms: Sequence[Term]) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
-from taskvec.cli.terminal import app, choose_task, console, say, write_json
+from taskvec.cli.terminal import choose_task, console, say, write_json
 
 if TYPE_CHECKING:
     from taskvec.library import LibraryScores
@@ -21,7 +21,6 @@ OfSome = Annotated[
 ]
 
 
-@app.command("push")
 @takes_data(None)
 def push_command(
     source: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Of task vectors, or of a model.")],
@@ -51,10 +50,10 @@ def push_command(
     those of `taskvec find` have theirs. Nothing goes up but the files of the vectors, the card and, if asked for, the
     picture. Log in with `hf auth login` before, or set HF_TOKEN.
     """
-    from taskvec.description import holds_vectors  # noqa: PLC0415 as below, what takes a second to import
-    from taskvec.hub import named  # noqa: PLC0415
-    from taskvec.models import load_model  # noqa: PLC0415
-    from taskvec.vectors import TaskVectors  # noqa: PLC0415
+    from taskvec.description import holds_vectors
+    from taskvec.hub import named
+    from taskvec.models import load_model
+    from taskvec.vectors import TaskVectors
 
     data = data_options.data or ("folder" if data_options.given() else None)
     common: dict[str, Any] = {"revision": revision, "commit_message": message, "private": private, "licence": licence}
@@ -87,7 +86,7 @@ def _scored(
     picture: bool,
 ) -> tuple["TaskVectors", bytes | None]:
     """The task vectors with their score on data, and a picture of their answers if it was asked for."""
-    from taskvec.evaluation import score_on  # noqa: PLC0415
+    from taskvec.evaluation import score_on
 
     data = data_options.load_one(part, task)
     vectors, found = score_on(vectors, data, choose_task(data, task, data_options.metric), pairs=pairs, seed=seed)
@@ -97,20 +96,19 @@ def _scored(
 
 def _kept_picture(source: Path) -> bytes:
     """That of `taskvec find`."""
-    from taskvec.files import read_bytes  # noqa: PLC0415
-    from taskvec.vectors import PICTURE  # noqa: PLC0415
+    from taskvec.files import read_bytes
+    from taskvec.vectors import PICTURE
 
     if not (source / PICTURE).is_file():
         raise ValueError(f"--picture: there is no {PICTURE} in {source}: expected data to make one of (--root PAIRS)")
     return read_bytes(source / PICTURE)
 
 
-@app.command("library list")
-def list_command(
+def library_list_command(
     directory: Place, json_file: options.Json = None, seed: options.Seed = 0, device: options.Device = "cpu"
 ) -> None:
     """The task vectors in a directory: name, task, sites, model, and what they scored where that was measured."""
-    from taskvec.library import Library  # noqa: PLC0415
+    from taskvec.library import Library
 
     told: dict[str, Any] = {}
     for name, entry in Library(directory).items():
@@ -128,8 +126,7 @@ def list_command(
     write_json(json_file, told)
 
 
-@app.command("library show")
-def show_command(
+def library_show_command(
     directory: Place,
     name: Annotated[str, typer.Argument(help="As `taskvec library list` has it.")],
     json_file: options.Json = None,
@@ -137,9 +134,9 @@ def show_command(
     device: options.Device = "cpu",
 ) -> None:
     """One of the task vectors in a directory, as `taskvec info` tells of it."""
-    from taskvec.description import describe_vectors  # noqa: PLC0415
-    from taskvec.library import Library  # noqa: PLC0415
-    from taskvec.names import choose_from  # noqa: PLC0415
+    from taskvec.description import describe_vectors
+    from taskvec.library import Library
+    from taskvec.names import choose_from
 
     library = Library(directory)
     if name not in library:
@@ -150,9 +147,8 @@ def show_command(
     write_json(json_file, facts)
 
 
-@app.command("library score")
 @takes_data("folder")
-def score_command(
+def library_score_command(
     directory: Place,
     data_options: DataOptions = NONE_GIVEN,
     task: options.Task = None,
@@ -170,9 +166,8 @@ def score_command(
     write_json(json_file, _as_json(scores))
 
 
-@app.command("library best")
 @takes_data("folder")
-def best_command(
+def library_best_command(
     directory: Place,
     data_options: DataOptions = NONE_GIVEN,
     task: options.Task = None,
@@ -202,8 +197,8 @@ def _library_scores(
     device: str,
     threads: int | None,
 ) -> "LibraryScores":
-    from taskvec.library import Library  # noqa: PLC0415
-    from taskvec.models import load_model  # noqa: PLC0415
+    from taskvec.library import Library
+    from taskvec.models import load_model
 
     library, place = Library(directory), options.working_on(device, threads)
     data = data_options.load_one(part, task)
@@ -216,7 +211,7 @@ def _library_scores(
 
 
 def _as_json(scores: "LibraryScores") -> dict[str, Any]:
-    from taskvec.report.evaluations import plain  # noqa: PLC0415
+    from taskvec.report.evaluations import plain
 
     found = {
         name: {**plain(scores.interval(name)), "gain": plain(scores.gain(name)), "seen": scores.seen[name]}

@@ -17,12 +17,14 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from taskvec.choices import ANSWER_SCOPES, DECODINGS, AnswerScope, DecodingKind, Granularity
 from taskvec.metrics import WHITE, cut
 from taskvec.models.sharing import Shared
-from taskvec.sites import Granularity, Place, Sites, StackLayout
+from taskvec.sites import Place, Sites, StackLayout
 from taskvec.tasks import Images
 
 __all__ = [
+    "ANSWER_SCOPES",
     "DECODINGS",
     "VIEWS",
     "AnswerScope",
@@ -197,11 +199,6 @@ class Targets(Protocol):
 
 
 Area = Literal["canvas", "quadrant"]
-AnswerScope = Literal["first", "whole"]
-ANSWER_SCOPES: tuple[AnswerScope, ...] = ("first", "whole")
-
-DecodingKind = Literal["likeliest", "expected"]
-DECODINGS: tuple[DecodingKind, ...] = ("likeliest", "expected")
 
 
 @dataclass(frozen=True)
