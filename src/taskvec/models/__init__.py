@@ -62,23 +62,24 @@ def load_model(
     """
     if str(name) in SHIPPED:
         with as_file(files("taskvec") / "weights" / str(name)) as directory:
-            model = _load(directory, device, dtype)
-            model.name = str(name)
-            return model
+            return _load(directory, str(name), device, dtype)
     if hub.is_named(name):
         place = hub.download(name, token=token, local_files_only=local_files_only)
-        return _load(place, device, dtype).came_from(name, place)
+        model = _load(place, hub.named(hub.repository(name)), device, dtype)
+        model.revision = hub.commit_of(place)
+        return model
     if not Path(name).is_dir() and not (str(name).endswith(GGUF) and Path(name).is_file()):
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
-    return _load(Path(name), device, dtype)
+    return _load(Path(name), None, device, dtype)
 
 
-def _load(directory: Path, device: str | torch.device, dtype: torch.dtype | None) -> "PromptedModel":
+def _load(directory: Path, name: str | None, device: str | torch.device, dtype: torch.dtype | None) -> "PromptedModel":
     kind = _class_of(directory)
     if dtype is not None and kind.model_type != DECODER:
         raise ValueError(f"{directory} is a model of the type {kind.model_type}, whose weights are of float32 alone")
     model = kind.load(directory) if dtype is None else kind.load(directory, dtype)
+    model.name = name
     return model.to(device)
 
 

@@ -44,12 +44,9 @@ class Shared:
         if Path(name).is_dir():
             return cls.load(Path(name))
         place = hub.download(name, revision=revision, token=token, local_files_only=local_files_only)
-        return cls.load(place).came_from(name, place)
-
-    def came_from(self, name: str | Path, place: Path) -> Self:
-        """This model, called as the repository that was downloaded to a place."""
-        self.name, self.revision = hub.named(hub.repository(name)), hub.commit_of(place)
-        return self
+        model = cls.load(place)
+        model.name, model.revision = hub.named(hub.repository(name)), hub.commit_of(place)
+        return model
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write the directory that ``from_pretrained`` reads, with a card where there is none yet."""
