@@ -14,7 +14,7 @@ Sampling = Literal["balanced", "official"]
 SAMPLINGS: tuple[Sampling, ...] = ("balanced", "official")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prompts:
     """A batch of prompts of one task.
 
@@ -44,6 +44,9 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.query_input)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} of {self.task.name})"
+
     @property
     def shots(self) -> int:
         """Supports in a prompt."""
@@ -66,7 +69,7 @@ class Prompts:
         return Prompts(self.task, self.origin, **chosen)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlannedPrompts:
     """Prompts that are drawn but not read: ``planned[rows]`` reads these as ``Prompts``, however many there are.
 
@@ -84,6 +87,9 @@ class PlannedPrompts:
 
     def __len__(self) -> int:
         return len(self.queries)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} of {self.task.name})"
 
     @property
     def shots(self) -> int:
