@@ -84,7 +84,7 @@ class Moments:
         return self.squares / self.count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaskStatistics:
     """Statistics of one task: by stack float32 [layers, heads, places, head_dim], NaN at places not seen.
 
@@ -97,14 +97,22 @@ class TaskStatistics:
     variance: dict[str, HeadField]
     prompts: Drawn | Former
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{stack} {list(mean.shape)}" for stack, mean in self.mean.items())
+        return f"TaskStatistics({self.count} prompts: {shapes})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Statistics:
     """Statistics of several tasks with one model, of which ``model`` is the name, if it has one."""
 
     tasks: dict[str, TaskStatistics]
     model_fingerprint: str
     model: str | None = None
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(f"{name} of {own.count} prompts" for name, own in self.tasks.items())
+        return f"Statistics({tasks}; model={self.model or self.model_fingerprint!r})"
 
     def means(self, names: Sequence[str]) -> Means:
         """The means of these tasks, stacked in this order, as a patch takes them; ValueError for one not collected."""
