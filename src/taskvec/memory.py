@@ -30,6 +30,7 @@ PROCESSOR_TOKENS = 4096  # of all stacks in one pass: on a processor more are no
 PROCESSOR_BYTES = 300_000_000  # in one pass on a processor, where less is no slower: a gradient keeps that of few rows
 GPU_TOKENS = 65536  # so that where memory is plenty rows do not hang on how much of it is free at the moment
 LEAST_PROCESSOR_TOKENS, LEAST_GPU_TOKENS = 800, 8192  # in one pass, with which a row takes no longer than among more
+BOUNDLESS = 2**60  # bytes: what is stated for "no limit" is larger
 SHARES = 12  # equal parts of what several processes do: 1, 2, 3, 4, 6 and 12 of them have as much to do each
 
 # what control groups of versions 2 and 1 call the limit, what is used, and what of it are files that give way
@@ -195,10 +196,21 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    return min(
-        (each for each in (_available_in_system(), *_left_by_groups(), *_left_by_limits()) if each is not None),
-        default=None,
-    )
+    return min(left().values(), default=None)
+
+
+def left() -> dict[str, int]:
+    """A processor's memory that can be had now, by what leaves it: the system, control groups, limits of the process.
+
+    What bounds nothing is not there.
+    """
+    system = _available_in_system()
+    every = {
+        "the system": [] if system is None else [system],
+        "control groups": list(_left_by_groups()),
+        "limits of the process": list(_left_by_limits()),
+    }
+    return {name: min(sizes) for name, sizes in every.items() if sizes and min(sizes) < BOUNDLESS}
 
 
 def _available_in_system() -> int | None:
