@@ -5,8 +5,11 @@ Where memory does not suffice after all, passes of fewer rows do the same.
 
 import gc
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -88,7 +91,7 @@ class Passes:
         before = self.rows
         while True:
             try:
-                result = run(self.rows)
+                result = _in_a_sound_thread(run, self.rows)
                 break
             except Exception as error:
                 if not is_shortage(error):
@@ -109,6 +112,30 @@ class Passes:
                 f"memory does not suffice for {before} rows in a pass: {self.rows} share one{left}", stacklevel=2
             )
         return result
+
+
+_spoilt = threading.local()  # ``here``, in threads in which oneDNN can make nothing new
+
+
+def _in_a_sound_thread(run: Callable[[int], T], rows: int) -> T:
+    """``run(rows)`` in this thread, or in a new one, with what is open here, once a shortage has spoilt this.
+
+    For what fails in oneDNN fails in the same thread for ever, also when memory is there again.
+    """
+    if not getattr(_spoilt, "here", False):
+        try:
+            return run(rows)
+        except RuntimeError as error:
+            _spoilt.here = _PERHAPS_SHORT.search(str(error)) is not None
+            raise
+    gradients = torch.is_grad_enabled()
+
+    def run_there() -> T:
+        with torch.set_grad_enabled(gradients):
+            return run(rows)
+
+    with ThreadPoolExecutor(1) as sound:
+        return sound.submit(copy_context().run, run_there).result()
 
 
 def is_shortage(error: BaseException) -> bool:
