@@ -11,7 +11,6 @@ import typer
 
 from taskvec.choices import ANSWER_SCOPES, SHIPPED, TASKS, AnswerScope
 from taskvec.cli import terminal
-from taskvec.files import check_destination, check_destination_directory
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +37,8 @@ def among(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 def file(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a destination before hours are spent on what goes there."""
+    from taskvec.files import check_destination
+
     return _checked(option, path, check_destination)
 
 
@@ -51,6 +52,8 @@ def json_file(option: typer.CallbackParam, path: Path | None) -> Path | None:
 
 def directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """As ``file``, for a directory."""
+    from taskvec.files import check_destination_directory
+
     return _checked(option, path, check_destination_directory)
 
 
@@ -65,6 +68,8 @@ def _checked(option: typer.CallbackParam, path: Path | None, check: Callable[[Pa
 
 def check_destinations(out: Path, files: Iterable[str], directories: Iterable[str] = ()) -> None:
     """ValueError where something stands in the way of what will be written in a directory, before hours are spent."""
+    from taskvec.files import check_destination, check_destination_directory
+
     for name in directories:
         check_destination_directory(out / name)
     for name in files:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from taskvec import files
-from taskvec.files import escaped
 from taskvec.torchrun import is_first
 
 if TYPE_CHECKING:
@@ -31,6 +29,8 @@ class _Console(Console):
     """Shows control characters, of which names of files and tasks may have any, instead of letting them act."""
 
     def print(self, *objects: Any, **options: Any) -> None:
+        from taskvec.files import escaped
+
         super().print(*(escaped(item) if isinstance(item, str) else item for item in objects), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -40,6 +40,8 @@ class _Console(Console):
 
 def _escaped_lines(text: str) -> str:
     """Line by line: where a text of several lines is laid out, their ends are meant."""
+    from taskvec.files import escaped
+
     return "\n".join(escaped(line) for line in text.split("\n"))
 
 
@@ -102,6 +104,8 @@ def say(text: str) -> None:
 
 def say_row(values: Sequence[str]) -> None:
     """Print a result as a line of values with a tab between two, as ``say`` does."""
+    from taskvec.files import escaped
+
     if not _only_json and is_first():
         _print("\t".join(escaped(value) for value in values))
 
@@ -122,6 +126,8 @@ def show(renderable: RenderableType, width: int) -> None:
 
 def write_json(path: Path | None, result: object) -> None:
     """A result as JSON in a file or, where that is a dash, on standard output; nowhere for None."""
+    from taskvec import files
+
     if path == STANDARD_OUTPUT:
         if is_first():
             _print(files.json_text(result, indent=1))
@@ -153,6 +159,7 @@ def search_log(progress: "Progress", bar: "TaskID", log: Path, steps: int | None
 
     The name is for a search that is not over: an earlier log stays until ``keep`` replaces it.
     """
+    from taskvec import files
     from taskvec.progress import show_step
 
     show = show_step(progress, bar, steps)
@@ -173,6 +180,8 @@ def partial_file(path: Path) -> Path:
 
 def keep(vectors: "TaskVectors", directory: Path, log: Path) -> None:
     """Save task vectors, and the whole log of their search, whose partial one may lack what was done before a stop."""
+    from taskvec import files
+
     vectors.save_pretrained(directory)
     files.write_json_lines(log, vectors.search.history)
     partial_file(log).unlink(missing_ok=True)
