@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 PEERS ?= benchmarks/.venv
 RESULTS := benchmarks/results
 
-.PHONY: demo demo-language test lint bench bench-full clean
+.PHONY: demo demo-language test lint docs docs-long bench bench-full clean
 
 demo: $(VENV)/installed
 	$(RUN)/taskvec demo --refine --out demo
@@ -30,6 +30,10 @@ lint: $(VENV)/installed-dev
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/pyright
+
+# docs/_build/html/index.html; a link that leads nowhere, within a page or between pages, ends it.
+docs: $(VENV)/installed-docs
+	$(RUN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
 
 # Minutes on two cores. The comparison with other libraries runs where they are installed: `make benchmarks/.venv/installed`.
 bench: $(VENV)/installed
@@ -76,6 +80,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt,cluster]"
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 $(PEERS)/installed: benchmarks/requirements-peers.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
@@ -84,4 +92,4 @@ $(PEERS)/installed: benchmarks/requirements-peers.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv demo
+	rm -rf $(VENV) benchmarks/.venv demo docs/_build
