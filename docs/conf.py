@@ -1,6 +1,7 @@
 """How Sphinx builds these pages: `make docs`.
 
-The sources are the whole repository's, so that links lead to the same files as where the pages are read beside the code.
+The sources are the whole repository's, so that links lead to the same files as where the pages are read beside the
+code.
 """
 
 import re
@@ -43,8 +44,8 @@ def with_contents(app: Sphinx, document: str, text: list[str]) -> None:
         return
     for part in re.split(r"^## ", text[0], flags=re.MULTILINE)[1:]:
         title, _, rest = part.partition("\n")
-        pages = [target for target in re.findall(r"^\* \[[^]]*\]\(([^)#]*)\)", rest, re.MULTILINE)]
-        places = ["/" + str(_resolved(page)).removesuffix(".md") for page in pages]
+        pages = re.findall(r"^\* \[[^]]*\]\(([^)#]*)\)", rest, re.MULTILINE)
+        places = [f"/{_resolved(page)}".removesuffix(".md") for page in pages]
         text[0] += "\n```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(places) + "\n```\n"
 
 
