@@ -83,9 +83,9 @@ def _reasons(function: ast.FunctionDef, functions: dict[str, ast.FunctionDef]) -
     if made not in {"str", "str | None", "list[str]", "Iterator[str]", "tuple[str, int]"}:
         return
     for node in ast.walk(function):
-        value = node.value if isinstance(node, ast.Return | ast.Yield) else None
-        parts = value.elts if isinstance(value, ast.List | ast.Tuple) else [value] if value is not None else []
-        for part in parts:
+        if not isinstance(node, ast.Return | ast.Yield) or node.value is None:
+            continue
+        for part in node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]:
             if not isinstance(part, ast.Call):
                 yield from _texts(part, functions)
 
