@@ -35,6 +35,13 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs
 	$(RUN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
 
+# What the tests do not run of the pages and takes no data, network or cluster, and the notebooks: half an hour.
+docs-long: $(VENV)/installed-docs
+	OMP_NUM_THREADS=2 $(RUN)/python tests/snippets.py
+	mkdir -p docs/_build/notebooks
+	cd docs/_build/notebooks && for name in $(NOTEBOOKS); do \
+		$(CURDIR)/$(RUN)/jupytext --to ipynb --execute --output $$name.ipynb ../../notebooks/$$name.py || exit 1; done
+
 # Minutes on two cores. The comparison with other libraries runs where they are installed: `make benchmarks/.venv/installed`.
 bench: $(VENV)/installed
 	mkdir -p $(RESULTS)

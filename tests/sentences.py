@@ -79,13 +79,14 @@ def _of(tree: ast.Module, *, reasons: bool) -> Iterator[str]:
 
 def _reasons(function: ast.FunctionDef, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
     """What a function gives that makes texts."""
-    made = ast.unparse(function.returns) if function.returns is not None else ""
-    if made not in {"str", "str | None", "list[str]", "Iterator[str]", "tuple[str, int]"}:
+    returns = ast.unparse(function.returns) if function.returns is not None else ""
+    if returns not in {"str", "str | None", "list[str]", "Iterator[str]", "tuple[str, int]"}:
         return
     for node in ast.walk(function):
         if not isinstance(node, ast.Return | ast.Yield) or node.value is None:
             continue
-        for part in node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]:
+        made = node.value
+        for part in made.elts if isinstance(made, ast.List | ast.Tuple) else [made]:
             if not isinstance(part, ast.Call):
                 yield from _texts(part, functions)
 
