@@ -4,6 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 PEERS ?= benchmarks/.venv
 RESULTS := benchmarks/results
+NOTEBOOKS := first inside $(if $(wildcard models/smollm2/model.safetensors),language)
 
 .PHONY: demo demo-language test lint docs docs-long bench bench-full clean
 
@@ -35,12 +36,14 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs
 	$(RUN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
 
-# What the tests do not run of the pages and takes no data, network or cluster, and the notebooks: half an hour.
+# What of the pages takes too long for the tests and no data, network or cluster; and the notebooks, that of a language
+# model where `make demo-language` has been.
 docs-long: $(VENV)/installed-docs
-	OMP_NUM_THREADS=2 $(RUN)/python tests/snippets.py
+	$(RUN)/python tests/snippets.py
 	mkdir -p docs/_build/notebooks
 	cd docs/_build/notebooks && for name in $(NOTEBOOKS); do \
-		$(CURDIR)/$(RUN)/jupytext --to ipynb --execute --output $$name.ipynb ../../notebooks/$$name.py || exit 1; done
+		TASKVEC_LANGUAGE_MODEL=$(CURDIR)/models/smollm2 PATH=$(CURDIR)/$(RUN):$$PATH \
+		jupytext --to ipynb --execute --output $$name.ipynb $(CURDIR)/docs/notebooks/$$name.py || exit 1; done
 
 # Minutes on two cores. The comparison with other libraries runs where they are installed: `make benchmarks/.venv/installed`.
 bench: $(VENV)/installed

@@ -13,7 +13,7 @@ project = "taskvec"
 author = "the authors of taskvec"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "README.md", "CONTRIBUTING.md", "benchmarks/README.md", "src/taskvec/**/README.md"]
+include_patterns = ["docs/**.md", "README.md", "CONTRIBUTING.md", "benchmarks/README.md", "src/taskvec/**/README.md"]
 exclude_patterns = [
     ".*",
     "benchmarks/.venv",

@@ -74,7 +74,7 @@ def _of(tree: ast.Module, *, reasons: bool) -> Iterator[str]:
     for name in SAID & set(constants):
         value = constants[name]
         for text in value.values if isinstance(value, ast.Dict) else [value]:
-            yield from _texts(text, functions)
+            yield from _texts(text, functions) if text is not None else ()
 
 
 def _reasons(function: ast.FunctionDef, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:

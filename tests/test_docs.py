@@ -91,3 +91,14 @@ def test_snippets_run(page: str, workspace: Path, monkeypatch: pytest.MonkeyPatc
                 path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
                 command = ["bash", "-euo", "pipefail", "-c", snippet.text]
                 subprocess.run(command, check=True, env={**os.environ, "PATH": path})
+
+
+def test_notebooks_are_scripts_of_cells() -> None:
+    """`make docs-long` executes them."""
+    place = ROOT / "docs" / "notebooks"
+    told = (place / "README.md").read_text()
+    for path in sorted(place.glob("*.py")):
+        compile(path.read_text(), path.name, "exec")
+        assert path.read_text().startswith("# %% [markdown]\n# # ")
+        assert f"[{path.name}]({path.name})" in told
+    assert {path.stem for path in place.glob("*.py")} == set(re.findall(r"\[(\w+)\.py\]", told))
