@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +70,11 @@ def rows_that_fit(device: torch.device, cost: RowCost, most: int) -> int:
     """How many rows of this cost fit into the share of the free memory that a pass may take; one to ``most``."""
     free = free_bytes(device)
     return most if free is None else max(1, min(most, int(SHARE * free) // cost.bytes))
+
+
+def reserve_for_numpy() -> None:
+    """Have numpy's OpenBLAS take its buffer now: where there is no memory for it later, it ends the process itself."""
+    np.linalg.inv(np.eye(64))
 
 
 class ShortageError(MemoryError):

@@ -135,6 +135,7 @@ def together(command: Callable[..., Any]) -> Callable[..., Any]:
 def working_on(name: str, threads: int | None) -> "torch.device":
     """The device, of several processes this one's, with as many threads as long work is to take: those that were given,
     or the fastest."""
+    from taskvec.memory import reserve_for_numpy
     from taskvec.processes import current, own_device
     from taskvec.threads import settle
     from taskvec.torchrun import started
@@ -142,6 +143,7 @@ def working_on(name: str, threads: int | None) -> "torch.device":
     if current().count != started():
         raise ValueError(f"this command is not for {started()} processes together: start it without torchrun")
     device = own_device(device_named(name))
+    reserve_for_numpy()
     settle(device, threads)
     return device
 
