@@ -212,7 +212,8 @@ def test_two_folders_are_for_search_alone(tmp_path: Path, capsys: pytest.Capture
 
 def test_the_page_of_the_command_line_is_whole() -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
-    assert set(re.findall(r"^\| `taskvec ([a-z ]+)` \|", page, re.MULTILINE)) == COMMANDS.keys()
+    table = page.partition("\n## ")[0]
+    assert re.findall(r"^\| `taskvec ([a-z ]+)` \|", table, re.MULTILINE) == list(COMMANDS)
     assert re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE) == [
         (str(status), meaning) for status, meaning in STATUSES.items()
     ]
