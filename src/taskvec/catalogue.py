@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskvec.files import read_json
-from taskvec.records import CONFIG, TENSORS, is_vectors, is_whole
+from taskvec.records import CONFIG, TENSORS, is_vectors, is_whole, model_named
 
 DEPTH = 6  # directories below the place
 GGUF = ".gguf"
@@ -109,7 +109,7 @@ def _vectors(directory: Path, record: dict[str, Any], names: set[str]) -> Entry:
         remark = f"{CONFIG} is damaged or was changed"
     try:
         task, metric = str(record["task"]), str(record["metric"])
-        model = record.get("model") or record["model_fingerprint"]
+        model = model_named(record) or record["model_fingerprint"]
         sites, of = len(record["sites"]), int(record["of"])
     except _NOT_AS_WRITTEN:
         return Entry("task vectors", str(directory), date=_date(directory / CONFIG), remark=f"{CONFIG} is damaged")

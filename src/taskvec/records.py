@@ -15,7 +15,8 @@ from taskvec.files import read_json
 CONFIG, TENSORS = "config.json", "vectors.safetensors"  # of task vectors
 SHIPPED_MODELS = Path(__file__).with_name("weights")
 INFO = "info.json"  # beside a model that ships: what `taskvec info NAME --json` says of it
-KNOWN_FORMATS = (3, 4, 5)  # of task vectors, which are those with digests
+KNOWN_FORMATS = (3, 4, 5, 6)  # of task vectors, which are those with digests
+RENAMED = 6  # the first format that calls the model by base_model_name_or_path
 _OF_A_SEARCH = ("method", "settings", "tasks", "step", "loss", "evaluations", "interrupted", "versions")
 _NOT_AS_WRITTEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -41,6 +42,8 @@ def vectors_told(directory: Path) -> dict[str, Any] | None:
         record = read_json(directory / CONFIG)
         if record["format"] not in KNOWN_FORMATS or not is_whole(record) or not (directory / TENSORS).is_file():
             return None
+        if record.get("scores") or (record["format"] < RENAMED and "expression" in (record.get("found") or {})):
+            return None  # which take what a metric and a sum are called
         regions = (f"{site['stack']} {site['region'] or 'all'}" for site in record["sites"])
         return {
             "task": record["task"],
@@ -48,8 +51,10 @@ def vectors_told(directory: Path) -> dict[str, Any] | None:
             "granularity": record["granularity"],
             "sites": f"{len(record['sites'])} of {record['of']}",
             "by_stack_and_region": dict(Counter(regions)),
-            "model": record.get("model") or "not recorded",
+            "model": model_named(record) or "not recorded",
+            "model_type": record.get("base_model_type") or "not recorded",
             "model_fingerprint": record["model_fingerprint"],
+            "scores": "not scored",
             "format": record["format"],
             "found": _found(record.get("found") or {}),
         }
@@ -60,6 +65,14 @@ def vectors_told(directory: Path) -> dict[str, Any] | None:
 def is_vectors(record: Any) -> bool:
     """Whether what a config.json holds is of task vectors, whatever state they are in."""
     return isinstance(record, dict) and "model_fingerprint" in record
+
+
+def model_named(record: dict[str, Any]) -> str | None:
+    """What ``load_model`` takes for the model of task vectors; None where it has no name."""
+    if "base_model_name_or_path" not in record:
+        return record.get("model")
+    name, revision = record["base_model_name_or_path"], record.get("base_model_revision")
+    return name if name is None or name in SHIPPED else f"hub:{name}" + (f"@{revision}" if revision else "")
 
 
 def is_whole(record: dict[str, Any]) -> bool:

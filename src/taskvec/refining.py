@@ -22,6 +22,7 @@ from taskvec.metrics import METRICS
 from taskvec.models.interface import Decoding, Variant
 from taskvec.objectives import Objective
 from taskvec.processes import current
+from taskvec.progress import search_progress, show_descent
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.provenance import Drawn, Refinement, images_of
 from taskvec.refine_settings import RefineSettings
@@ -36,6 +37,8 @@ def refine(
     data: DataSet,
     settings: RefineSettings = RefineSettings(),
     on_step: OnStep = lambda record: None,
+    *,
+    progress: bool = False,
 ) -> TaskVectors:
     """Task vectors with refined values at the same sites.
 
@@ -43,7 +46,8 @@ def refine(
     learnt from, and its validation queries choose the step and, where the vectors have the decoding ``expected``, its
     temperature and level anew. ``on_step`` sees a record of every step: step, loss, and where they are scored the
     validation loss. Ctrl-C and SIGTERM end it, between steps, with the best so far. Of several ``processes``, which all
-    call this with the same arguments, the first one tells of steps.
+    call this with the same arguments, the first one tells of steps. ``progress`` shows a bar on standard error, or in a
+    notebook.
 
     Raises ValueError for vectors that no search found, or that are refined already, for data of another task or
     template, and where a validation query is among the images that they were found on, other than as a validation
@@ -73,8 +77,16 @@ def refine(
             f"{len(seen)} of the images that would validate are among those that the task vectors were found on, such "
             f"as {min(seen)}: refine them on the data of their search, or on other data"
         )
-    with stoppable():
-        return _Descent(vectors, learnt, validation, settings).run(on_step if current().first else lambda record: None)
+    with search_progress(shown=progress and current().first) as shown, stoppable():
+        show = show_descent(shown, settings.steps)
+
+        def each_step(record: dict[str, Any]) -> None:
+            show(task.name, record)
+            on_step(record)
+
+        return _Descent(vectors, learnt, validation, settings).run(
+            each_step if current().first else lambda record: None
+        )
 
 
 @dataclass

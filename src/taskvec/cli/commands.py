@@ -95,6 +95,39 @@ COMMANDS = {
         "Task vectors and models in a directory, and in those that are in it.",
         ("taskvec list", "taskvec list vectors --json vectors.json"),
     ),
+    "push": Command(
+        "sharing:push_command",
+        "Upload task vectors, or a model, to the Hugging Face hub, with a card that says what is recorded of them.",
+        (
+            "taskvec push vectors/mytask me/mytask --licence cc-by-4.0",
+            "taskvec push vectors/mytask me/mytask --root mytask --private",
+        ),
+        ("vectors",),
+    ),
+    "library list": Command(
+        "sharing:library_list_command",
+        "The task vectors in a directory: name, task, sites, model, and what they scored where that was measured.",
+        ("taskvec library list vectors",),
+        ("library",),
+    ),
+    "library show": Command(
+        "sharing:library_show_command",
+        "One of the task vectors in a directory, as `taskvec info` tells of it.",
+        ("taskvec library show vectors xrays/lungs",),
+        ("library",),
+    ),
+    "library score": Command(
+        "sharing:library_score_command",
+        "Score every one of the task vectors in a directory on the same pairs, beside the query alone.",
+        ("taskvec library score vectors --root mytask",),
+        ("library",),
+    ),
+    "library best": Command(
+        "sharing:library_best_command",
+        "Which of the task vectors in a directory do best on pairs, by how much, and whether that is more than chance.",
+        ("taskvec library best vectors --root mytask",),
+        ("library",),
+    ),
     "info": Command(
         "models:info_command",
         "What a model or task vectors are: architecture, parameters, operations, fingerprint; or task, sites, origin.",

@@ -149,17 +149,10 @@ def working_on(name: str, threads: int | None) -> "torch.device":
 
 
 def model_of(vectors: Iterable[Path], given: str | None) -> str:
-    """The name of the model that was given, else the shipped one that task vectors belong to, else tiny."""
-    if given is not None:
-        return given
-    from taskvec.models import shipped_model
-    from taskvec.vectors import read_config
+    """The name of the model that was given, else that of the first task vectors, else tiny."""
+    from taskvec.vectors import base_model_of
 
-    for directory in vectors:
-        config = read_config(directory)
-        if (name := config.model if config.model in SHIPPED else shipped_model(config.model_fingerprint)) is not None:
-            return name
-    return SHIPPED[0]
+    return given or next(map(base_model_of, vectors), SHIPPED[0])
 
 
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
@@ -182,7 +175,7 @@ ModelOfVectors = Annotated[
     typer.Option(
         "--model",
         autocompletion=among(SHIPPED),
-        help=f"{_MODELS}; if not given, that of the task vectors where it ships, or tiny.",
+        help=f"{_MODELS}; if not given, that of the task vectors, or tiny.",
     ),
 ]
 Task = Annotated[

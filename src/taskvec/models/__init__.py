@@ -38,15 +38,26 @@ def load_model(name: Literal["tiny", "small"], device: str | torch.device = "cpu
 
 @overload
 def load_model(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    token: str | None = None,
+    local_files_only: bool = False,
 ) -> "PromptedModel": ...
 
 
 def load_model(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    token: str | None = None,
+    local_files_only: bool = False,
 ) -> "PromptedModel":
     """A model that ships with the package (``tiny``, ``small``), a model directory, a language model's GGUF file, or
-    ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network.
+    ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network. ``hub:OWNER/NAME@REVISION``
+    is a branch, tag or commit of it; ``token`` and ``local_files_only`` are as in ``from_pretrained``.
 
     ``dtype`` is that of a language model's weights, float32 by default; other models' are of float32. Raises ValueError
     where there is no such model or its files do not fit.
@@ -55,7 +66,10 @@ def load_model(
         with as_file(files("taskvec") / "weights" / str(name)) as directory:
             return _load(directory, str(name), device, dtype)
     if hub.is_named(name):
-        return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device, dtype)
+        place = hub.download(name, token=token, local_files_only=local_files_only)
+        model = _load(place, hub.named(hub.repository(name)), device, dtype)
+        model.revision = hub.commit_of(place)
+        return model
     if not Path(name).is_dir() and not (str(name).endswith(GGUF) and Path(name).is_file()):
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
@@ -100,7 +114,7 @@ def convert_checkpoint(checkpoint: Path, out: Path, licence: str | None = None, 
         module, name = TYPES[DECODER]
         language_model = getattr(import_module(module), name).load(checkpoint)
         language_model.licence = licence
-        language_model.save(out)
+        language_model.write(out)
         return
     from taskvec.models.pretrained import check_values  # noqa: PLC0415 (what loading a model does not need)
     from taskvec.models.state_dicts import read_state_dict  # noqa: PLC0415
@@ -152,6 +166,14 @@ def check_model(model: "PromptedModel", what: str, name: str | None, fingerprint
         f"{what} are of {known} with fingerprint {fingerprint}, not of {this} with {model.fingerprint()}: pass the "
         "directory of their model as --model"
     )
+
+
+def public_name(name: str | None) -> str | None:
+    """A model's name as an artefact may record it: of one that ships, or OWNER/NAME of one that is on the hub; None of
+    anything else, which may be a place of its maker's."""
+    if name in SHIPPED:
+        return name
+    return hub.repository(name) if name is not None and hub.is_named(name) else None
 
 
 def _has(model: "PromptedModel", fingerprint: str) -> bool:
