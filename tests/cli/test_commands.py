@@ -1,7 +1,9 @@
 """The table of commands: what help, errors of usage and completion need, and that they need no more."""
 
+import contextlib
 import inspect
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -101,6 +103,25 @@ def test_help_shows_commands_examples_and_statuses(capsys: pytest.CaptureFixture
     assert "\x1b" not in told
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_colours_are_for_terminals_that_want_them() -> None:
+    coloured = []
+    for wanted in ({}, {"NO_COLOR": "1"}):
+        ours, theirs = os.openpty()
+        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        command = [sys.executable, "-m", "taskvec", "--help"]
+        with subprocess.Popen(command, stdout=theirs, env={**environment, "TERM": "xterm", **wanted}) as process:
+            os.close(theirs)
+            told = b""
+            with contextlib.suppress(OSError):  # as a pseudo-terminal ends
+                while piece := os.read(ours, 1 << 16):
+                    told += piece
+        os.close(ours)
+        assert process.returncode == 0
+        coloured.append(re.search(rb"\x1b\[[0-9;]*3\dm", told) is not None)
+    assert coloured == [True, False]
+
+
 def test_a_typo_is_told_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serch"]) == 2
     assert "taskvec: No such command 'serch'. Did you mean 'search'" in capsys.readouterr().err
@@ -191,7 +212,8 @@ def test_two_folders_are_for_search_alone(tmp_path: Path, capsys: pytest.Capture
 
 def test_the_page_of_the_command_line_is_whole() -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
-    assert set(re.findall(r"^\| `taskvec ([a-z ]+)` \|", page, re.MULTILINE)) == COMMANDS.keys()
+    table = page.partition("\n## ")[0]
+    assert re.findall(r"^\| `taskvec ([a-z ]+)` \|", table, re.MULTILINE) == list(COMMANDS)
     assert re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE) == [
         (str(status), meaning) for status, meaning in STATUSES.items()
     ]

@@ -182,6 +182,12 @@ COMMANDS = {
         ("taskvec train recipes/tiny.toml --out runs/tiny",),
         ("training.recipe",),
     ),
+    "example": Command(
+        "example:example_command",
+        "Write a task of your own to try the others on: drawn pairs in the directories that `taskvec find --root` "
+        "reads.",
+        ("taskvec example mytask", "taskvec example holes --task inpainting --pairs 100"),
+    ),
     "convert": Command(
         "models:convert_command",
         "Turn the published files into a model directory for --model. The files are read as data; "

@@ -113,7 +113,8 @@ def device_named(name: str) -> "torch.device":
             raise ValueError
         device = torch.device(name)
         torch.empty(0, device=device)
-        torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32, in convolutions too
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32, in convolutions too
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: there is no such device here, expected cpu, cuda or cuda:N") from error
     return device
