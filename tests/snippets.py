@@ -1,4 +1,4 @@
-"""The snippets of the pages. `python tests/snippets.py` runs those that take long (`make docs-long`).
+"""The snippets of the pages. `python tests/snippets.py` runs those that take long, of all pages or of those it is given.
 
 Every block of Python or sh is run by the tests, or has a comment before it that says why not: `runs: long`, or
 `runs: needs` and what a machine may lack. Blocks of Python of a page follow one another in one namespace.
@@ -75,8 +75,8 @@ def make_workspace(place: Path, vectors: TaskVectors) -> None:
     vectors.save_pretrained(place / "runs" / "one")
 
 
-def run_long(place: Path) -> int:
-    """All of the pages that is marked as long, and what it needs of the same page; how many blocks failed."""
+def run_long(place: Path, pages: list[Path]) -> int:
+    """What is marked as long, and what it needs of the same page; how many blocks failed."""
     data = taskvec.load_data("scenes", split="train")
     model = taskvec.load_model("tiny")
     vectors, inpainting = taskvec.find_all(model, data, ["segmentation", "inpainting"])
@@ -85,7 +85,7 @@ def run_long(place: Path) -> int:
     os.chdir(place)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     failed = 0
-    for page in PAGES:
+    for page in pages:
         snippets = of_page(page)
         if not any(snippet.mark == "long" for snippet in snippets):
             continue
@@ -107,4 +107,5 @@ def run_long(place: Path) -> int:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        sys.exit(min(1, run_long(Path(place))))
+        asked = [page for page in PAGES if page.name in sys.argv[1:]] or PAGES
+        sys.exit(min(1, run_long(Path(place), asked)))
