@@ -1,4 +1,4 @@
-"""The snippets of the pages. `python tests/snippets.py` runs those that take long, of all pages or of those it is given.
+"""The snippets of the pages. `python tests/snippets.py` runs those that take long, of all pages or of some.
 
 Every block of Python or sh is run by the tests, or has a comment before it that says why not: `runs: long`, or
 `runs: needs` and what a machine may lack. Blocks of Python of a page follow one another in one namespace.
