@@ -12,7 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "taskvec"
 PAGE = ROOT / "docs" / "errors.md"
-TOLD = {"append", "warn", "_refuse", "_complain"}  # calls whose words are told
+TOLD = {"append", "warn", "_refuse", "_complain", "MaskRule"}  # calls whose words are told
+WORDS = {"asked", "problem", "reason", "refusal", "remark", "told"}  # what sentences are called on their way
 REASONS = (
     "application",
     "cli/__init__.py",
@@ -61,7 +62,7 @@ def _of(tree: ast.Module, *, reasons: bool) -> Iterator[str]:
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             yield from _told(node.exc, functions)
         elif isinstance(node, ast.Call) and _name(node.func) in TOLD and _about_remarks(node, reasons) and node.args:
-            words = node.args[0] if _name(node.func) == "warn" else node.args[-1]
+            words = node.args[0] if _name(node.func) in {"warn", "MaskRule"} else node.args[-1]
             yield from _texts(words, functions)
         elif (
             isinstance(node, ast.Return)
@@ -69,6 +70,10 @@ def _of(tree: ast.Module, *, reasons: bool) -> Iterator[str]:
             and _name(node.value.func).endswith("Error")
         ):
             yield from _told(node.value, functions)
+        elif reasons and isinstance(node, ast.Assign) and _name(node.targets[0]) in WORDS:
+            yield from _texts(node.value, functions)
+        elif isinstance(node, ast.keyword) and node.arg in WORDS:
+            yield from _texts(node.value, functions)
         elif reasons and isinstance(node, ast.FunctionDef) and not node.name.startswith("__"):
             yield from _reasons(node, functions)
     for name in SAID & set(constants):
