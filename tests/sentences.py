@@ -70,9 +70,9 @@ def _of(tree: ast.Module, *, reasons: bool) -> Iterator[str]:
             and _name(node.value.func).endswith("Error")
         ):
             yield from _told(node.value, functions)
-        elif reasons and isinstance(node, ast.Assign) and _name(node.targets[0]) in WORDS:
-            yield from _texts(node.value, functions)
-        elif isinstance(node, ast.keyword) and node.arg in WORDS:
+        elif (isinstance(node, ast.keyword) and node.arg in WORDS) or (
+            reasons and isinstance(node, ast.Assign) and _name(node.targets[0]) in WORDS
+        ):
             yield from _texts(node.value, functions)
         elif reasons and isinstance(node, ast.FunctionDef) and not node.name.startswith("__"):
             yield from _reasons(node, functions)
