@@ -41,9 +41,10 @@ docs: $(VENV)/installed-docs
 docs-long: $(VENV)/installed-docs
 	$(RUN)/python tests/snippets.py
 	mkdir -p docs/_build/notebooks
-	cd docs/_build/notebooks && for name in $(NOTEBOOKS); do \
-		TASKVEC_LANGUAGE_MODEL=$(CURDIR)/models/smollm2 PATH=$(CURDIR)/$(RUN):$$PATH \
-		jupytext --to ipynb --execute --output $$name.ipynb $(CURDIR)/docs/notebooks/$$name.py || exit 1; done
+	cd docs/_build/notebooks && export PATH=$(abspath $(RUN)):$$PATH TASKVEC_LANGUAGE_MODEL=$(CURDIR)/models/smollm2 && \
+		for name in $(NOTEBOOKS); do \
+			jupytext --set-kernel python3 --to ipynb --output $$name.ipynb $(CURDIR)/docs/notebooks/$$name.py && \
+			jupyter-execute --inplace $$name.ipynb || exit 1; done
 
 # Minutes on two cores. The comparison with other libraries runs where they are installed: `make benchmarks/.venv/installed`.
 bench: $(VENV)/installed
