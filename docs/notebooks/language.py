@@ -28,10 +28,11 @@ vectors(["sing", "walk", "go"])
 # %%
 test = taskvec.load_data("relations", split="test", relation="present-past")
 for name, method in (("bare question", "query_only"), ("ten examples", "one_shot"), ("task vectors", vectors)):
-    print(name, taskvec.evaluate(model, method, test, pairs=40).interval)
+    interval = taskvec.evaluate(model, method, test, pairs=40).interval
+    print(f"{name}: {interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}] of 40 words")
 
 # %% [markdown]
-# The answer need not be one token:
+# An answer may be of several tokens; it ends where the model would begin another example.
 
 # %%
-vectors.generate(["Yesterday I"], tokens=8)
+vectors.generate(["understand", "overhear"], tokens=6)
