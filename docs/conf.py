@@ -13,7 +13,14 @@ project = "taskvec"
 author = "the authors of taskvec"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "README.md", "CONTRIBUTING.md", "benchmarks/README.md", "src/taskvec/**/README.md"]
+include_patterns = [
+    "docs/**.md",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "benchmarks/README.md",
+    "src/taskvec/**/README.md",
+]
 exclude_patterns = [
     ".*",
     "benchmarks/.venv",
@@ -44,7 +51,7 @@ def with_contents(app: Sphinx, document: str, text: list[str]) -> None:
         return
     for part in re.split(r"^## ", text[0], flags=re.MULTILINE)[1:]:
         title, _, rest = part.partition("\n")
-        pages = re.findall(r"^\* \[[^]]*\]\(([^)#]*)\)", rest, re.MULTILINE)
+        pages = re.findall(r"\]\(([^)#]*\.md)\)", rest)
         places = [f"/{_resolved(page)}".removesuffix(".md") for page in pages]
         text[0] += "\n```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(places) + "\n```\n"
 
