@@ -1,0 +1,103 @@
+"""What the page offers to everyone who visits: models, loaded when they are first chosen, and directories of vectors."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+import torch
+
+from taskvec.analysis import head_taskness, taskness
+from taskvec.analysis.scores import HeadScores, TokenScores
+from taskvec.description import holds_vectors
+from taskvec.files import printable
+from taskvec.models import load_model
+from taskvec.models.interface import PromptedModel
+from taskvec.statistics import Statistics
+from taskvec.vectors import read_config
+
+_DEPTH = 3  # levels of directories below a place in which task vectors are looked for
+
+
+@dataclass(frozen=True)
+class Taskness:
+    """Scores of a model's head outputs, of every head and of every place."""
+
+    heads: HeadScores
+    places: TokenScores
+
+
+@dataclass(frozen=True)
+class Library:
+    """The models by name, the places with directories of task vectors, and files of statistics.
+
+    Any number of threads may use it. Nothing but what it was made with can be asked for: a visitor names no paths.
+    """
+
+    models: Sequence[str]
+    places: Sequence[Path] = ()
+    statistics: Sequence[Path] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _loaded: dict[str, PromptedModel] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[str, Taskness | None] = field(default_factory=dict, init=False, repr=False)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
+
+    def model(self, name: str) -> PromptedModel:
+        """The model of this name, ready; ValueError for a name that is not offered, and as ``load_model`` has it."""
+        if name not in self.models:
+            raise ValueError(f"the model {name} is not offered here: expected one of {', '.join(self.models)}")
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = load_model(name, self.device)
+            return self._loaded[name]
+
+    def vectors(self, model: PromptedModel, more: Iterable[Path] = ()) -> dict[str, Path]:
+        """The directories with task vectors of a model in the places, and in ``more`` places, by what they are called.
+
+        What is damaged is left out: it is told of where it is loaded by name, as `taskvec info` does.
+        """
+        known = {model.fingerprint(), model.former_fingerprint()}
+        found: dict[str, Path] = {}
+        for place in (*self.places, *more):
+            for directory in _holding_vectors(place, _DEPTH):
+                try:
+                    fitting = read_config(directory).model_fingerprint in known
+                except ValueError:
+                    continue
+                if fitting:
+                    found[_named(directory, place, found)] = directory
+        return found
+
+    def taskness(self, model: PromptedModel) -> Taskness | None:
+        """Of the first file of statistics of this model that has several tasks; None where there is none."""
+        key = model.fingerprint()
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = self._taskness(key)
+            return self._known[key]
+
+    def _taskness(self, fingerprint: str) -> Taskness | None:
+        for path in self.statistics:
+            statistics = Statistics.load(path)
+            if statistics.model_fingerprint == fingerprint and len(statistics.tasks) > 1:
+                places = taskness(statistics)
+                return Taskness(head_taskness(places), places)
+        return None
+
+
+def _holding_vectors(place: Path, depth: int) -> Iterable[Path]:
+    if holds_vectors(place):
+        yield place
+    elif depth and place.is_dir():
+        for directory in sorted(place.iterdir()):
+            if directory.is_dir() and not directory.name.startswith("."):
+                yield from _holding_vectors(directory, depth - 1)
+
+
+def _named(directory: Path, place: Path, taken: dict[str, Path]) -> str:
+    """Where it is in its place, as short as tells it from the others."""
+    inside = directory.relative_to(place)
+    name = printable(inside if inside.parts else place.resolve().name)
+    if name in taken:
+        name = printable(place / inside)
+    return name

@@ -1,0 +1,407 @@
+"""The page itself, and the server that has it. This module alone knows gradio; what it shows is made by the others."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # which gradio reads when it is imported: it would call home
+
+import gradio as gr
+import pandas as pd
+
+from taskvec.app import markup
+from taskvec.app.answers import Answers, answer, answer_texts, drawn_example, weighted
+from taskvec.app.library import Library
+from taskvec.app.making import Making
+from taskvec.app.maps import Head, head_map, token_map, without
+from taskvec.app.pairs import stage, told_by_name
+from taskvec.app.session import Session, Sessions
+from taskvec.data import load_data
+from taskvec.data.folder import Folder
+from taskvec.models.interface import PromptedModel
+from taskvec.presets import PRESETS, default_preset
+from taskvec.tasks import TASKS, Task
+from taskvec.vectors import TaskVectors
+
+MOST_TERMS = 6  # task vectors that are added up
+MOST_WAITING = 64  # requests, beyond which a visitor is told to come back
+LARGEST = "256mb"  # of a file that is dropped
+FIRST_PORT = 7860
+TITLE = "taskvec"
+OWN, DRAWN = "my own pairs", "drawn scenes"
+_EXPECTED = (ValueError, OSError, MemoryError, OverflowError, NotImplementedError)
+_NAME = re.compile(r"[\w][\w .-]{0,63}")
+
+_INTRODUCTION = """# taskvec
+A task vector makes a frozen model do a task **without an example**. Choose a model and task vectors, drop an image, and
+compare. No task vectors yet? *Make a task* finds some from ten pairs of yours, or from drawn scenes.
+"""
+_NO_QUERY = "Drop an image, or try a drawn scene: the answers come here."
+_NO_VECTORS = (
+    "No task vectors are chosen: the model alone answers. Choose some above, or make some under “Make a task”."
+)
+_NO_HEAD = "Every head is switched off: that is the query alone."
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of the visitor's system: others would be fetched."""
+    return gr.themes.Base(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, _EXPECTED):
+        return " ".join(str(error).split()) or type(error).__name__
+    return f"unexpected: {type(error).__name__}: {error}"
+
+
+class _Page:
+    """What the page's events do. Visitors share the models, whose passes keep nothing, and nothing else."""
+
+    def __init__(self, library: Library, sessions: Sessions):
+        self.library, self.sessions = library, sessions
+
+    def session(self, request: gr.Request) -> Session:
+        return self.sessions.of(str(request.session_hash))
+
+    def offered(self, name: str, session: Session) -> dict[str, Path]:
+        return self.library.vectors(self.library.model(name), [session.vectors])
+
+    def choose_model(self, name: str, request: gr.Request) -> Sequence[Any]:
+        """Vectors of the model, and the parts of the page for images or for texts."""
+        try:
+            model = self.library.model(name)
+            names = list(self.offered(name, self.session(request)))
+        except _EXPECTED as error:
+            return gr.skip(), gr.skip(), gr.skip(), markup.error(_sentence(error)), [], None
+        chosen = gr.update(choices=names, value=names[:1])
+        return chosen, gr.update(visible=not model.takes_texts), gr.update(visible=model.takes_texts), "", [], None
+
+    def choose_vectors(self, names: list[str]) -> list[Any]:
+        """A slider for each, beginning at 1, and every head on."""
+        shown = [
+            gr.update(visible=index < len(names), label=f"weight of {names[index] if index < len(names) else ''}")
+            for index in range(MOST_TERMS)
+        ]
+        return [*shown, [], None]
+
+    def vectors(
+        self, name: str, names: Sequence[str], weights: Sequence[float], session: Session
+    ) -> TaskVectors | None:
+        """The weighted sum of those that are chosen; None where none is."""
+        if len(names) > MOST_TERMS:
+            raise ValueError(f"{len(names)} task vectors are chosen: {MOST_TERMS} at most are added up")
+        model, offered = self.library.model(name), self.offered(name, session)
+        for each in names:
+            if each not in offered:
+                raise ValueError(f"the task vectors {each} are no longer there: choose others")
+        terms = [(TaskVectors.load(offered[each], model), weight) for each, weight in zip(names, weights, strict=False)]
+        return weighted(terms)
+
+    def show(
+        self,
+        request: gr.Request,
+        name: str,
+        names: list[str],
+        off: list[str],
+        here: str | None,
+        queries: list[str] | None,
+        example_input: str | None,
+        example_output: str | None,
+        truth: str | None,
+        *weights: float,
+    ) -> tuple[str, str, str]:
+        """Answers, the map of heads, and that of the chosen head's tokens."""
+        try:
+            session, model = self.session(request), self.library.model(name)
+            whole = self.vectors(name, names, weights, session)
+            heads = [Head.named(each) for each in off]
+            left = None if whole is None else without(whole, heads)
+            told = markup.note(_NO_VECTORS) if whole is None else markup.note(_NO_HEAD) if left is None else ""
+            answers = self._answers(model, left, queries or [], example_input, example_output, truth)
+            scores = self.library.taskness(model)
+            at = None if here is None else Head.named(here)
+            tokens = "" if at is None else markup.tokens_markup(token_map(model, whole, at, scores), off=heads)
+            rows = head_map(model, whole, heads, scores)
+            shown = markup.answers_markup(answers) or ("" if model.takes_texts else markup.note(_NO_QUERY))
+            return told + shown, markup.map_markup(rows, at), tokens
+        except Exception as error:
+            _log(error)
+            return markup.error(_sentence(error)), "", ""
+
+    def _answers(
+        self,
+        model: PromptedModel,
+        vectors: TaskVectors | None,
+        queries: Sequence[str],
+        example_input: str | None,
+        example_output: str | None,
+        truth: str | None,
+    ) -> list[Answers]:
+        if model.takes_texts:
+            return []
+        if (example_input is None) != (example_output is None):
+            missing = "input" if example_input is None else "output"
+            raise ValueError(f"the example has no {missing} yet: drop both sides of the pair")
+        if truth is not None and len(queries) > 1:
+            raise ValueError(f"there is one truth for {len(queries)} images: drop a single image, or no truth")
+        example = None
+        if example_input is not None and example_output is not None:
+            example = Path(example_input), Path(example_output)
+        known = None if truth is None else Path(truth)
+        return [answer(model, vectors, Path(query), example, known) for query in queries]
+
+    def click(self, off: list[str], name: str, names: list[str], event: gr.EventData, request: gr.Request) -> Any:
+        """Show a head, and switch it off or on again if the vectors have it."""
+        try:
+            head = Head.named(str(event.head))
+            whole = self.vectors(name, names, [1.0] * len(names), self.session(request))
+            if whole is None or without(whole, [head]) is whole:
+                return off, str(head)
+            return [each for each in off if each != str(head)] if str(head) in off else [*off, str(head)], str(head)
+        except _EXPECTED:
+            return off, None
+
+    def scene(self, names: list[str], number: int, request: gr.Request) -> Sequence[Any]:
+        """A drawn scene with its example and truth, of the first vectors' task where that is a built-in one."""
+        task = names[0].rsplit("/", maxsplit=1)[-1] if names else ""
+        files = drawn_example(self.session(request).directory, task, number)
+        example = [str(files[side]) for side in ("example-input", "example-output", "truth")]
+        return [str(files["query"])], *example, number + 1
+
+    def texts(self, request: gr.Request, name: str, names: list[str], text: str, *weights: float) -> str:
+        try:
+            vectors = self.vectors(name, names, weights, self.session(request))
+            if vectors is None:
+                raise ValueError("no task vectors are chosen: expected those of texts")
+            lines = [line for line in text.splitlines() if line.strip()]
+            if not lines:
+                raise ValueError("there is no text yet: write an input in every line")
+            return markup.texts_markup(answer_texts(self.library.model(name), vectors, lines))
+        except Exception as error:
+            _log(error)
+            return markup.error(_sentence(error))
+
+    def make(
+        self,
+        request: gr.Request,
+        name: str,
+        source: str,
+        drawn: list[str],
+        called: str,
+        inputs: list[str] | None,
+        outputs: list[str] | None,
+        suffix: str,
+    ) -> Iterator[Sequence[Any]]:
+        """Find task vectors: how far it is, the losses, scores, an archive, and the vectors among those to choose."""
+        nothing = gr.update(value=None, visible=False)
+        session, busy = self.session(request), gr.update(interactive=False)
+        session.stop()
+        yield markup.note("Reading the pairs ..."), gr.update(visible=False), "", nothing, gr.skip(), busy
+        ready = gr.update(interactive=True)
+        try:
+            model = self.library.model(name)
+            if model.takes_texts:
+                raise ValueError(f"{name} is a language model: `taskvec find --data pairs` makes tasks of words")
+            with TemporaryDirectory(dir=session.directory) as place, told_by_name(Path(place)):
+                *data, tasks, remarks = _data(Path(place), source, drawn, called, inputs, outputs, suffix)
+                making = session.making = Making(model, *data, tasks, PRESETS[default_preset(model)])
+                progress = None
+                for progress in making:
+                    told = f"{progress.doing}: {progress.done} of {progress.of}"
+                    yield markup.note(told), _curve(progress.history), "", nothing, gr.skip(), busy
+            if progress is None:
+                return
+            made = []
+            for vectors in progress.vectors:
+                made.append(vectors.task)
+                vectors.save_pretrained(session.vectors / vectors.task)
+            sites = f"{len(progress.vectors[0].sites)} of {progress.vectors[0].config.of} sites"
+            told = f"Done: {sites}. The task vectors are chosen now: try them under “Try it”."
+            file = gr.update(value=str(session.archive(made)), visible=True)
+            offered = list(self.offered(name, session))
+            choices = gr.update(choices=offered, value=[each for each in offered if each in made])
+            result = markup.judged_markup(progress.judged) + "".join(markup.note(each) for each in remarks)
+            yield markup.note(told), _curve(progress.history), result, file, choices, ready
+        except Exception as error:
+            _log(error)
+            yield markup.error(_sentence(error)), gr.update(visible=False), "", nothing, gr.skip(), ready
+
+    def stop(self, request: gr.Request) -> None:
+        self.session(request).stop()
+
+    def leave(self, request: gr.Request) -> None:
+        self.sessions.end(str(request.session_hash))
+
+
+def _data(
+    place: Path,
+    source: str,
+    drawn: Sequence[str],
+    called: str,
+    inputs: Sequence[str] | None,
+    outputs: Sequence[str] | None,
+    suffix: str,
+) -> tuple[Any, Any, list[Task], list[str]]:
+    """What to search on and to judge on, the tasks, and what a user should know of how the pairs were read."""
+    if source == DRAWN:
+        if not drawn:
+            raise ValueError("no task is ticked: expected one or more")
+        return load_data("scenes", "train"), load_data("scenes", "test"), [TASKS[each] for each in drawn], []
+    if not _NAME.fullmatch(called):
+        raise ValueError(f"the task cannot be called {called!r}: expected letters, digits, spaces, _, - and dots")
+    root = place / called
+    stage(root, [Path(each) for each in inputs or []], [Path(each) for each in outputs or []])
+    train, test = (Folder(root, split=split, suffix=suffix.strip()) for split in ("train", "test"))
+    task = train.own_task
+    if task is None:
+        raise ValueError("the outputs do not tell what the task is")
+    return train, test, [task], train.remarks()
+
+
+def _curve(history: Sequence[dict[str, Any]]) -> Any:
+    if not history:
+        return gr.update(visible=False)
+    return gr.update(
+        visible=True, value=pd.DataFrame([{"step": each["step"], "loss": each["loss"]} for each in history])
+    )
+
+
+def _log(error: Exception) -> None:
+    """What is nobody's fault but ours goes to the server's terminal, with all that is known of it."""
+    if not isinstance(error, _EXPECTED):
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exception(error)
+
+
+def build(library: Library, sessions: Sessions) -> gr.Blocks:
+    """The page with all its events, for ``serve``."""
+    page = _Page(library, sessions)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
+        gr.Markdown(_INTRODUCTION)
+        with gr.Row():
+            model = gr.Dropdown(list(library.models), value=library.models[0], label="Model", min_width=160)
+            vectors = gr.Dropdown(
+                [], value=[], multiselect=True, label="Task vectors (several of the same sites add up)", scale=3
+            )
+        refused = gr.HTML()
+        weights = [
+            gr.Slider(-2, 2, value=1, step=0.05, visible=False, label="weight", interactive=True)
+            for _ in range(MOST_TERMS)
+        ]
+        off, here, number = gr.State([]), gr.State(None), gr.State(0)
+        with gr.Tab("Try it"):
+            with gr.Group() as for_images:
+                queries = gr.File(label="Images to do the task on", file_count="multiple", height=140)
+                scene = gr.Button("Try a drawn scene", variant="primary")
+                with gr.Accordion("An example pair and the truth, if you have them", open=False):
+                    with gr.Row():
+                        example_input = gr.File(label="Example: input", height=120)
+                        example_output = gr.File(label="Example: output", height=120)
+                        truth = gr.File(label="Truth of the image above", height=120)
+            with gr.Group(visible=False) as for_texts:
+                text = gr.Textbox(label="Inputs, one a line", lines=3)
+                ask = gr.Button("Answer", variant="primary")
+                said = gr.HTML()
+            answers = gr.HTML(elem_id="answers", padding=True)
+            with gr.Accordion("Where the task vectors are", open=True):
+                heads = gr.HTML(elem_id="heads", js_on_load=markup.ON_LOAD, padding=True)
+                tokens = gr.HTML(elem_id="tokens", padding=True)
+        with gr.Tab("Make a task"):
+            source = gr.Radio([OWN, DRAWN], value=OWN, label="From")
+            with gr.Group() as own:
+                called = gr.Textbox("mytask", label="Name of the task")
+                with gr.Row():
+                    inputs = gr.File(label="Inputs, ten or more", file_count="multiple", height=160)
+                    outputs = gr.File(label="Outputs of the same names", file_count="multiple", height=160)
+                suffix = gr.Textbox("", label="Ending of the outputs' names, such as _mask, if they have one")
+            drawn = gr.CheckboxGroup(
+                list(TASKS), value=["segmentation"], visible=False, label="Tasks; several get the same sites and add up"
+            )
+            with gr.Row():
+                find = gr.Button("Find task vectors", variant="primary")
+                stop = gr.Button("Stop with the best so far")
+            progress = gr.HTML(elem_id="progress", padding=True)
+            curve = gr.LinePlot(x="step", y="loss", visible=False, height=240, label="Loss of the search")
+            result = gr.HTML(elem_id="result", padding=True)
+            archive = gr.DownloadButton("Download the task vectors", visible=False)
+
+        shown: Any = {
+            "fn": page.show,
+            "inputs": [model, vectors, off, here, queries, example_input, example_output, truth, *weights],
+            "outputs": [answers, heads, tokens],
+            "concurrency_id": "answers",
+            "concurrency_limit": 1,
+            "show_progress": "minimal",
+            "trigger_mode": "always_last",
+        }
+        chosen: Any = {
+            "fn": page.choose_model,
+            "inputs": [model],
+            "outputs": [vectors, for_images, for_texts, refused, off, here],
+        }
+        reset: Any = {"fn": page.choose_vectors, "inputs": [vectors], "outputs": [*weights, off, here]}
+        gr.on([blocks.load, model.input], **chosen).then(**reset).then(**shown)
+        vectors.input(**reset).then(**shown)
+        files = [queries, example_input, example_output, truth]
+        gr.on([event for file in files for event in (file.upload, file.clear, file.delete)], **shown)
+        gr.on([weight.release for weight in weights], **shown)
+        scene.click(page.scene, [vectors, number], [queries, example_input, example_output, truth, number]).then(
+            **shown
+        )
+        heads.click(page.click, [off, model, vectors], [off, here]).then(**shown)
+        ask.click(page.texts, [model, vectors, text, *weights], said, concurrency_id="answers")
+        source.input(
+            lambda which: (gr.update(visible=which == OWN), gr.update(visible=which == DRAWN)), source, [own, drawn]
+        )
+        find.click(
+            page.make,
+            [model, source, drawn, called, inputs, outputs, suffix],
+            [progress, curve, result, archive, vectors, find],
+            concurrency_id="searches",
+            concurrency_limit=1,
+            show_progress="hidden",
+        ).then(**reset).then(**shown)
+        stop.click(page.stop, queue=False)
+        blocks.unload(page.leave)
+    return blocks.queue(max_size=MOST_WAITING)
+
+
+def serve(library: Library, host: str, port: int | None, on_ready: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C. What is dropped or made in it is in a temporary directory that goes with the server.
+
+    ``on_ready`` is called with the page's address. Without a ``port`` it is the first free one from 7860 on. Raises
+    ValueError where the address cannot be had.
+    """
+    with TemporaryDirectory(prefix="taskvec-app-") as directory:
+        uploads, visitors = Path(directory) / "uploads", Path(directory) / "visitors"
+        visitors.mkdir()
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+        blocks = build(library, Sessions(visitors))
+        try:
+            blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=LARGEST,
+                footer_links=[],
+                theme=_theme(),
+                css=markup.STYLE,
+                allowed_paths=[str(visitors)],
+                ssr_mode=False,
+                enable_monitoring=False,
+                run_history=False,
+            )
+        except OSError as error:
+            raise ValueError(f"nothing can be served at {host}, port {port or FIRST_PORT}: {error}") from error
+        try:
+            on_ready(blocks.local_url)
+            Event().wait()
+        finally:
+            blocks.close(verbose=False)
