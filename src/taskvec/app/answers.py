@@ -24,8 +24,10 @@ from taskvec.tasks import SEGMENTATION, Images, Task, task_named
 from taskvec.vectors import ANSWER_TOKENS, TaskVectors, input_pixels, result_image
 
 ONE_SHOT, QUERY_ONLY, PATCHED = "one example", "query alone", "task vectors"
+EXAMPLE = ("example's input", "example's output")
 SHOWN_SIDE = 384  # pixels of the longer side of a picture in the page
 SCENE_SIDE = 256
+SCENE = "scene-"  # before the names of drawn files
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,13 @@ def _answer(
     threshold = None if vectors is None else vectors.threshold
     pictures = {"query": _picture(raster.bytes(levels), shown)}  # as it is: the model sees it smaller
     if example is not None:
-        pictures["example's input"] = Image.fromarray(supports[0]).resize(shown, Image.Resampling.BICUBIC)
-        pictures["example's output"] = Image.fromarray(outputs[0]).resize(shown, Image.Resampling.BICUBIC)
+        for name, side in zip(EXAMPLE, (supports[0], outputs[0]), strict=True):  # as the model sees them
+            pictures[name] = _picture(side, (SHOWN_SIDE // 2, SHOWN_SIDE // 2))
     for name, images in answers.items():
         pictures[name] = result_image(images[0].numpy(), shown, threshold)
     scores: dict[str, float] = {}
     if truth is not None and metric is not None:
-        pictures["truth"] = Image.fromarray(targets[0]).resize(shown, Image.Resampling.BICUBIC)
+        pictures["truth"] = _picture(targets[0], shown)
         wanted = torch.from_numpy(targets)
         scores = {
             name: float(metric.score(decoding.finish(images), wanted, ignored)) for name, images in answers.items()
@@ -168,7 +170,7 @@ def drawn_example(directory: Path, task: str, number: int) -> dict[str, Path]:
     }
     paths = {}
     for side, images in sides.items():
-        paths[side] = directory / f"scene-{number}-{side}.png"
+        paths[side] = directory / f"{SCENE}{number}-{side}.png"
         Image.fromarray(images[0]).save(paths[side])
     return paths
 

@@ -1,4 +1,4 @@
-"""What the page offers to everyone who visits: models, loaded when they are first chosen, and directories of vectors."""
+"""What the page offers to all who visit: models, loaded when they are first chosen, and directories of vectors."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

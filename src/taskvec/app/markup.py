@@ -1,4 +1,4 @@
-"""What the page shows as HTML: answers side by side, maps, results. Whatever comes from files or visitors is escaped."""
+"""What the page shows as HTML: answers, maps, results. Whatever comes from files or visitors is escaped."""
 
 from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from taskvec.app.answers import PATCHED, Answers
+from taskvec.app.answers import EXAMPLE, PATCHED, Answers
 from taskvec.app.making import Judged
 from taskvec.app.maps import Head, HeadCell, TokenCell, TokenMap
 from taskvec.intervals import FEWEST
@@ -21,31 +21,35 @@ REGION_TITLES = {
     "query_output": "answer",
 }
 
-# one width for a picture: five side by side on a desk, two on a phone
+# five pictures side by side on a desk, two on a phone; gradio's own style of tables and buttons is for text
 STYLE = """
-.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
-.tv-row { display: flex; flex-wrap: wrap; gap: 12px; margin: 4px 0 18px; }
-.tv-row figure { margin: 0; width: calc(50% - 6px); max-width: 190px; }
-.tv-row img { width: 100%; display: block; border-radius: 6px; border: 1px solid var(--border-color-primary); }
-.tv-row figcaption { font-size: 14px; line-height: 1.35; padding-top: 4px; }
-.tv-row figure.tv-patched img { border: 3px solid #0072b2; }
-.tv-name { font-weight: 600; overflow-wrap: anywhere; }
-.tv-note { color: var(--body-text-color-subdued); max-width: 70ch; }
+.gradio-container { max-width: 1120px !important; margin: 0 auto !important; }
+.tv-row { display: flex; flex-wrap: wrap; gap: 12px; margin: 6px 0 14px; }
+.tv-row figure { margin: 0; width: calc(50% - 6px); max-width: 196px; }
+.tv-row.tv-small figure { max-width: 96px; }
+.tv-row img { width: 100%; display: block; margin: 0; border-radius: 6px; box-shadow: 0 0 0 1px #8886; }
+.tv-row figcaption { font-size: 14px; line-height: 1.35; padding-top: 6px; }
+.tv-row figure.tv-patched img { box-shadow: 0 0 0 3px #0072b2; }
+.tv-row figure.tv-patched figcaption { font-weight: 600; }
+.tv-name { font-weight: 600; overflow-wrap: anywhere; margin: 8px 0 2px; }
+.tv-note { opacity: 0.8; max-width: 75ch; margin: 4px 0; }
 .tv-error { border-left: 4px solid #d55e00; padding: 6px 12px; margin: 6px 0; overflow-wrap: anywhere; }
-.tv-map { display: inline-block; vertical-align: top; margin: 0 24px 16px 0; max-width: 100%; overflow-x: auto; }
-.tv-map table { border-collapse: separate; border-spacing: 2px; width: auto; }
-.tv-map th { font-weight: 400; font-size: 12px; color: var(--body-text-color-subdued); padding: 0 3px; text-align: center; }
-.tv-map td { padding: 0; border: 0; }
-.tv-map button { width: 30px; height: 30px; border-radius: 4px; border: 1px solid #8884; cursor: pointer; font-size: 12px;
-  line-height: 1; }
-.tv-map button:focus-visible, .tv-map button.tv-here { outline: 3px solid #d55e00; outline-offset: 1px; }
-.tv-map button.tv-off { text-decoration: line-through; background-image: repeating-linear-gradient(45deg, transparent 0 4px,
-  #8886 4px 6px); }
-.tv-tokens { display: grid; gap: 2px; width: max-content; max-width: 100%; }
-.tv-tokens span { width: clamp(10px, 3.2vw, 24px); aspect-ratio: 1; border-radius: 3px; border: 1px solid #8884; }
+.tv-maps { display: flex; flex-wrap: wrap; gap: 8px 32px; }
+.tv-map { max-width: 100%; overflow-x: auto; }
+.tv-map table { border-collapse: separate; border-spacing: 2px; }
+.tv-map th { font-weight: 400; font-size: 12px; opacity: 0.8; padding: 0 4px; text-align: center; }
+.tv-map td { padding: 0; }
+.tv-map button { width: 30px; height: 30px; padding: 0; border-radius: 4px; border: 1px solid #8886; cursor: pointer;
+  font-size: 12px; line-height: 1; text-align: center; vertical-align: top; }
+.tv-map button:focus-visible, .tv-map button.tv-here { outline: 3px solid #d55e00; outline-offset: -1px; }
+.tv-map button.tv-off { color: #222 !important; background: repeating-linear-gradient(45deg, #ddd 0 4px, #fff 4px 8px)
+  !important; text-decoration: line-through; }
+.tv-tokens { display: grid; gap: 2px; width: max-content; max-width: 100%; margin: 6px 0; }
+.tv-tokens span { width: clamp(10px, 3.2vw, 24px); aspect-ratio: 1; border-radius: 3px; border: 1px solid #8886; }
 .tv-tokens span.tv-chosen { border: 2px solid #d55e00; }
-table.tv-scores { border-collapse: collapse; width: auto; margin: 8px 0; }
-table.tv-scores td, table.tv-scores th { padding: 4px 12px; border-bottom: 1px solid var(--border-color-primary); text-align: left; }
+.tv-wide { overflow-x: auto; }
+table.tv-scores { border-collapse: collapse; margin: 8px 0; }
+table.tv-scores td, table.tv-scores th { padding: 4px 12px 4px 0; border-bottom: 1px solid #8886; text-align: left; }
 """
 
 # a click on a head, also of what the map is replaced by later
@@ -71,7 +75,12 @@ def _answers(answers: Answers) -> str:
     title = f'<p class="tv-name">{escape(answers.name)}</p>'
     if answers.refused is not None:
         return title + error(answers.refused)
-    return title + '<div class="tv-row">' + "".join(_figure(answers, name) for name in answers.pictures) + "</div>"
+    example = [name for name in EXAMPLE if name in answers.pictures]
+    main = "".join(_figure(answers, name) for name in answers.pictures if name not in example)
+    shown = f'{title}<div class="tv-row">{main}</div>'
+    if not example:
+        return shown
+    return shown + f'<div class="tv-row tv-small">{"".join(_figure(answers, name) for name in example)}</div>'
 
 
 def _figure(answers: Answers, name: str) -> str:
@@ -95,7 +104,8 @@ def map_markup(rows: Mapping[str, list[list[HeadCell]]], here: Head | None) -> s
     known = any(cell.taskness is not None for stack in rows.values() for row in stack for cell in row)
     what = "Colour is taskness; the number is" if known else "Colour and number are"
     told = f"{what} at how many tokens a head takes the mean. A click shows the head and switches it off, or on again."
-    return note(told) + "".join(_stack(name, stack, here) for name, stack in rows.items())
+    stacks = "".join(_stack(name, stack, here) for name, stack in rows.items())
+    return f'{note(told)}<div class="tv-maps">{stacks}</div>'
 
 
 def _stack(name: str, rows: list[list[HeadCell]], here: Head | None) -> str:
@@ -162,7 +172,7 @@ def judged_markup(judged: Sequence[Judged]) -> str:
     told = "Mean scores on pairs kept aside."
     if min(each.pairs for each in judged) < FEWEST:
         told += " They are too few to tell which is better: judging takes 25 pairs in all."
-    return f'<table class="tv-scores"><tr>{head}</tr>{rows}</table>{note(told)}'
+    return f"{_table(head, rows)}{note(told)}"
 
 
 def texts_markup(answers: Sequence[Mapping[str, str]]) -> str:
@@ -170,4 +180,8 @@ def texts_markup(answers: Sequence[Mapping[str, str]]) -> str:
         return ""
     head = "".join(f"<th>{escape(name)}</th>" for name in answers[0])
     rows = "".join("<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row.values()) + "</tr>" for row in answers)
-    return f'<table class="tv-scores"><tr>{head}</tr>{rows}</table>'
+    return _table(head, rows)
+
+
+def _table(head: str, rows: str) -> str:
+    return f'<div class="tv-wide"><table class="tv-scores"><tr>{head}</tr>{rows}</table></div>'

@@ -14,7 +14,7 @@ import gradio as gr
 import pandas as pd
 
 from taskvec.app import markup
-from taskvec.app.answers import Answers, answer, answer_texts, drawn_example, weighted
+from taskvec.app.answers import SCENE, Answers, answer, answer_texts, drawn_example, weighted
 from taskvec.app.library import Library
 from taskvec.app.making import Making
 from taskvec.app.maps import Head, head_map, token_map, without
@@ -76,16 +76,16 @@ class _Page:
             model = self.library.model(name)
             names = list(self.offered(name, self.session(request)))
         except _EXPECTED as error:
-            return gr.skip(), gr.skip(), gr.skip(), markup.error(_sentence(error)), [], None
+            return gr.skip(), gr.skip(), gr.skip(), gr.update(value=markup.error(_sentence(error)), visible=True)
         chosen = gr.update(choices=names, value=names[:1])
-        return chosen, gr.update(visible=not model.takes_texts), gr.update(visible=model.takes_texts), "", [], None
+        of_texts = model.takes_texts
+        return chosen, gr.update(visible=not of_texts), gr.update(visible=of_texts), gr.update(visible=False)
 
     def choose_vectors(self, names: list[str]) -> list[Any]:
-        """A slider for each, beginning at 1, and every head on."""
-        shown = [
-            gr.update(visible=index < len(names), label=f"weight of {names[index] if index < len(names) else ''}")
-            for index in range(MOST_TERMS)
-        ]
+        """A slider for each of several, beginning at 1, and every head on."""
+        count = len(names) if len(names) > 1 else 0
+        labels = [f"weight of {name}" for name in names[:MOST_TERMS]] + ["weight"] * (MOST_TERMS - len(names))
+        shown = [gr.update(value=1, label=label, visible=index < count) for index, label in enumerate(labels)]
         return [*shown, [], None]
 
     def vectors(
@@ -171,6 +171,10 @@ class _Page:
         files = drawn_example(self.session(request).directory, task, number)
         example = [str(files[side]) for side in ("example-input", "example-output", "truth")]
         return [str(files["query"])], *example, number + 1
+
+    def forget_scene(self, *files: str | None) -> list[Any]:
+        """The example and the truth of a drawn scene go when another image comes; a visitor's own stay."""
+        return [None if file is not None and Path(file).name.startswith(SCENE) else file for file in files]
 
     def texts(self, request: gr.Request, name: str, names: list[str], text: str, *weights: float) -> str:
         try:
@@ -278,97 +282,140 @@ def _log(error: Exception) -> None:
         traceback.print_exception(error)
 
 
-def build(library: Library, sessions: Sessions) -> gr.Blocks:
-    """The page with all its events, for ``serve``."""
-    page = _Page(library, sessions)
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
-        gr.Markdown(_INTRODUCTION)
+def _markup(name: str, **options: Any) -> gr.HTML:
+    """A place for what ``markup`` makes, with its own style alone."""
+    return gr.HTML(elem_id=name, apply_default_css=False, padding=True, **options)
+
+
+class _Top:
+    """What is chosen, above both tabs."""
+
+    def __init__(self, library: Library):
         with gr.Row():
-            model = gr.Dropdown(list(library.models), value=library.models[0], label="Model", min_width=160)
-            vectors = gr.Dropdown(
+            self.model = gr.Dropdown(list(library.models), value=library.models[0], label="Model", min_width=160)
+            self.vectors = gr.Dropdown(
                 [], value=[], multiselect=True, label="Task vectors (several of the same sites add up)", scale=3
             )
-        refused = gr.HTML()
-        weights = [
+        self.refused = _markup("refused", visible=False)
+        self.weights = [
             gr.Slider(-2, 2, value=1, step=0.05, visible=False, label="weight", interactive=True)
             for _ in range(MOST_TERMS)
         ]
-        off, here, number = gr.State([]), gr.State(None), gr.State(0)
-        with gr.Tab("Try it"):
-            with gr.Group() as for_images:
-                queries = gr.File(label="Images to do the task on", file_count="multiple", height=140)
-                scene = gr.Button("Try a drawn scene", variant="primary")
-                with gr.Accordion("An example pair and the truth, if you have them", open=False):
-                    with gr.Row():
-                        example_input = gr.File(label="Example: input", height=120)
-                        example_output = gr.File(label="Example: output", height=120)
-                        truth = gr.File(label="Truth of the image above", height=120)
-            with gr.Group(visible=False) as for_texts:
-                text = gr.Textbox(label="Inputs, one a line", lines=3)
-                ask = gr.Button("Answer", variant="primary")
-                said = gr.HTML()
-            answers = gr.HTML(elem_id="answers", padding=True)
-            with gr.Accordion("Where the task vectors are", open=True):
-                heads = gr.HTML(elem_id="heads", js_on_load=markup.ON_LOAD, padding=True)
-                tokens = gr.HTML(elem_id="tokens", padding=True)
-        with gr.Tab("Make a task"):
-            source = gr.Radio([OWN, DRAWN], value=OWN, label="From")
-            with gr.Group() as own:
-                called = gr.Textbox("mytask", label="Name of the task")
-                with gr.Row():
-                    inputs = gr.File(label="Inputs, ten or more", file_count="multiple", height=160)
-                    outputs = gr.File(label="Outputs of the same names", file_count="multiple", height=160)
-                suffix = gr.Textbox("", label="Ending of the outputs' names, such as _mask, if they have one")
-            drawn = gr.CheckboxGroup(
-                list(TASKS), value=["segmentation"], visible=False, label="Tasks; several get the same sites and add up"
-            )
-            with gr.Row():
-                find = gr.Button("Find task vectors", variant="primary")
-                stop = gr.Button("Stop with the best so far")
-            progress = gr.HTML(elem_id="progress", padding=True)
-            curve = gr.LinePlot(x="step", y="loss", visible=False, height=240, label="Loss of the search")
-            result = gr.HTML(elem_id="result", padding=True)
-            archive = gr.DownloadButton("Download the task vectors", visible=False)
+        self.off, self.here = gr.State([]), gr.State(None)
 
+
+class _Trying:
+    """Images or texts, what the model answers, and where the task vectors are."""
+
+    def __init__(self) -> None:
+        with gr.Column() as self.for_images:
+            self.queries = gr.File(label="Images to do the task on", file_count="multiple", height=150)
+            self.scene = gr.Button("Try a drawn scene", variant="primary")
+            with gr.Accordion("An example pair, and the truth, if you have them", open=False), gr.Row():
+                self.example_input = gr.File(label="Example: input", height=130)
+                self.example_output = gr.File(label="Example: output", height=130)
+                self.truth = gr.File(label="Truth of the image", height=130)
+        with gr.Column(visible=False) as self.for_texts:
+            self.text = gr.Textbox(label="Inputs, one a line", lines=3)
+            self.ask = gr.Button("Answer", variant="primary")
+            self.said = _markup("said")
+        self.answers = _markup("answers")
+        with gr.Accordion("Where the task vectors are: layers and heads"):
+            self.heads = _markup("heads", js_on_load=markup.ON_LOAD)
+            self.tokens = _markup("tokens")
+        self.number = gr.State(0)
+
+    @property
+    def files(self) -> list[gr.File]:
+        return [self.queries, self.example_input, self.example_output, self.truth]
+
+
+class _Finding:
+    """Pairs, the search, and what comes of it."""
+
+    def __init__(self) -> None:
+        self.source = gr.Radio([OWN, DRAWN], value=OWN, label="From")
+        with gr.Column() as self.own:
+            self.called = gr.Textbox("mytask", label="Name of the task")
+            with gr.Row():
+                self.inputs = gr.File(label="Inputs, ten or more", file_count="multiple", height=170)
+                self.outputs = gr.File(label="Outputs of the same names", file_count="multiple", height=170)
+            self.suffix = gr.Textbox("", label="Ending of the outputs' names, such as _mask, if they have one")
+        self.drawn = gr.CheckboxGroup(
+            list(TASKS), value=["segmentation"], visible=False, label="Tasks; several get the same sites and add up"
+        )
+        with gr.Row():
+            self.find = gr.Button("Find task vectors", variant="primary")
+            self.stop = gr.Button("Stop with the best so far")
+        self.progress = _markup("progress")
+        self.curve = gr.LinePlot(x="step", y="loss", visible=False, height=240, label="Loss of the search")
+        self.result = _markup("result")
+        self.archive = gr.DownloadButton("Download the task vectors", visible=False)
+
+
+def build(library: Library, sessions: Sessions) -> gr.Blocks:
+    """The page with all its events, for ``serve``."""
+    page = _Page(library, sessions)
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+        gr.Markdown(_INTRODUCTION)
+        top = _Top(library)
+        with gr.Tab("Try it"):
+            trying = _Trying()
+        with gr.Tab("Make a task"):
+            finding = _Finding()
         shown: Any = {
             "fn": page.show,
-            "inputs": [model, vectors, off, here, queries, example_input, example_output, truth, *weights],
-            "outputs": [answers, heads, tokens],
+            "inputs": [top.model, top.vectors, top.off, top.here, *trying.files, *top.weights],
+            "outputs": [trying.answers, trying.heads, trying.tokens],
             "concurrency_id": "answers",
             "concurrency_limit": 1,
             "show_progress": "minimal",
             "trigger_mode": "always_last",
         }
-        chosen: Any = {
-            "fn": page.choose_model,
-            "inputs": [model],
-            "outputs": [vectors, for_images, for_texts, refused, off, here],
+        parts = [trying.for_images, trying.for_texts, top.refused]
+        chosen: Any = {"fn": page.choose_model, "inputs": top.model, "outputs": [top.vectors, *parts]}
+        reset: Any = {
+            "fn": page.choose_vectors,
+            "inputs": top.vectors,
+            "outputs": [*top.weights, top.off, top.here],
         }
-        reset: Any = {"fn": page.choose_vectors, "inputs": [vectors], "outputs": [*weights, off, here]}
-        gr.on([blocks.load, model.input], **chosen).then(**reset).then(**shown)
-        vectors.input(**reset).then(**shown)
-        files = [queries, example_input, example_output, truth]
-        gr.on([event for file in files for event in (file.upload, file.clear, file.delete)], **shown)
-        gr.on([weight.release for weight in weights], **shown)
-        scene.click(page.scene, [vectors, number], [queries, example_input, example_output, truth, number]).then(
-            **shown
+        gr.on([blocks.load, top.model.input], **chosen).then(**reset).then(**shown)
+        top.vectors.input(**reset).then(**shown)
+        gr.on([weight.release for weight in top.weights], **shown)
+        trying.queries.upload(page.forget_scene, trying.files[1:], trying.files[1:]).then(**shown)
+        changes = [event for file in trying.files for event in (file.clear, file.delete)]
+        gr.on([*changes, *(file.upload for file in trying.files[1:])], **shown)
+        scene = trying.scene.click(page.scene, [top.vectors, trying.number], [*trying.files, trying.number])
+        scene.then(**shown)
+        trying.heads.click(page.click, [top.off, top.model, top.vectors], [top.off, top.here]).then(**shown)
+        trying.ask.click(
+            page.texts, [top.model, top.vectors, trying.text, *top.weights], trying.said, concurrency_id="answers"
         )
-        heads.click(page.click, [off, model, vectors], [off, here]).then(**shown)
-        ask.click(page.texts, [model, vectors, text, *weights], said, concurrency_id="answers")
-        source.input(
-            lambda which: (gr.update(visible=which == OWN), gr.update(visible=which == DRAWN)), source, [own, drawn]
-        )
-        find.click(
+        finding.source.input(_of_source, finding.source, [finding.own, finding.drawn])
+        made = finding.find.click(
             page.make,
-            [model, source, drawn, called, inputs, outputs, suffix],
-            [progress, curve, result, archive, vectors, find],
+            [
+                top.model,
+                finding.source,
+                finding.drawn,
+                finding.called,
+                finding.inputs,
+                finding.outputs,
+                finding.suffix,
+            ],
+            [finding.progress, finding.curve, finding.result, finding.archive, top.vectors, finding.find],
             concurrency_id="searches",
             concurrency_limit=1,
             show_progress="hidden",
-        ).then(**reset).then(**shown)
-        stop.click(page.stop, queue=False)
+        )
+        made.then(**reset).then(**shown)
+        finding.stop.click(page.stop, queue=False)
         blocks.unload(page.leave)
     return blocks.queue(max_size=MOST_WAITING)
+
+
+def _of_source(source: str) -> tuple[Any, Any]:
+    return gr.update(visible=source == OWN), gr.update(visible=source == DRAWN)
 
 
 def serve(library: Library, host: str, port: int | None, on_ready: Callable[[str], None]) -> None:
