@@ -1,6 +1,7 @@
 """What the page offers to all who visit: models, loaded when they are first chosen, and directories of vectors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -16,6 +17,7 @@ from taskvec.models.interface import PromptedModel
 from taskvec.statistics import Statistics
 from taskvec.vectors import read_config
 
+MADE = "(made here)"  # behind the names of what a visitor made
 _DEPTH = 3  # levels of directories below a place in which task vectors are looked for
 
 
@@ -51,21 +53,18 @@ class Library:
                 self._loaded[name] = load_model(name, self.device)
             return self._loaded[name]
 
-    def vectors(self, model: PromptedModel, more: Iterable[Path] = ()) -> dict[str, Path]:
-        """The directories with task vectors of a model in the places, and in ``more`` places, by what they are called.
+    def vectors(self, model: PromptedModel, made: Path | None = None) -> dict[str, Path]:
+        """The directories with task vectors of a model in the places, and in that of what a visitor ``made``, by what
+        they are called in the page.
 
-        What is damaged is left out: it is told of where it is loaded by name, as `taskvec info` does.
+        What is damaged is left out: `taskvec info` tells what is wrong with it.
         """
-        known = {model.fingerprint(), model.former_fingerprint()}
         found: dict[str, Path] = {}
-        for place in (*self.places, *more):
-            for directory in _holding_vectors(place, _DEPTH):
-                try:
-                    fitting = read_config(directory).model_fingerprint in known
-                except ValueError:
-                    continue
-                if fitting:
-                    found[_named(directory, place, found)] = directory
+        for place in self.places:
+            for directory in _of_model(model, place):
+                found[_named(directory, place, found)] = directory
+        if made is not None:
+            found |= {f"{printable(each.name)} {MADE}": each for each in _of_model(model, made)}
         return found
 
     def taskness(self, model: PromptedModel) -> Taskness | None:
@@ -85,7 +84,15 @@ class Library:
         return None
 
 
-def _holding_vectors(place: Path, depth: int) -> Iterable[Path]:
+def _of_model(model: PromptedModel, place: Path) -> Iterator[Path]:
+    known = {model.fingerprint(), model.former_fingerprint()}
+    for directory in _holding_vectors(place, _DEPTH):
+        with suppress(ValueError):
+            if read_config(directory).model_fingerprint in known:
+                yield directory
+
+
+def _holding_vectors(place: Path, depth: int) -> Iterator[Path]:
     if holds_vectors(place):
         yield place
     elif depth and place.is_dir():
@@ -98,6 +105,4 @@ def _named(directory: Path, place: Path, taken: dict[str, Path]) -> str:
     """Where it is in its place, as short as tells it from the others."""
     inside = directory.relative_to(place)
     name = printable(inside if inside.parts else place.resolve().name)
-    if name in taken:
-        name = printable(place / inside)
-    return name
+    return printable(place / inside) if name in taken else name

@@ -10,8 +10,9 @@ import numpy as np
 
 from taskvec import evaluation
 from taskvec.answering import calibrate
+from taskvec.app.answers import ONE_SHOT, PATCHED, QUERY_ONLY
 from taskvec.data.examples import DataSet
-from taskvec.finding import FindSettings, find_sites, validation_prompts
+from taskvec.finding import FindSettings, find_sites, parts_of, validation_prompts
 from taskvec.heads import Patch
 from taskvec.models.interface import PromptedModel
 from taskvec.prompts import pairs_of, plan_prompts
@@ -24,10 +25,10 @@ STOPPED = "the search was stopped before it had found anything"
 
 @dataclass(frozen=True)
 class Judged:
-    """Mean scores of a task on ``pairs`` pairs that were kept aside, by how the answers came about."""
+    """Mean scores of a task on ``queries`` images that were kept aside, by how the answers came about."""
 
     task: Task
-    pairs: int
+    queries: int
     scores: dict[str, float]
 
 
@@ -84,7 +85,7 @@ class Making:
 
         def each_batch(task: str, done: int) -> None:
             self._check()
-            updates.put(Progress(f"means of {task}", done, self.settings.prompts))
+            updates.put(Progress(f"means of {task}", done, prompts))
 
         def each_step(record: dict[str, Any]) -> None:
             history.append(record)
@@ -92,6 +93,7 @@ class Making:
             self._check()
 
         try:
+            prompts = min(self.settings.prompts, pairs_of(parts_of(self.train)[0]))
             finding = find_sites(
                 self.model, self.train, self.tasks, self.settings, on_step=each_step, on_batch=each_batch
             )
@@ -115,9 +117,9 @@ class Making:
         settings = self.settings.of(self.model)
         chosen_by = validation_prompts(self.model, self.train, task, settings)
         ways: dict[str, tuple[Any, Patch | None]] = {
-            "one example": ("one_shot", None),
-            "query alone": ("query_only", None),
-            "task vectors": ("query_only", vectors.patch),
+            ONE_SHOT: ("one_shot", None),
+            QUERY_ONLY: ("query_only", None),
+            PATCHED: ("query_only", vectors.patch),
         }
         scores = {}
         for name, (view, patch) in ways.items():
@@ -125,4 +127,4 @@ class Making:
             decoding = calibrate(way, chosen_by, settings.choices) if patch is None else vectors.config.decoding
             judged = evaluation.evaluate(self.model, way.decoded(decoding), prompts)
             scores[name] = float(np.mean(judged.scores))
-        return Judged(task, count, scores)
+        return Judged(task, len(set(prompts.query_groups)), scores)

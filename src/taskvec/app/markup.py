@@ -72,9 +72,9 @@ def answers_markup(answers: Sequence[Answers]) -> str:
 
 
 def _answers(answers: Answers) -> str:
-    title = f'<p class="tv-name">{escape(answers.name)}</p>'
     if answers.refused is not None:
-        return title + error(answers.refused)
+        return error(answers.refused)
+    title = f'<p class="tv-name">{escape(answers.name)}</p>'
     example = [name for name in EXAMPLE if name in answers.pictures]
     main = "".join(_figure(answers, name) for name in answers.pictures if name not in example)
     shown = f'{title}<div class="tv-row">{main}</div>'
@@ -163,14 +163,14 @@ def judged_markup(judged: Sequence[Judged]) -> str:
     if not judged:
         return ""
     names = list(judged[0].scores)
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("task", *names, "pairs"))
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("task", *names, "images"))
     rows = ""
     for each in judged:
         scores = "".join(f"<td>{each.scores[name]:.3f}</td>" for name in names)
         label = f"{each.task.title}, {each.task.metric.label} {ARROWS[each.task.metric.better]}"
-        rows += f"<tr><td>{escape(label)}</td>{scores}<td>{each.pairs}</td></tr>"
-    told = "Mean scores on pairs kept aside."
-    if min(each.pairs for each in judged) < FEWEST:
+        rows += f"<tr><td>{escape(label)}</td>{scores}<td>{each.queries}</td></tr>"
+    told = "Mean scores on images kept aside."
+    if min(each.queries for each in judged) < FEWEST:
         told += " They are too few to tell which is better: judging takes 25 pairs in all."
     return f"{_table(head, rows)}{note(told)}"
 

@@ -10,12 +10,12 @@ from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # which gradio reads when it is imported: it would call home
 
-import gradio as gr
+import gradio as gr  # pyright: ignore[reportMissingImports] (an extra)
 import pandas as pd
 
 from taskvec.app import markup
 from taskvec.app.answers import SCENE, Answers, answer, answer_texts, drawn_example, weighted
-from taskvec.app.library import Library
+from taskvec.app.library import MADE, Library
 from taskvec.app.making import Making
 from taskvec.app.maps import Head, head_map, token_map, without
 from taskvec.app.pairs import stage, told_by_name
@@ -25,11 +25,12 @@ from taskvec.data.folder import Folder
 from taskvec.models.interface import PromptedModel
 from taskvec.presets import PRESETS, default_preset
 from taskvec.tasks import TASKS, Task
-from taskvec.vectors import TaskVectors
+from taskvec.vectors import TaskVectors, read_config
 
 MOST_TERMS = 6  # task vectors that are added up
 MOST_WAITING = 64  # requests, beyond which a visitor is told to come back
 LARGEST = "256mb"  # of a file that is dropped
+KEPT = (3600, 24 * 3600)  # seconds: how often uploads are looked at, and how old one becomes
 FIRST_PORT = 7860
 TITLE = "taskvec"
 OWN, DRAWN = "my own pairs", "drawn scenes"
@@ -68,7 +69,7 @@ class _Page:
         return self.sessions.of(str(request.session_hash))
 
     def offered(self, name: str, session: Session) -> dict[str, Path]:
-        return self.library.vectors(self.library.model(name), [session.vectors])
+        return self.library.vectors(self.library.model(name), session.vectors)
 
     def choose_model(self, name: str, request: gr.Request) -> Sequence[Any]:
         """Vectors of the model, and the parts of the page for images or for texts."""
@@ -165,10 +166,12 @@ class _Page:
         except _EXPECTED:
             return off, None
 
-    def scene(self, names: list[str], number: int, request: gr.Request) -> Sequence[Any]:
+    def scene(self, request: gr.Request, name: str, names: list[str], number: int) -> Sequence[Any]:
         """A drawn scene with its example and truth, of the first vectors' task where that is a built-in one."""
-        task = names[0].rsplit("/", maxsplit=1)[-1] if names else ""
-        files = drawn_example(self.session(request).directory, task, number)
+        session = self.session(request)
+        known = self.offered(name, session)
+        task = read_config(known[names[0]]).task if names and names[0] in known else ""
+        files = drawn_example(session.directory, task, number)
         example = [str(files[side]) for side in ("example-input", "example-output", "truth")]
         return [str(files["query"])], *example, number + 1
 
@@ -211,23 +214,22 @@ class _Page:
             if model.takes_texts:
                 raise ValueError(f"{name} is a language model: `taskvec find --data pairs` makes tasks of words")
             with TemporaryDirectory(dir=session.directory) as place, told_by_name(Path(place)):
-                *data, tasks, remarks = _data(Path(place), source, drawn, called, inputs, outputs, suffix)
-                making = session.making = Making(model, *data, tasks, PRESETS[default_preset(model)])
+                train, test, tasks, remarks = _data(Path(place), source, drawn, called, inputs, outputs, suffix)
+                making = session.making = Making(model, train, test, tasks, PRESETS[default_preset(model)])
                 progress = None
                 for progress in making:
                     told = f"{progress.doing}: {progress.done} of {progress.of}"
                     yield markup.note(told), _curve(progress.history), "", nothing, gr.skip(), busy
             if progress is None:
                 return
-            made = []
+            made = [vectors.task for vectors in progress.vectors]
             for vectors in progress.vectors:
-                made.append(vectors.task)
                 vectors.save_pretrained(session.vectors / vectors.task)
             sites = f"{len(progress.vectors[0].sites)} of {progress.vectors[0].config.of} sites"
             told = f"Done: {sites}. The task vectors are chosen now: try them under “Try it”."
             file = gr.update(value=str(session.archive(made)), visible=True)
             offered = list(self.offered(name, session))
-            choices = gr.update(choices=offered, value=[each for each in offered if each in made])
+            choices = gr.update(choices=offered, value=[f"{each} {MADE}" for each in made])
             result = markup.judged_markup(progress.judged) + "".join(markup.note(each) for each in remarks)
             yield markup.note(told), _curve(progress.history), result, file, choices, ready
         except Exception as error:
@@ -309,7 +311,9 @@ class _Trying:
 
     def __init__(self) -> None:
         with gr.Column() as self.for_images:
-            self.queries = gr.File(label="Images to do the task on", file_count="multiple", height=150)
+            self.queries = gr.File(
+                label="Images to do the task on", file_count="multiple", height=150, elem_id="queries"
+            )
             self.scene = gr.Button("Try a drawn scene", variant="primary")
             with gr.Accordion("An example pair, and the truth, if you have them", open=False), gr.Row():
                 self.example_input = gr.File(label="Example: input", height=130)
@@ -338,8 +342,10 @@ class _Finding:
         with gr.Column() as self.own:
             self.called = gr.Textbox("mytask", label="Name of the task")
             with gr.Row():
-                self.inputs = gr.File(label="Inputs, ten or more", file_count="multiple", height=170)
-                self.outputs = gr.File(label="Outputs of the same names", file_count="multiple", height=170)
+                self.inputs = gr.File(label="Inputs, ten or more", file_count="multiple", height=170, elem_id="inputs")
+                self.outputs = gr.File(
+                    label="Outputs of the same names", file_count="multiple", height=170, elem_id="outputs"
+                )
             self.suffix = gr.Textbox("", label="Ending of the outputs' names, such as _mask, if they have one")
         self.drawn = gr.CheckboxGroup(
             list(TASKS), value=["segmentation"], visible=False, label="Tasks; several get the same sites and add up"
@@ -356,7 +362,7 @@ class _Finding:
 def build(library: Library, sessions: Sessions) -> gr.Blocks:
     """The page with all its events, for ``serve``."""
     page = _Page(library, sessions)
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=KEPT) as blocks:
         gr.Markdown(_INTRODUCTION)
         top = _Top(library)
         with gr.Tab("Try it"):
@@ -385,7 +391,7 @@ def build(library: Library, sessions: Sessions) -> gr.Blocks:
         trying.queries.upload(page.forget_scene, trying.files[1:], trying.files[1:]).then(**shown)
         changes = [event for file in trying.files for event in (file.clear, file.delete)]
         gr.on([*changes, *(file.upload for file in trying.files[1:])], **shown)
-        scene = trying.scene.click(page.scene, [top.vectors, trying.number], [*trying.files, trying.number])
+        scene = trying.scene.click(page.scene, [top.model, top.vectors, trying.number], [*trying.files, trying.number])
         scene.then(**shown)
         trying.heads.click(page.click, [top.off, top.model, top.vectors], [top.off, top.here]).then(**shown)
         trying.ask.click(
@@ -406,7 +412,8 @@ def build(library: Library, sessions: Sessions) -> gr.Blocks:
             [finding.progress, finding.curve, finding.result, finding.archive, top.vectors, finding.find],
             concurrency_id="searches",
             concurrency_limit=1,
-            show_progress="hidden",
+            show_progress="minimal",
+            show_progress_on=finding.progress,
         )
         made.then(**reset).then(**shown)
         finding.stop.click(page.stop, queue=False)
@@ -440,7 +447,6 @@ def serve(library: Library, host: str, port: int | None, on_ready: Callable[[str
                 footer_links=[],
                 theme=_theme(),
                 css=markup.STYLE,
-                allowed_paths=[str(visitors)],
                 ssr_mode=False,
                 enable_monitoring=False,
                 run_history=False,

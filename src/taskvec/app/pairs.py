@@ -10,6 +10,7 @@ import numpy as np
 
 from taskvec.data.examples import Examples
 from taskvec.data.folder import Folder
+from taskvec.data.image_pairs import FEWEST
 from taskvec.files import printable
 from taskvec.metrics import Metric
 
@@ -61,11 +62,12 @@ def read_pairs(
 def stage(directory: Path, inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Lay out dropped files as a folder that is a task: input/ and output/.
 
-    Raises ValueError where a side has no file, or two of one name.
+    Raises ValueError where a side has too few files, or two of one name.
     """
     for side, paths in (("input", inputs), ("output", outputs)):
-        if not paths:
-            raise ValueError(f"there are no {side}s yet: drop ten pairs or more, matched by their names")
+        if len(paths) < FEWEST:
+            few = f"there are {len(paths)} {side}s" if paths else f"there are no {side}s yet"
+            raise ValueError(f"{few}: drop {FEWEST} pairs or more, matched by their names")
         place = directory / side
         place.mkdir(parents=True)
         for path in paths:

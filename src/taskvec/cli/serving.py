@@ -58,7 +58,7 @@ def app_command(
         raise ValueError("the page takes gradio: pip install 'taskvec[app]'") from error
     from taskvec.app.library import Library  # noqa: PLC0415
 
-    names = list(dict.fromkeys([*(model or []), *SHIPPED]))
+    names: list[str] = list(dict.fromkeys([*(model or ()), *SHIPPED]))
     library = Library(names, vectors or [], statistics or [], working_on(device, threads))
     library.taskness(library.model(names[0]))  # whatever is wrong is told before anyone visits
     serve(library, host, port, lambda url: say(f"the page is at {url} (Ctrl-C ends it)"))
