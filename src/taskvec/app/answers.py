@@ -127,11 +127,14 @@ def _uncut(
 
 
 def _read(path: Path) -> Raster:
+    name = printable(path.name)
     try:
         return read_raster(path)
-    except (ValueError, OSError) as error:
-        why = str(error).removeprefix(f"{path}: ").replace(str(path), printable(path.name))
-        raise ValueError(why if path.name in why else f"{printable(path.name)} cannot be read: {why}") from error
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        why = str(error).replace(str(path), name)
+        raise ValueError(why if name in why else f"{name} cannot be read as an image: {why}") from error
 
 
 def _pixels(raster: Raster, size: int, vectors: TaskVectors | None, path: Path) -> np.ndarray:

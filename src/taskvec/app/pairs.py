@@ -41,11 +41,12 @@ def read_pairs(
         root = Path(directory)
         names: dict[str, str] = {}
         for number, pair in enumerate(pairs):
-            for side, path in zip(("input", "output"), pair, strict=True):
-                place = root / side / f"{number}{path.suffix}"
+            for side, path in zip(("output", "input"), reversed(pair), strict=True):
+                place = root / side / f"pair-{number}{path.suffix}"
                 place.parent.mkdir(exist_ok=True)
                 place.symlink_to(path.resolve())
                 names[str(place)] = printable(path.name)
+            names[place.name] = printable(path.name)  # an input may be told of without its directory
         try:
             folder = Folder(root, split="all", metric=metric, levels=levels)
             examples, task = folder.load(np.arange(len(pairs)), size), folder.own_task
