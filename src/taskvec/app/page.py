@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # which gradio reads when it is imported: it would call home
@@ -31,7 +32,7 @@ MOST_TERMS = 6  # task vectors that are added up
 MOST_WAITING = 64  # requests, beyond which a visitor is told to come back
 LARGEST = "256mb"  # of a file that is dropped
 KEPT = (3600, 24 * 3600)  # seconds: how often uploads are looked at, and how old one becomes
-FIRST_PORT = 7860
+FIRST_PORT, PORTS = 7860, 100
 TITLE = "taskvec"
 OWN, DRAWN = "my own pairs", "drawn scenes"
 _EXPECTED = (ValueError, OSError, MemoryError, OverflowError, NotImplementedError)
@@ -425,36 +426,48 @@ def _of_source(source: str) -> tuple[Any, Any]:
     return gr.update(visible=source == OWN), gr.update(visible=source == DRAWN)
 
 
-def serve(library: Library, host: str, port: int | None, on_ready: Callable[[str], None]) -> None:
-    """Serve the page until Ctrl-C. What is dropped or made in it is in a temporary directory that goes with the server.
+@contextmanager
+def serving(library: Library, host: str, port: int | None) -> Iterator[str]:
+    """The page's address, which is served as long as the block runs. What is dropped or made in the page is in a
+    temporary directory that goes with the block.
 
-    ``on_ready`` is called with the page's address. Without a ``port`` it is the first free one from 7860 on. Raises
-    ValueError where the address cannot be had.
+    Without a ``port`` it is the first free one from 7860 on. Raises ValueError where the address cannot be had.
     """
+    free = _free_port(host, port)
     with TemporaryDirectory(prefix="taskvec-app-") as directory:
-        uploads, visitors = Path(directory) / "uploads", Path(directory) / "visitors"
+        visitors = Path(directory) / "visitors"
         visitors.mkdir()
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(directory) / "uploads")
         blocks = build(library, Sessions(visitors))
+        _, url, _ = blocks.launch(
+            server_name=host,
+            server_port=free,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=LARGEST,
+            footer_links=[],
+            theme=_theme(),
+            css=markup.STYLE,
+            ssr_mode=False,
+            enable_monitoring=False,
+            run_history=False,
+        )
         try:
-            blocks.launch(
-                server_name=host,
-                server_port=port,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                max_file_size=LARGEST,
-                footer_links=[],
-                theme=_theme(),
-                css=markup.STYLE,
-                ssr_mode=False,
-                enable_monitoring=False,
-                run_history=False,
-            )
-        except OSError as error:
-            raise ValueError(f"nothing can be served at {host}, port {port or FIRST_PORT}: {error}") from error
-        try:
-            on_ready(blocks.local_url)
-            Event().wait()
+            yield url
         finally:
             blocks.close(verbose=False)
+
+
+def _free_port(host: str, port: int | None) -> int:
+    """A port that can be had; gradio itself tries a hundred for minutes where the address is no machine's."""
+    tried = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]
+    reason = ""
+    for number in tried:
+        try:
+            with socket.create_server((host, number)):
+                return number
+        except OSError as error:
+            reason = error.strerror or str(error)
+    ports = f"port {port}" if port else f"any port from {tried[0]} to {tried[-1]}"
+    raise ValueError(f"the page cannot be at {host}, {ports}: {reason}")

@@ -1,6 +1,7 @@
 """The command that serves the page."""
 
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -53,7 +54,7 @@ def app_command(
         if not place.is_dir():
             raise ValueError(f"--vectors {place} is no directory: expected one with task vectors in it")
     try:
-        from taskvec.app.page import serve  # noqa: PLC0415 (which imports an extra)
+        from taskvec.app.page import serving  # noqa: PLC0415 (which imports an extra)
     except ImportError as error:
         raise ValueError("the page takes gradio: pip install 'taskvec[app]'") from error
     from taskvec.app.library import Library  # noqa: PLC0415
@@ -61,4 +62,6 @@ def app_command(
     names: list[str] = list(dict.fromkeys([*(model or ()), *SHIPPED]))
     library = Library(names, vectors or [], statistics or [], working_on(device, threads))
     library.taskness(library.model(names[0]))  # whatever is wrong is told before anyone visits
-    serve(library, host, port, lambda url: say(f"the page is at {url} (Ctrl-C ends it)"))
+    with serving(library, host, port) as url:
+        say(f"the page is at {url} (Ctrl-C ends it)")
+        Event().wait()
