@@ -107,13 +107,21 @@ def test_visitors_at_the_same_time_get_what_they_would_alone(
         }
 
 
-def test_a_drawn_scene_is_of_the_task(tmp_path: Path) -> None:
-    files = drawn_example(tmp_path, "colorization", 3)
-    query, truth = (np.asarray(Image.open(files[side])) for side in ("query", "truth"))
-    assert np.ptp(query, -1).max() == 0
-    assert np.ptp(truth, -1).max() > 0
-    mask = np.asarray(Image.open(drawn_example(tmp_path, "mine", 3)["truth"]))
-    assert set(np.unique(mask)) <= {0, 255}
+def test_a_drawn_scene_is_of_the_tasks(tmp_path: Path) -> None:
+    def drawn(*tasks: str) -> tuple[np.ndarray, np.ndarray]:
+        files = drawn_example(tmp_path, tasks, 3)
+        return np.asarray(Image.open(files["query"])), np.asarray(Image.open(files["truth"]))
+
+    grey, colour = drawn("colorization")
+    assert np.ptp(grey, -1).max() == 0
+    assert np.ptp(colour, -1).max() > 0
+    holed, mask = drawn("inpainting", "segmentation", "identity")
+    assert (holed == 0).all(-1).mean() > 0.05
+    whole, same = drawn("mine")
+    assert np.array_equal(mask, same)
+    assert set(np.unique(mask)) == {0, 255}
+    assert not np.array_equal(holed, whole)
+    assert np.array_equal(*drawn("identity"))
 
 
 class Echo:

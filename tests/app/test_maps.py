@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from taskvec.app.library import Taskness
-from taskvec.app.maps import Head, chosen_places, head_map, token_map, without
+from taskvec.app.maps import Head, chosen_places, head_map, heads_of, token_map, without
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 
@@ -27,11 +27,12 @@ def _positions(vectors: TaskVectors) -> list[tuple[str, int, int, int]]:
 
 
 def test_heads_that_are_off_are_not_patched(random_vectors: TaskVectors) -> None:
-    heads = {Head(stack, layer, head) for stack, layer, head, _ in _positions(random_vectors)}
+    heads = heads_of(random_vectors)
+    assert heads == {Head(stack, layer, head) for stack, layer, head, _ in _positions(random_vectors)}
     first = min(heads)
     left = without(random_vectors, [first])
     assert left is not None
-    assert {Head(stack, layer, head) for stack, layer, head, _ in _positions(left)} == heads - {first}
+    assert heads_of(left) == heads - {first}
     assert left.fingerprint() != random_vectors.fingerprint()
     again = without(random_vectors, [])
     assert again is not None

@@ -20,7 +20,7 @@ from taskvec.images import Raster, read_raster
 from taskvec.metrics import METRICS, Metric
 from taskvec.models.interface import Decoding, PromptedModel, Variant, ViewName
 from taskvec.prompts import Batch, draw_prompts
-from taskvec.tasks import SEGMENTATION, Images, Task, task_named
+from taskvec.tasks import IDENTITY, SEGMENTATION, TASKS, Images, Task, compose
 from taskvec.vectors import ANSWER_TOKENS, TaskVectors, input_pixels, result_image
 
 ONE_SHOT, QUERY_ONLY, PATCHED = "one example", "query alone", "task vectors"
@@ -159,12 +159,13 @@ def _picture(levels: np.ndarray, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(levels).convert("RGB").resize(size, Image.Resampling.BICUBIC)
 
 
-def drawn_example(directory: Path, task: str, number: int) -> dict[str, Path]:
+def drawn_example(directory: Path, tasks: Sequence[str], number: int) -> dict[str, Path]:
     """A drawn scene that no shipped model was trained on, as files: ``query``, ``truth`` and an example's two sides.
 
-    Of the built-in ``task``, or of segmentation where it is no such task.
+    It is of the built-in ones of ``tasks``: of one, or of two where one gives masks, such as the mask of an image with
+    a hole; of segmentation where there is none.
     """
-    prompts = draw_prompts(load_data("scenes", split="test"), _built_in(task), 1, SCENE_SIDE, seed=number)
+    prompts = draw_prompts(load_data("scenes", split="test"), _drawn_task(tasks), 1, SCENE_SIDE, seed=number)
     sides = {
         "query": prompts.query_input,
         "truth": prompts.query_output,
@@ -178,11 +179,11 @@ def drawn_example(directory: Path, task: str, number: int) -> dict[str, Path]:
     return paths
 
 
-def _built_in(name: str) -> Task:
-    try:
-        return task_named(name)
-    except ValueError:
-        return SEGMENTATION
+def _drawn_task(names: Sequence[str]) -> Task:
+    known = [TASKS[name] for name in names if name in TASKS] or [SEGMENTATION]
+    masks = [task for task in known if task.metric.of_masks]
+    others = [task for task in known if task not in [*masks, IDENTITY]]
+    return compose(others[0], masks[0]) if masks and others else (masks or others or known)[0]
 
 
 def answer_texts(

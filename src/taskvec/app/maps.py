@@ -69,6 +69,15 @@ def chosen_places(vectors: TaskVectors) -> Mapping[str, Bool[Tensor, "layers hea
     return {stack: ~mean.isnan().any(-1) for stack, mean in vectors.means.items()}
 
 
+def heads_of(vectors: TaskVectors) -> set[Head]:
+    """The heads that take a mean anywhere."""
+    return {
+        Head(stack, layer, number)
+        for stack, chosen in chosen_places(vectors).items()
+        for layer, number in chosen.any(-1).nonzero().tolist()
+    }
+
+
 def without(vectors: TaskVectors, off: Collection[Head]) -> TaskVectors | None:
     """The same vectors without these heads; None where no head is left."""
     means = {stack: mean.clone() for stack, mean in vectors.means.items()}

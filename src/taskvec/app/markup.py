@@ -118,7 +118,7 @@ def _stack(name: str, rows: list[list[HeadCell]], here: Head | None) -> str:
 
 
 def _head(cell: HeadCell, most: int, here: Head | None) -> str:
-    share = cell.places / most if cell.taskness is None else cell.taskness
+    share = cell.places / most if cell.taskness is None else cell.taskness**0.5  # few heads have most of it
     kinds = [name for name, on in (("tv-off", cell.off), ("tv-here", cell.head == here)) if on]
     state = "off" if cell.off else "on" if cell.places else "not chosen"
     title = escape(f"{cell.head}: {cell.places} tokens, {state}", quote=True)
@@ -151,7 +151,7 @@ def tokens_markup(tokens: TokenMap, *, off: Collection[Head]) -> str:
 
 
 def _token(cell: TokenCell) -> str:
-    share = cell.norm if cell.taskness is None else cell.taskness
+    share = cell.norm if cell.taskness is None else cell.taskness**0.5
     region = REGION_TITLES.get(cell.place.region or "", cell.place.region or "")
     title = escape(f"token {cell.place.token}, {region}", quote=True)
     kind = ' class="tv-chosen"' if cell.chosen else ""

@@ -18,7 +18,7 @@ from taskvec.app import markup
 from taskvec.app.answers import SCENE, Answers, answer, answer_texts, drawn_example, weighted
 from taskvec.app.library import MADE, Library
 from taskvec.app.making import Making
-from taskvec.app.maps import Head, head_map, token_map, without
+from taskvec.app.maps import Head, head_map, heads_of, token_map, without
 from taskvec.app.pairs import stage, told_by_name
 from taskvec.app.session import Session, Sessions
 from taskvec.data import load_data
@@ -157,22 +157,22 @@ class _Page:
         return [answer(model, vectors, Path(query), example, known) for query in queries]
 
     def click(self, off: list[str], name: str, names: list[str], event: gr.EventData, request: gr.Request) -> Any:
-        """Show a head, and switch it off or on again if the vectors have it."""
+        """Show a head, and switch it off or on again if the vectors are in it."""
         try:
             head = Head.named(str(event.head))
             whole = self.vectors(name, names, [1.0] * len(names), self.session(request))
-            if whole is None or without(whole, [head]) is whole:
+            if whole is None or head not in heads_of(whole):
                 return off, str(head)
             return [each for each in off if each != str(head)] if str(head) in off else [*off, str(head)], str(head)
         except _EXPECTED:
             return off, None
 
     def scene(self, request: gr.Request, name: str, names: list[str], number: int) -> Sequence[Any]:
-        """A drawn scene with its example and truth, of the first vectors' task where that is a built-in one."""
+        """A drawn scene with its example and truth, of the chosen vectors' tasks where they are built-in ones."""
         session = self.session(request)
         known = self.offered(name, session)
-        task = read_config(known[names[0]]).task if names and names[0] in known else ""
-        files = drawn_example(session.directory, task, number)
+        tasks = [read_config(known[each]).task for each in names if each in known]
+        files = drawn_example(session.directory, tasks, number)
         example = [str(files[side]) for side in ("example-input", "example-output", "truth")]
         return [str(files["query"])], *example, number + 1
 
@@ -180,11 +180,16 @@ class _Page:
         """The example and the truth of a drawn scene go when another image comes; a visitor's own stay."""
         return [None if file is not None and Path(file).name.startswith(SCENE) else file for file in files]
 
-    def texts(self, request: gr.Request, name: str, names: list[str], text: str, *weights: float) -> str:
+    def texts(
+        self, request: gr.Request, name: str, names: list[str], off: list[str], text: str, *weights: float
+    ) -> str:
         try:
-            vectors = self.vectors(name, names, weights, self.session(request))
-            if vectors is None:
+            whole = self.vectors(name, names, weights, self.session(request))
+            if whole is None:
                 raise ValueError("no task vectors are chosen: expected those of texts")
+            vectors = without(whole, [Head.named(each) for each in off])
+            if vectors is None:
+                raise ValueError(_NO_HEAD)
             lines = [line for line in text.splitlines() if line.strip()]
             if not lines:
                 raise ValueError("there is no text yet: write an input in every line")
@@ -396,7 +401,10 @@ def build(library: Library, sessions: Sessions) -> gr.Blocks:
         scene.then(**shown)
         trying.heads.click(page.click, [top.off, top.model, top.vectors], [top.off, top.here]).then(**shown)
         trying.ask.click(
-            page.texts, [top.model, top.vectors, trying.text, *top.weights], trying.said, concurrency_id="answers"
+            page.texts,
+            [top.model, top.vectors, top.off, trying.text, *top.weights],
+            trying.said,
+            concurrency_id="answers",
         )
         finding.source.input(_of_source, finding.source, [finding.own, finding.drawn])
         made = finding.find.click(
