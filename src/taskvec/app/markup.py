@@ -25,7 +25,7 @@ REGION_TITLES = {
 STYLE = """
 .gradio-container { max-width: 1120px !important; margin: 0 auto !important; }
 .tv-row { display: flex; flex-wrap: wrap; gap: 12px; margin: 6px 0 14px; }
-.tv-row figure { margin: 0; width: calc(50% - 6px); max-width: 196px; }
+.tv-row figure { margin: 0; width: calc(50% - 6px); max-width: 176px; }
 .tv-row.tv-small figure { max-width: 96px; }
 .tv-row img { width: 100%; display: block; margin: 0; border-radius: 6px; box-shadow: 0 0 0 1px #8886; }
 .tv-row figcaption { font-size: 14px; line-height: 1.35; padding-top: 6px; }
