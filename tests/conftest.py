@@ -1,14 +1,18 @@
 """What several tests need: the recorded numbers of the official code, and the small random model they belong to."""
 
+from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from torch import Tensor
 
+import hub_server
 import recorded
 from taskvec.data.scenes import Scenes
 from taskvec.heads import Means
@@ -140,3 +144,27 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (1, 1)).save(pixel, "PNG")
     monkeypatch.setattr(figures, "_png", lambda figure: pixel.getvalue())
     monkeypatch.setattr(figures, "_svg", lambda figure: '<svg xmlns="http://www.w3.org/2000/svg"/>')
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[hub_server.Hub]:
+    with hub_server.serving() as served:
+        yield served
+
+
+@pytest.fixture
+def served(endpoint: hub_server.Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> hub_server.Hub:
+    """An empty hub that the client asks, with a cache of its own and nobody logged in."""
+    for kept in (endpoint.repositories, endpoint.asked, endpoint.received):
+        kept.clear()
+    template = f"{endpoint.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    for name, value in {
+        "ENDPOINT": endpoint.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": template,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_TOKEN_PATH": str(tmp_path / "token"),
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return endpoint

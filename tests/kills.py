@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -328,5 +329,7 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    assert commands.app  # imported before the first fork
+    for command_of_all in commands.COMMANDS.values():
+        for module in command_of_all.loads:
+            import_module(f"taskvec.{module}")  # before the first fork
     run()

@@ -1,5 +1,6 @@
 """What CONTRIBUTING.md shows is what works: its task, its metric and its search, pasted as they stand."""
 
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from taskvec import metrics, tasks
+from taskvec.choices import Registry
 from taskvec.data.scenes import Scenes
 from taskvec.finding import FindSettings, find
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -23,9 +25,12 @@ def _pasted(module: ModuleType, snippet: str) -> dict[str, object]:
     return names
 
 
-def test_the_task_is_one_of_the_tasks_then() -> None:
+def test_the_task_is_one_of_the_tasks_then(monkeypatch: pytest.MonkeyPatch) -> None:
     names = _pasted(tasks, SNIPPETS[0])
-    task = names["TASKS"]["negative"]  # pyright: ignore[reportIndexIssue]
+    monkeypatch.setattr(tasks, "NEGATIVE", names["NEGATIVE"], raising=False)
+    entry = re.findall(r'`("negative": "[\w.:]+")`', Path("CONTRIBUTING.md").read_text())
+    task = Registry(json.loads(f"{{{entry[0]}}}"))["negative"]
+    assert isinstance(task, tasks.Task)
     prompts = draw_prompts(Scenes("test"), task, 3, 16, seed=0)
     assert (prompts.query_output == 255 - prompts.query_input).all()
     assert task.title == "Negative"

@@ -42,3 +42,16 @@ def test_a_report_knows_no_experiments() -> None:
 @pytest.mark.parametrize("package", ["models", "experiments", "report", "cli"])
 def test_metrics_tasks_and_results_know_what_is_below_them(package: str) -> None:
     assert users_of(package, [ROOT / f"{name}.py" for name in BELOW_MODELS]) == []
+
+
+def test_public_names_are_the_same_for_readers_of_types_and_when_they_are_asked_for() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        name.name: str(node.module).removeprefix("taskvec.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("taskvec.")
+        for name in node.names
+    }
+    assert typed == taskvec._HOMES
+    assert sorted(typed) == sorted(taskvec.__all__)
+    assert all(hasattr(taskvec, name) for name in taskvec.__all__)

@@ -3,7 +3,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import weakref
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +159,29 @@ def test_rows_are_halved_until_memory_suffices(error: Exception) -> None:
     assert (tried, passes.rows) == ([12, 6, 3], 3)
     assert passes(run) == [3] * 4
     assert tried == [12, 6, 3, 3]
+
+
+def test_a_thread_that_a_shortage_spoilt_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed in oneDNN for want of memory fails in its thread for ever, and in no other."""
+    spoilt, tried = threading.get_ident(), []
+    is_open: ContextVar[bool] = ContextVar("is_open", default=False)
+    monkeypatch.setattr(memory, "_spoilt", threading.local())
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**20)
+
+    def run(rows: int) -> int:
+        tried.append(rows)
+        if threading.get_ident() == spoilt:
+            raise RuntimeError("could not create a primitive")
+        assert is_open.get()
+        assert not torch.is_grad_enabled()
+        return rows
+
+    is_open.set(True)
+    with torch.no_grad():
+        with pytest.warns(UserWarning, match="does not suffice for 12 rows in a pass: 6 share one"):
+            assert memory.Passes(memory.PROCESSOR, 12)(run) == 6
+        assert memory.Passes(memory.PROCESSOR, 5)(run) == 5  # others' passes as well
+    assert tried == [12, 6, 5]
 
 
 def test_a_row_that_does_not_fit_is_one_sentence() -> None:

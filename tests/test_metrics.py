@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from taskvec import metrics
-from taskvec.metrics import CHANGED, CHROMA, IMAGE_METRICS, IOU, METRICS, MSE, TOP1, WHITE, cut, is_white, metric_named
+from taskvec.choices import IMAGE_METRICS, METRICS
+from taskvec.metrics import CHANGED, CHROMA, IOU, MSE, TOP1, WHITE, cut, is_white, metric_named
 from taskvec.models.mae_vqgan import MaeVqgan, negative_log_likelihood
 
 

@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 
 from taskvec.experiments.paper import TABLE_3, TABLE_6
 from taskvec.intervals import interval
 from taskvec.metrics import IOU, MSE, Metric
-from taskvec.results import Column, GroupScores, Row, Scores, Table, Value, contrast
+from taskvec.results import Column, GroupScores, Picture, Row, Scores, Table, Value, contrast
 
 
 def scores(metric: Metric, **groups: list[float]) -> Scores:
@@ -115,3 +116,20 @@ def test_values_that_print_alike_are_equally_good_and_references_are_no_candidat
 def test_rows_have_a_cell_for_every_column(row: Row):
     with pytest.raises(ValueError, match=f"table-0: row '{row.label}' has .*, expected 3 each"):
         table(row)
+
+
+def test_results_show_themselves_as_text_and_to_a_notebook() -> None:
+    ours = Value(0.5, 0.4, 0.6, None, 3)
+    rows = (Row("ours <b>", (ours, "x & y")), Row("theirs", (replace(ours, mean=0.3), None)))
+    results = Table("t", "Title <i>", "Note", (Column("IoU", "higher"), Column("said")), rows)
+    lines = ["Title <i>", "          IoU                   said", "ours <b>  0.500 [0.400, 0.600]  x & y"]
+    assert repr(results).splitlines() == [*lines, "theirs    0.300 [0.400, 0.600]", "Note"]
+    html = results._repr_html_()
+    assert "<td>ours &lt;b&gt;</td><td><b>0.500 [0.400, 0.600]</b></td><td>x &amp; y</td>" in html
+    assert "Title &lt;i&gt;" in html
+    picture = Picture("p", "Title <i>", "Note", Figure((0.1, 0.1)))._repr_html_()
+    assert '<img src="data:image/png;base64,' in picture
+    assert "<i>" not in picture
+    told = repr(scores(IOU, a=[0.1, 0.2]))
+    assert told.startswith("Scores(IoU 0.150 [")
+    assert told.endswith("2 pairs in 1 groups)")

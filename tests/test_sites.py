@@ -9,7 +9,7 @@ from torch import Tensor
 
 from taskvec.models.canvas import CanvasGeometry
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.sites import GRANULARITIES, Granularity, Sites, StackLayout
+from taskvec.sites import GRANULARITIES, Granularity, Place, Site, Sites, StackLayout
 
 
 @pytest.mark.parametrize("granularity", ["head", "quadrant", "token"])
@@ -108,7 +108,35 @@ def test_only_numbers_of_sites_are_chosen(small_model: MaeVqgan) -> None:
     for number in (-1, 4, 10**9):
         with pytest.raises(ValueError, match=f"there is no site {number}: expected numbers from 0 to 3"):
             sites.mask([0, number])
-    wrong: list[Any] = [[True, False], torch.tensor([True, False]), [0, np.True_], [0.0], ["0"], [None], [[0, 1]]]
+    wrong: list[Any] = [[True, False], torch.tensor([True, False]), [0, np.True_], [0.0], [None], [[0, 1]]]
     for chosen in wrong:
         with pytest.raises(ValueError, match=r"is no site: expected numbers of sites, 0 to 3"):
             sites.mask(chosen)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_names_of_sites_are_read_back(granularity: Granularity, small_model: MaeVqgan) -> None:
+    sites = small_model.sites(granularity)
+    assert len({*map(repr, sites.names)}) == len(sites)
+    assert [Site.parse(repr(site)) for site in sites.names] == list(sites.names)
+    last = len(sites) - 1
+    assert sites.mask([repr(sites.names[last]), sites.names[0], 1]).nonzero()[:, 0].tolist() == [0, 1, last]
+    assert repr(sites).startswith(f"Sites({len(sites)} by {granularity}: encoder.0")
+
+
+def test_names_are_those_of_the_field() -> None:
+    assert repr(Site("encoder", 3, 5, "query_input", None)) == "encoder.3.head.5.query_input"
+    assert repr(Site("text_4x16", 3, 5, None, None)) == "text_4x16.3.head.5"
+    assert Site.parse("x.7.head.0.3") == Site("x", 7, 0, None, 3)
+    assert (repr(Place("cls", 0)), repr(Place(None, None))) == ("cls.0", "last")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "0", "encoder", "encoder.x", "encoder.3.head", "encoder.3.head.2.q.1.2", "a.1.b."]
+)
+def test_what_is_no_name_of_a_site_is_refused(name: str, small_model: MaeVqgan) -> None:
+    message = rf"^'{name}' is no name of a site: expected one such as encoder.3.head.5.query_input$"
+    if name == "encoder.3.head":  # as a region may be called anything
+        message = "^there is no site encoder.3.head among these, by layer$"
+    with pytest.raises(ValueError, match=message):
+        small_model.sites("layer").mask([name])

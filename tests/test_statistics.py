@@ -430,3 +430,11 @@ def test_means_know_their_model(small_model: MaeVqgan, small_prompts: list[Promp
     half = means.map(lambda mean: mean / 2)
     assert half.model == means.model
     assert torch.equal(half["encoder"].nan_to_num(), means["encoder"].nan_to_num() / 2)
+
+
+def test_statistics_and_prompts_print_what_they_are(small_model: MaeVqgan, small_prompts: list[Prompts]) -> None:
+    statistics = collect(small_model, small_prompts)
+    told = "Statistics(segmentation of 6 prompts, colorization of 6 prompts; model="
+    assert repr(statistics) == f"{told}{small_model.fingerprint()!r})"
+    assert repr(statistics.tasks["segmentation"]).startswith("TaskStatistics(6 prompts: encoder [2, 4, ")
+    assert repr(small_prompts[0]) == "Prompts(6 of segmentation)"

@@ -186,7 +186,8 @@ def test_their_card_is_of_texts(vectors: TaskVectors) -> None:
         "| Outputs | texts, scored by top-1",
         "`{input}:{output}`",
         "with 3 examples",
-        "Pairs",
+        'answer = vectors("an input")',
+        "texts that they were found on",
     ):
         assert part in told
     assert "visual-prompting" not in told

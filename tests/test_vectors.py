@@ -211,8 +211,8 @@ def test_what_is_no_task_vectors_is_refused(small_model: MaeVqgan, vectors: Task
     other = [{**config["sites"][0], "layer": 77}]
     no_images = {**config["found"], "search": [{**config["found"]["search"][0], "images": []}]}
     for changes, message in (
-        ({"format": 99}, "config.json has format 99, expected 5 or an earlier one"),
-        ({"format": True}, "config.json has format True, expected 5"),
+        ({"format": 99}, "config.json has format 99, expected 6 or an earlier one"),
+        ({"format": True}, "config.json has format True, expected 6"),
         ({"sites": "many"}, "config.json: sites: input should be a valid array"),
         ({"sites": other}, "config.json names a site that the model does not have"),
         ({"of": "12"}, "config.json: of: input should be a valid integer"),
@@ -413,7 +413,7 @@ def test_earlier_formats_load_with_a_hint_and_without_what_was_their_makers(
 ) -> None:
     vectors.save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    for name in ("model", "tensors", "digest"):
+    for name in ("base_model_name_or_path", "base_model_revision", "base_model_type", "scores", "tensors", "digest"):
         del values[name]
     drawn = {"data": "scenes", "split": "train", "images": ["train/0/1_disc"], "query": ["train/0/1_disc"]}
     found: dict[str, Any] = {"method": "relaxed", "search": drawn, "step": 3, "history": []}
@@ -468,9 +468,7 @@ def test_vectors_of_two_searches_say_how_to_add_them(small_model: MaeVqgan, smal
     )
     with pytest.raises(ValueError, match="`taskvec search --task low_light --task identity --out DIRECTORY`"):
         _ = a + b
-    with pytest.raises(
-        ValueError, match="`taskvec search --data folder --root FIRST --and-root SECOND --out DIRECTORY`"
-    ):
+    with pytest.raises(ValueError, match="`taskvec search --data folder --root FIRST --root SECOND --out DIRECTORY`"):
         _ = a - own
 
 
@@ -533,11 +531,41 @@ def test_a_fingerprint_is_of_the_decoding_too(vectors: TaskVectors) -> None:
     assert _decoded(vectors).fingerprint() == vectors.fingerprint()
 
 
+@pytest.mark.parametrize(("named", "model"), [("tiny", "tiny"), ("hub:o/n", "hub:o/n"), ("/home/anna/m", None)])
+def test_format_5_called_the_model_by_a_name_alone(
+    named: str, model: str | None, small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path
+) -> None:
+    vectors.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    for later in ("base_model_name_or_path", "base_model_revision", "base_model_type", "scores", "digest"):
+        del values[later]
+    values |= {"format": 5, "model": named}
+    values["digest"] = digests.of_json(values)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    loaded = TaskVectors.load(tmp_path, small_model)
+    assert loaded.fingerprint() == vectors.fingerprint()
+    assert (loaded.config.model, loaded.config.base_model_type) == (model, "mae_vqgan")
+    loaded.save_pretrained(tmp_path)
+    assert "anna" not in (tmp_path / "config.json").read_text()
+
+
+def test_a_score_is_of_the_vectors_that_were_scored(vectors: TaskVectors, small_prompts: list[Prompts]) -> None:
+    scores = np.linspace(0, 1, len(small_prompts[1]))
+    scored = evaluation.with_score(vectors, small_prompts[1], scores, {"query_only": scores / 2})
+    (score,) = evaluation.with_score(scored, small_prompts[1], scores, {"query_only": scores / 2}).config.scores
+    assert (score.of, score.metric, score.data, score.pairs) == (vectors.fingerprint(), "mse", "scenes", 6)
+    assert score.value.mean == pytest.approx(0.5)
+    assert score.others["query_only"].mean == pytest.approx(0.25)
+    assert scored.fingerprint() == vectors.fingerprint()
+    for other in (2 * scored, replace(scored, means={name: mean + 1 for name, mean in scored.means.items()})):
+        assert other.config.scores == ()
+
+
 def test_format_3_had_no_decoding(small_model: MaeVqgan, vectors: TaskVectors, tmp_path: Path) -> None:
     """It loads as the likeliest codes, of which it is, without a word, and with its own fingerprint."""
     vectors.save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    assert values["format"] == 5
+    assert values["format"] == 6
     for later in ("refinement", "harmful", "curve"):
         del values["found"][later]
     del values["decoding"], values["wording"], values["digest"]
@@ -551,7 +579,7 @@ def test_format_3_had_no_decoding(small_model: MaeVqgan, vectors: TaskVectors, t
     assert _same(loaded, vectors)
     assert loaded.fingerprint() == vectors.fingerprint()
     loaded.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["format"] == 5
+    assert json.loads((tmp_path / "config.json").read_text())["format"] == 6
 
 
 @pytest.mark.parametrize("kind", ["likeliest", "expected"])
@@ -594,3 +622,33 @@ def test_a_sum_is_decoded_as_what_it_is_scored_as(vectors: TaskVectors) -> None:
         (images - more + others, "iou", Decoding("expected", 1.5, 8.0)),
     ):
         assert (combined.config.metric, combined.config.decoding) == (metric, decoding), combined.task
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30)])
+def test_arrays_go_in_and_come_out(shape: tuple[int, ...], vectors: TaskVectors, random: np.random.Generator) -> None:
+    several = random.integers(0, 256, (2, *shape), np.uint8)
+    expected = [np.asarray(vectors(Image.fromarray(one))) for one in several]
+    assert np.array_equal(vectors(several[0]), expected[0])
+    assert all(map(np.array_equal, vectors(list(several)), expected))
+    mixed: Any = vectors([several[0], Image.fromarray(several[1])])  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert [type(one) for one in mixed] == [np.ndarray, Image.Image]
+    if len(shape) == 3:  # which without channels would be one image
+        together = vectors(several)
+        assert (together.shape, together.dtype) == ((2, 20, 30, 3), np.uint8)
+        assert np.array_equal(together[1], expected[1])
+    masks = replace(vectors, config=replace(vectors.config, metric="iou"))(several[0])
+    assert (masks.shape, {*np.unique(masks)} <= {0, 255}) == ((20, 30), True)
+
+
+def test_an_evaluation_of_others_is_no_score(
+    small_model: MaeVqgan, vectors: TaskVectors, small_prompts: list[Prompts], capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = evaluation.evaluate(small_model, vectors, small_prompts[1], progress=True)
+    assert "6/6" in capfd.readouterr().err
+    alone = evaluation.evaluate(small_model, "query_only", small_prompts[1])
+    assert list(vectors.scored(own, query_only=alone).config.scores[0].others) == ["query_only"]
+    with pytest.raises(ValueError, match=r"^the evaluation is not of these task vectors: expected taskvec.evaluate\("):
+        (2 * vectors).scored(own)
+    other = evaluation.evaluate(small_model, "query_only", small_prompts[1].take(np.arange(5)))
+    with pytest.raises(ValueError, match=r"^query_only was evaluated on other prompts than the task vectors$"):
+        vectors.scored(own, query_only=other)

@@ -28,8 +28,8 @@ def combine(expression: str, model: PromptedModel, root: Path = Path(), metric: 
     """The task vectors that an expression makes of those in the directories of ``root`` that it names.
 
     ``metric`` names that of the outputs: where it is not given, that of masks if any vectors that are not subtracted
-    have it. The result records the expression, and every term with how it was found. Raises ValueError as
-    ``calculate`` does, and where a name holds no task vectors of this model or their sites differ.
+    have it. The result records the expression, by the names of tasks, and every term with how it was found. Raises
+    ValueError as ``calculate`` does, and where a name holds no task vectors of this model or their sites differ.
     """
     if metric is not None:
         metric_named(metric)
@@ -45,7 +45,8 @@ def combine(expression: str, model: PromptedModel, root: Path = Path(), metric: 
         kind = "images" if vectors.config.wording is None else "texts"
         raise ValueError(f"the metric {metric} does not score {kind}, which {expression!r} is of")
     combined = 1 * vectors  # a name alone is a combination of one term
-    found = Combination(expression, combined.terms, metric)
+    called = all(name == load(name).task for name in names_in(expression))  # else they are places of the maker's
+    found = Combination(expression if called else combined.task, combined.terms, metric)
     config = replace(combined.config, metric=metric or combined.config.metric, found=found)
     if not METRICS[config.metric].of_masks:  # which alone are cut
         config = replace(config, decoding=replace(config.decoding, level=None))

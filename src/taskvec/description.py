@@ -1,18 +1,22 @@
-"""What ``taskvec info`` says."""
+"""What ``taskvec info`` says. Whether a directory holds task vectors is told without PyTorch."""
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskvec.files import read_json
-from taskvec.models.interface import PromptedModel
-from taskvec.provenance import Combination, Drawn, Former, Provenance, Search
-from taskvec.sites import GRANULARITIES
-from taskvec.vectors import CONFIG, TENSORS, read_config
+
+if TYPE_CHECKING:
+    from taskvec.models.interface import PromptedModel
+    from taskvec.provenance import Provenance
+
+CONFIG = "config.json"  # of task vectors and of models
 
 
-def describe_model(model: PromptedModel) -> dict[str, Any]:
+def describe_model(model: "PromptedModel") -> dict[str, Any]:
     """Architecture, parameters, operations, sites, fingerprint and licence."""
+    from taskvec.sites import GRANULARITIES  # noqa: PLC0415 which imports PyTorch, as all below do
+
     return {
         **model.describe(),
         "parameters": model.number_of_parameters,
@@ -35,6 +39,8 @@ def holds_vectors(directory: str | Path) -> bool:
 
 def describe_vectors(directory: str | Path) -> dict[str, Any]:
     """Task, sites by stack and region, the model they belong to, and how they were found, without the model."""
+    from taskvec.vectors import TENSORS, read_config  # noqa: PLC0415
+
     config = read_config(directory)
     if not (Path(directory) / TENSORS).is_file():
         raise ValueError(f"{directory} holds no task vectors: there is no {TENSORS} in it")
@@ -45,13 +51,17 @@ def describe_vectors(directory: str | Path) -> dict[str, Any]:
         "sites": f"{len(config.sites)} of {config.of}",
         "by_stack_and_region": dict(Counter(f"{site.stack} {site.region or 'all'}" for site in config.sites)),
         "model": config.model or "not recorded",
+        "model_type": config.base_model_type or "not recorded",
         "model_fingerprint": config.model_fingerprint,
+        "scores": [str(score) for score in config.scores] or "not scored",
         "format": config.format,
         "found": _found(config.found),
     }
 
 
-def _found(found: Provenance) -> dict[str, Any]:
+def _found(found: "Provenance") -> dict[str, Any]:
+    from taskvec.provenance import Combination, Drawn, Former, Search  # noqa: PLC0415
+
     match found:
         case Search():
             told = ("method", "settings", "tasks", "step", "loss", "evaluations", "interrupted", "versions")

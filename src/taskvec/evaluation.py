@@ -1,8 +1,8 @@
 """How well a task is done: a score for every prompt, by whatever way the query output came about."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from taskvec import heads, metrics, opponents
-from taskvec.answering import BATCH, Answering, answered, joined, passes_of
-from taskvec.data.examples import DataSet
+from taskvec.answering import BATCH, Answering, Choices, answered, calibrate, joined, passes_of
+from taskvec.data.examples import DataSet, task_for
 from taskvec.heads import Patch
 from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
 from taskvec.memory import Passes
+from taskvec.metrics import Metric
 from taskvec.models.interface import VIEWS, Decoding, Items, Pixels, PromptedModel, ViewName
 from taskvec.names import choose_from
 from taskvec.processes import current
-from taskvec.prompts import AnyPrompts, Prompts
-from taskvec.provenance import Drawn, images_of
+from taskvec.progress import counting
+from taskvec.prompts import AnyPrompts, PlannedPrompts, Prompts, pairs_of, plan_prompts
+from taskvec.provenance import Drawn, Measured, Score, images_of
 from taskvec.rounds import in_rounds
 from taskvec.search.checkpoint import Checkpoint
-from taskvec.tasks import Images, Task
+from taskvec.tasks import Images, Task, is_built_in
 from taskvec.vectors import TaskVectors, VectorsConfig
 
 Method = Callable[[Prompts], Pixels]
+PAIRS = 1000  # prompts that are drawn of data at most, if no number is given
 
 # before a directory, name the methods of the task vectors in it, by the view in which they are patched
 VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
@@ -61,16 +64,41 @@ class Judged:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Judged):
     """What a method scored on ``prompts``, and the ``seconds`` that it took.
 
-    Answers that are images are not kept: ``examples`` makes a few of them again.
+    Answers that are images are not kept: ``examples`` makes a few of them again. ``of`` is the fingerprint of the task
+    vectors that answered, if it is known that some did.
     """
 
     prompts: AnyPrompts = field(kw_only=True)
     seconds: float = field(kw_only=True)
-    method: Method = field(kw_only=True, repr=False)
+    method: Method = field(kw_only=True)
+    of: str | None = field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        metric, found = self.prompts.task.metric, self.interval
+        between = "too few to tell" if found.too_few else f"[{found.low:.4f}, {found.high:.4f}]"
+        return (
+            f"Evaluation({self.prompts.task.name}: {metric.label} {found.mean:.4f} {between}, {len(self.scores)} pairs)"
+        )
+
+    def _repr_html_(self) -> str:
+        from taskvec.report.notebook import evaluation_html  # noqa: PLC0415 which knows of evaluations
+
+        return evaluation_html(self)
+
+    def picture(self) -> bytes:
+        """A PNG of the two best, the two middle and the two worst answers, with their scores, beside the truth.
+
+        Images of the data are in it. ValueError for answers that are texts.
+        """
+        from taskvec.report.figures import ranked_grid  # noqa: PLC0415 which knows of evaluations
+
+        if self.prompts.task.metric.of_tokens:
+            raise ValueError("answers that are texts make no picture")
+        return ranked_grid([self], with_example=False)
 
     @torch.no_grad()
     def examples(self, rows: Int[np.ndarray, " chosen"]) -> tuple[Prompts, Images]:
@@ -81,7 +109,12 @@ class Evaluation(Judged):
     @property
     def interval(self) -> Interval:
         """The mean and its 95 % interval over groups of queries, within the range of the metric."""
-        return bounded(interval(self.scores, self.prompts.query_groups), self.prompts.task.metric)
+        return mean_of(self.scores, self.prompts.query_groups, self.prompts.task.metric)
+
+
+def mean_of(scores: Float[np.ndarray, " n"], groups: Sequence[Hashable], metric: Metric) -> Interval:
+    """The mean of scores and its 95 % interval over groups of queries, within the range of the metric."""
+    return bounded(interval(scores, groups), metric)
 
 
 @dataclass(frozen=True)
@@ -204,11 +237,41 @@ def answers(
 
 
 def evaluate(
-    model: PromptedModel, method: Method, prompts: AnyPrompts, on_batch: Callable[[int], None] = lambda prompts: None
+    model: PromptedModel,
+    method: "Method | TaskVectors | str",
+    prompts: "AnyPrompts | DataSet",
+    on_batch: Callable[[int], None] = lambda prompts: None,
+    *,
+    task: Task | str | None = None,
+    pairs: int = PAIRS,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Evaluation:
-    """Run a method on prompts and score its answers by the task's metric; ValueError for a score that is not finite."""
-    (evaluation,) = evaluate_each(model, [Way.of(method)], prompts, on_batch).values()
-    return evaluation
+    """Run a method on prompts and score its answers by the task's metric; ValueError for a score that is not finite.
+
+    ``method`` is also task vectors, which answer with their own decoding, or a name that ``method_named`` knows, such
+    as ``one_shot``. ``prompts`` is also a data set, of which ``pairs`` prompts of a ``task``, or as many as there are,
+    are drawn by ``seed``; by default of its own task. ``progress`` shows a bar on standard error, or in a notebook.
+    """
+    data = None
+    if not isinstance(prompts, Prompts | PlannedPrompts):
+        data = prompts
+        count = min(pairs, pairs_of(data))
+        prompts = plan_prompts(data, task_for(data, task), max(1, count), model.image_size, seed)
+    of = None
+    if isinstance(method, TaskVectors):
+        of = method.fingerprint()
+        method = run(method.answering, "query_only", method.patch)
+    elif isinstance(method, str):
+        method = method_named(model, method, data)
+    with counting(prompts.task.name, len(prompts), shown=progress and current().first) as advance:
+
+        def each_batch(done: int) -> None:
+            advance(done)
+            on_batch(done)
+
+        (evaluation,) = evaluate_each(model, [Way.of(method)], prompts, each_batch).values()
+    return replace(evaluation, of=of)
 
 
 @dataclass(frozen=True)
@@ -366,6 +429,61 @@ def seen(config: VectorsConfig, prompts: AnyPrompts) -> int:
     """
     used = images_of(config.found)
     return sum(image in used for image in prompts.query_images)
+
+
+def with_score(
+    vectors: TaskVectors,
+    prompts: AnyPrompts,
+    scores: Float[np.ndarray, " n"],
+    others: Mapping[str, Float[np.ndarray, " n"]] | None = None,
+) -> TaskVectors:
+    """The same task vectors with the record of what they scored on prompts, for ``taskvec info`` and their card.
+
+    ``others`` are scores of other ways on the same prompts, such as ``query_only``. A record of the same data that they
+    have is replaced. Nothing of the data is in it but the kind and numbers.
+    """
+    origin, task = prompts.origin, prompts.task
+
+    def measured(some: Float[np.ndarray, " n"]) -> Measured:
+        found = mean_of(some, prompts.query_groups, task.metric)
+        return Measured(found.mean, *((None, None) if found.too_few else (found.low, found.high)))
+
+    score = Score(
+        of=vectors.fingerprint(),
+        task=task.name if is_built_in(task.name) else None,
+        metric=task.metric.name,
+        data=str(origin.get("data")),
+        split=str(origin.get("split")),
+        pairs=len(prompts),
+        groups=len(set(prompts.query_groups)),
+        seen=seen(vectors.config, prompts),
+        value=measured(scores),
+        others={name: measured(each) for name, each in (others or {}).items()},
+    )
+    place = (score.task, score.metric, score.data, score.split)
+    kept = [one for one in vectors.config.scores if (one.task, one.metric, one.data, one.split) != place]
+    return replace(vectors, config=replace(vectors.config, scores=(*kept, score)))
+
+
+def score_on(
+    vectors: TaskVectors, data: DataSet, task: Task | str | None = None, *, pairs: int = PAIRS, seed: int = 0
+) -> tuple[TaskVectors, Evaluation]:
+    """The task vectors with the record of their score on data, beside the query alone, and the evaluation behind it.
+
+    ``pairs`` of a task, by default of the data's own, or as many as there are. The query alone answers with the
+    decoding that suits it best on these very pairs, which the vectors do not get.
+    """
+    model, chosen = vectors.model, task_for(data, task)
+    size, count = model.image_size, min(pairs, len(data))
+    prompts = plan_prompts(data, chosen, count, size, seed, query_only=not model.takes_texts)
+    found = evaluate(model, vectors, prompts)
+    return vectors.scored(found, query_only=evaluate(model, query_alone(model, prompts), prompts)), found
+
+
+def query_alone(model: PromptedModel, prompts: AnyPrompts) -> Answering:
+    """The query alone, with the decoding that suits it best on these prompts."""
+    alone = run(model, "query_only")
+    return alone.decoded(calibrate(alone, prompts, Choices()))
 
 
 def patched_by(name: str) -> tuple[ViewName, str] | None:

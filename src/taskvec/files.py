@@ -18,8 +18,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from safetensors import SafetensorError
-
 _PROCESS = token_hex(4)  # with the number of the process, which a later one may have again, as in a container
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 _TEMPORARY = re.compile(r"\.([0-9a-f]{6})-(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.tmp")
@@ -118,7 +116,7 @@ def _telling(path: Path, target: Path, directory: Path) -> Iterator[None]:
     """Turns what the system says, of writing in a temporary directory, into the WriteError of ``path``."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of whatever class libraries make theirs
         number = _of_the_system(error, directory)
         if number is None:
             raise

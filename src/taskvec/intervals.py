@@ -24,7 +24,8 @@ Verdict = Literal["better", "not worse", "worse", "undecided", "too few"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval by Student's t over ``groups`` independent groups of scores.
+    """A mean and its interval, of 95 % unless another was asked for, by Student's t over ``groups`` independent groups
+    of scores.
 
     Without a second group, ``low`` and ``high`` are minus and plus infinity: one number says nothing of its spread.
     ``runs`` are the searches, folds or seeds whose spread is in it; of one run it speaks of that run alone.
@@ -42,7 +43,9 @@ class Interval:
         return self.groups < FEWEST
 
 
-def interval(scores: Float[np.ndarray, " n"], groups: Sequence[Hashable] | None = None) -> Interval:
+def interval(
+    scores: Float[np.ndarray, " n"], groups: Sequence[Hashable] | None = None, confidence: float = CONFIDENCE
+) -> Interval:
     """The mean of scores, each with the same weight, and its interval over the groups that they are in.
 
     The variance is the jackknife's that leaves out a group at a time, and Student's t has one degree of freedom less
@@ -50,11 +53,13 @@ def interval(scores: Float[np.ndarray, " n"], groups: Sequence[Hashable] | None 
     all scores (Kish, Survey Sampling, section 11.7). Of groups of equal size that is Student's t over their means.
     Raises ValueError where there is no score, or one that is not finite.
     """
-    return nested_interval([scores], None if groups is None else [groups])
+    return nested_interval([scores], None if groups is None else [groups], confidence)
 
 
 def nested_interval(
-    scores: Sequence[Float[np.ndarray, " n"]], groups: Sequence[Sequence[Hashable]] | None = None
+    scores: Sequence[Float[np.ndarray, " n"]],
+    groups: Sequence[Sequence[Hashable]] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
     """The mean over runs, folds or seeds that each have scores of their own, with the spread between them.
 
@@ -79,12 +84,12 @@ def nested_interval(
     mean = float(np.mean([run.mean() for run in scores]))
     residuals = shares * (every - mean)
     of_groups = _Spread.of(residuals, shares, numbers)
-    reach = of_groups.reach
+    reach = of_groups.reach(confidence)
     if len(scores) > 1:
         of_runs = _Spread.of(residuals, shares, runs)
         of_both = _Spread.of(residuals, shares, numbered(list(zip(runs.tolist(), numbers.tolist(), strict=True))))
         shared = max(0.0, 1 - of_both.variance / of_groups.variance) if of_groups.variance else 0.0
-        reach = max(reach, float(np.hypot(of_runs.reach, np.sqrt(shared) * reach)))
+        reach = max(reach, float(np.hypot(of_runs.reach(confidence), np.sqrt(shared) * reach)))
     return Interval(mean, mean - reach, mean + reach, len(np.unique(numbers)), len(scores))
 
 
@@ -107,12 +112,11 @@ class _Spread:
         left_out = np.bincount(numbers, residuals) / (1 - weights)
         return cls(float((clusters - 1) / clusters * (left_out**2).sum()), float(1 / (weights**2).sum() - 1))
 
-    @property
-    def reach(self) -> float:
+    def reach(self, confidence: float) -> float:
         """Half the width of the interval."""
         if self.variance in (0, np.inf):
             return self.variance
-        return float(stdtrit(self.freedom, (1 + CONFIDENCE) / 2) * np.sqrt(self.variance))
+        return float(stdtrit(self.freedom, (1 + confidence) / 2) * np.sqrt(self.variance))
 
 
 def bounded(found: Interval, metric: Metric) -> Interval:
@@ -125,12 +129,13 @@ def gain(
     scores: Float[np.ndarray, " n"],
     others: Float[np.ndarray, " n"],
     groups: Sequence[Hashable] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
     """By how much the first scores are better than the second of the same queries: positive is better for any metric.
 
     The difference is taken query by query, so that what makes a query hard for both is not in its spread.
     """
-    return interval(improvements(metric, scores, others), groups)
+    return interval(improvements(metric, scores, others), groups, confidence)
 
 
 def improvements(

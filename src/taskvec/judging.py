@@ -1,7 +1,6 @@
 """From examples to task vectors that are judged: statistics, search, and scores on examples kept aside."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 
 from taskvec import environment, evaluation, opponents
 from taskvec.answering import BATCH, Answering, calibrate
+from taskvec.choices import QUERIES
 from taskvec.data.examples import DataSet, remembered
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
@@ -25,9 +25,9 @@ from taskvec.statistics import Statistics
 from taskvec.tasks import Images, Task
 from taskvec.vectors import TaskVectors
 
-QUERIES = 200
 RANDOM_DRAWS = 5
 EXAMPLES_SHOWN = 6
+RECORDED = ("query_only", "one_shot")  # what is kept beside the score of task vectors
 SHOWN = ("one_shot", "query_only", "task_vectors")  # whose answers a report shows
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -51,8 +51,8 @@ def find_and_judge(
     ``test`` gives ``queries`` prompts of each task, or as many as there are pairs. ``on_step(task, record)`` sees every
     step of every search. With ``refining`` the values that a search comes to are refined before they are judged, whose
     steps ``on_refine`` sees. Ctrl-C raises KeyboardInterrupt, but the best sites of a search reach ``on_found`` first,
-    as does every search's result. ``checkpoint_of(task)`` keeps the state of its search, also of one that is over:
-    forget it when all is safe.
+    as does every search's result, and again with the record of its score. ``checkpoint_of(task)`` keeps the state of
+    its search, also of one that is over: forget it when all is safe.
     """
     started = time.monotonic()
     settings = settings.of(model)
@@ -81,13 +81,16 @@ def find_and_judge(
             found = refine(found, train, refining, partial(on_refine, task.name))
         on_found(found)
         seconds = shared + time.monotonic() - begun
-        outcomes.append(_Judge(model, settings, statistics, calibrated_by, (prompts, test)).judge(found, seconds))
-        vectors.append(found)
+        judged_task = _Judge(model, settings, statistics, calibrated_by, (prompts, test)).judge(found, seconds)
+        outcomes.append(judged_task)
+        others = {name: judged_task.scores[name] for name in RECORDED}
+        vectors.append(evaluation.with_score(found, prompts, judged_task.scores["task_vectors"], others))
+        on_found(vectors[-1])
     outcome = Outcome(
         tasks=outcomes,
         pairs=count,
         queries=len(set(judged[0].query_images)),
-        stacks={name: _searched(model, name) for name in settings.stacks or ()},
+        stacks={name: SearchedStack.of(model, name) for name in settings.stacks or ()},
         model={"fingerprint": model.fingerprint(), "parameters": model.number_of_parameters},
         data={"found on": train.describe(), "judged on": test.describe()},
         settings={"method": settings.search.name, **asdict(settings)},
@@ -110,12 +113,6 @@ def _examples(model: PromptedModel, prompts: Prompts, answers: Mapping[str, np.n
         "truth": prompts.query_output,
         **{name: np.array(model.texts(torch.from_numpy(each))) for name, each in answers.items()},
     }
-
-
-def _searched(model: PromptedModel, stack: str) -> SearchedStack:
-    layout = model.stacks[stack]
-    regions = Counter(layout.places[place].region or "all" for place in model.present("query_only")[stack].tolist())
-    return SearchedStack(layout.layers, layout.heads, dict(regions))
 
 
 @dataclass(frozen=True)

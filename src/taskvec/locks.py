@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from taskvec.files import WriteError, check_destination, check_destination_directory, is_running, sweep
-from taskvec.processes import is_first
+from taskvec.torchrun import is_first
 
 try:
     import fcntl

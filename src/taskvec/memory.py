@@ -5,12 +5,16 @@ Where memory does not suffice after all, passes of fewer rows do the same.
 
 import gc
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +30,7 @@ PROCESSOR_TOKENS = 4096  # of all stacks in one pass: on a processor more are no
 PROCESSOR_BYTES = 300_000_000  # in one pass on a processor, where less is no slower: a gradient keeps that of few rows
 GPU_TOKENS = 65536  # so that where memory is plenty rows do not hang on how much of it is free at the moment
 LEAST_PROCESSOR_TOKENS, LEAST_GPU_TOKENS = 800, 8192  # in one pass, with which a row takes no longer than among more
+BOUNDLESS = 2**60  # bytes: what is stated for "no limit" is larger
 SHARES = 12  # equal parts of what several processes do: 1, 2, 3, 4, 6 and 12 of them have as much to do each
 
 # what control groups of versions 2 and 1 call the limit, what is used, and what of it are files that give way
@@ -67,6 +72,11 @@ def rows_that_fit(device: torch.device, cost: RowCost, most: int) -> int:
     return most if free is None else max(1, min(most, int(SHARE * free) // cost.bytes))
 
 
+def reserve_for_numpy() -> None:
+    """Have numpy's OpenBLAS take its buffer now: where there is no memory for it later, it ends the process itself."""
+    np.linalg.inv(np.eye(64))
+
+
 class ShortageError(MemoryError):
     """Memory did not suffice: one sentence that says for what, how much was wanted, and what is free."""
 
@@ -87,7 +97,7 @@ class Passes:
         before = self.rows
         while True:
             try:
-                result = run(self.rows)
+                result = _in_a_sound_thread(run, self.rows)
                 break
             except Exception as error:
                 if not is_shortage(error):
@@ -108,6 +118,30 @@ class Passes:
                 f"memory does not suffice for {before} rows in a pass: {self.rows} share one{left}", stacklevel=2
             )
         return result
+
+
+_spoilt = threading.local()  # ``here``, in threads in which oneDNN can make nothing new
+
+
+def _in_a_sound_thread(run: Callable[[int], T], rows: int) -> T:
+    """``run(rows)`` in this thread, or in a new one, with what is open here, once a shortage has spoilt this.
+
+    For what fails in oneDNN fails in the same thread for ever, also when memory is there again.
+    """
+    if not getattr(_spoilt, "here", False):
+        try:
+            return run(rows)
+        except RuntimeError as error:
+            _spoilt.here = _PERHAPS_SHORT.search(str(error)) is not None
+            raise
+    gradients = torch.is_grad_enabled()
+
+    def run_there() -> T:
+        with torch.set_grad_enabled(gradients):
+            return run(rows)
+
+    with ThreadPoolExecutor(1) as sound:
+        return sound.submit(copy_context().run, run_there).result()
 
 
 def is_shortage(error: BaseException) -> bool:
@@ -162,10 +196,21 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    return min(
-        (each for each in (_available_in_system(), *_left_by_groups(), *_left_by_limits()) if each is not None),
-        default=None,
-    )
+    return min(left().values(), default=None)
+
+
+def left() -> dict[str, int]:
+    """A processor's memory that can be had now, by what leaves it: the system, control groups, limits of the process.
+
+    What bounds nothing is not there.
+    """
+    system = _available_in_system()
+    every = {
+        "the system": [] if system is None else [system],
+        "control groups": list(_left_by_groups()),
+        "limits of the process": list(_left_by_limits()),
+    }
+    return {name: min(sizes) for name, sizes in every.items() if sizes and min(sizes) < BOUNDLESS}
 
 
 def _available_in_system() -> int | None:

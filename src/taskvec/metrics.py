@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from pydantic import AfterValidator
 from torch import Tensor
 
+from taskvec.choices import METRICS
 from taskvec.images.colour import IMAGENET_STD
 from taskvec.names import choose_from
 
@@ -222,8 +223,6 @@ TOP1 = Metric(
     margin=0.02,
     margin_is_share=False,
 )
-METRICS = {metric.name: metric for metric in (IOU, MSE, TOP1)}  # those that a task can be scored by
-IMAGE_METRICS = {metric.name: metric for metric in METRICS.values() if not metric.of_tokens}
 FOR_MASKS, FOR_IMAGES = IOU, MSE  # where nothing else is asked for
 
 # Second errors, of just what a task is to change, where its metric is mostly about the rest.

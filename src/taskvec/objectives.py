@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from taskvec.choices import OBJECTIVES, ObjectiveKind
 from taskvec.heads import Means, Patch, StackMeans, require_means, run
 from taskvec.interrupts import must_stop
 from taskvec.memory import Passes, divided_evenly, least_rows, rows_of_a_pass, rows_worth_it
@@ -18,8 +19,6 @@ from taskvec.processes import Processes, current
 from taskvec.prompts import Prompts, joined
 from taskvec.sites import Sites
 
-ObjectiveKind = Literal["pixel", "token"]
-OBJECTIVES: tuple[ObjectiveKind, ...] = ("pixel", "token")
 REMEMBERED = 2**15  # losses of answers, each some hundred bytes
 
 

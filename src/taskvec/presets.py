@@ -6,43 +6,41 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from taskvec.choices import DEFAULT, DEFAULT_OF_TEXTS, PRESETS, SEARCHES
 from taskvec.files import read_toml
 from taskvec.finding import TEXT_PROMPTS, FindSettings
 from taskvec.models.interface import PromptedModel
 from taskvec.models.pretrained import parse
 from taskvec.names import choose_from
-from taskvec.search import SEARCHES, ReinforceSettings
+from taskvec.search import ReinforceSettings
 
-PRESETS = {
-    # Sections 8.1 and 8.2: the final sites are a sample of the best checkpoint's distribution. The prompts behind the
-    # means are said to have "reasonable one-shot performance", not how much: any are taken here.
-    "paper": FindSettings(
-        prompts=100, items=10, objective="pixel", decoding="likeliest", search=ReinforceSettings(final="sample")
-    ),
-    # What the published code does where it differs from the text: 500 steps, prompts in the order of the lists, the 100
-    # best of 3000 behind the means, one hole for both images, a canvas decoded whole, all tasks chosen for by one.
-    "official-code": FindSettings(
-        prompts=100,
-        pool=3000,
-        items=10,
-        validation=490,
-        objective="pixel",
-        decoding="likeliest",
-        search=ReinforceSettings(steps=500, final="sample"),
-        area="canvas",
-        sampling="official",
-        same_hole=True,
-        judged_by=("segmentation",),
-    ),
-    # The defaults. Losses are read from the codes without decoding, so that they have a gradient by the shares of all
-    # sites at once. The final set is the best of some samples by the task's metric on validation items, which matters
-    # more than more steps; halving gives most of those items to the samples that do well on few. Answers are
-    # the mean of what the model believes.
-    "best": FindSettings(),
-    # The same for language models, whose prompts with examples are long: the mean over 50 of them is as good.
-    "language": FindSettings(prompts=TEXT_PROMPTS),
-}
-DEFAULT, DEFAULT_OF_TEXTS = "best", "language"  # of ``find``
+# Sections 8.1 and 8.2: the final sites are a sample of the best checkpoint's distribution. The prompts behind the
+# means are said to have "reasonable one-shot performance", not how much: any are taken here.
+PAPER = FindSettings(
+    prompts=100, items=10, objective="pixel", decoding="likeliest", search=ReinforceSettings(final="sample")
+)
+# What the published code does where it differs from the text: 500 steps, prompts in the order of the lists, the 100
+# best of 3000 behind the means, one hole for both images, a canvas decoded whole, all tasks chosen for by one.
+OFFICIAL_CODE = FindSettings(
+    prompts=100,
+    pool=3000,
+    items=10,
+    validation=490,
+    objective="pixel",
+    decoding="likeliest",
+    search=ReinforceSettings(steps=500, final="sample"),
+    area="canvas",
+    sampling="official",
+    same_hole=True,
+    judged_by=("segmentation",),
+)
+# The defaults. Losses are read from the codes without decoding, so that they have a gradient by the shares of all
+# sites at once. The final set is the best of some samples by the task's metric on validation items, which matters
+# more than more steps; halving gives most of those items to the samples that do well on few. Answers are
+# the mean of what the model believes.
+BEST = FindSettings()
+# The same for language models, whose prompts with examples are long: the mean over 50 of them is as good.
+LANGUAGE = FindSettings(prompts=TEXT_PROMPTS)
 
 
 def preset_named(name: str) -> FindSettings:

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from taskvec.interrupts import must_stop, stop
+from taskvec.torchrun import started
 
 Rows = TypeVar("Rows", range, np.ndarray, Tensor)
 WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # whole numbers by their bytes
@@ -186,16 +187,6 @@ def _reaching_others() -> Iterator[None]:
         raise ProcessLostError(
             "another process of this job has ended, or cannot be reached: see what it says"
         ) from error
-
-
-def started() -> int:
-    """How many processes torchrun started together, of which this is one; 1 where it did not."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-
-
-def is_first() -> bool:
-    """Whether this process is the first of those that torchrun started, or was not started by it."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def own_device(device: torch.device) -> torch.device:

@@ -1,6 +1,7 @@
 """What a terminal or a notebook shows of work that takes a while."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -8,6 +9,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 SEARCH_COLUMNS = (*COLUMNS, TextColumn("{task.fields[status]}"))
+
+
+@contextmanager
+def counting(what: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar for work that counts, such as prompts: what comes out is called with how many more are done.
+
+    ``with counting("pairs", 100) as advance: evaluate(model, method, prompts, advance)``.
+    """
+    with Progress(*COLUMNS, console=Console(stderr=True, highlight=False), disable=not shown) as bars:
+        bar = bars.add_task(what, total=total)
+        yield lambda done: bars.advance(bar, done)
 
 
 def search_progress(*, shown: bool = True) -> Progress:

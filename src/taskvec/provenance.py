@@ -138,6 +138,44 @@ class Combination:
     metric: MetricName | None = None
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A mean over pairs with its 95 % interval, None where there are too few groups of pairs to tell."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        between = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:.3f}{between}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What task vectors scored on pairs, by the metric of these.
+
+    ``of`` is the fingerprint of the vectors that answered. ``task`` is one of the built-in ones, or None. ``data`` and
+    ``split`` are the kind of the pairs' data set and its part, ``pairs`` and ``groups`` how many pairs and independent
+    groups of them there were; ``seen`` of their queries the vectors were found on. ``others`` are other ways of doing
+    the same pairs, such as ``query_only``.
+    """
+
+    of: str
+    task: str | None
+    metric: MetricName
+    data: str
+    split: str
+    pairs: int
+    groups: int
+    seen: int
+    value: Measured
+    others: dict[str, Measured] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{METRICS[self.metric].label} {self.value} on {self.pairs} pairs of {self.data}, split {self.split}"
+
+
 Provenance = Search | Combination | Former | None
 
 

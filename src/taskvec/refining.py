@@ -20,45 +20,16 @@ from taskvec.heads import Means
 from taskvec.interrupts import stoppable
 from taskvec.metrics import METRICS
 from taskvec.models.interface import Decoding, Variant
-from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
+from taskvec.objectives import Objective
 from taskvec.processes import current
+from taskvec.progress import search_progress, show_descent
 from taskvec.prompts import Prompts, draw_prompts
 from taskvec.provenance import Drawn, Refinement, images_of
+from taskvec.refine_settings import RefineSettings
 from taskvec.tasks import is_built_in
 from taskvec.vectors import TaskVectors
 
 OnStep = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class RefineSettings:
-    """``steps`` of Adam on the values, ``batch`` queries each of the ``prompts`` that are drawn; every
-    ``validate_every`` steps they are scored on ``validation`` queries, and after ``patience`` scores in a row without a
-    better one it ends. The best are kept, which may be those that there were.
-
-    ``objective`` is as in ``taskvec.objectives``; None stands for ``pixel`` where that has a gradient, of vectors that
-    are decoded as ``expected`` and a metric with a soft form, and else for ``token``. Raises ValueError for numbers
-    that make no descent.
-    """
-
-    steps: int = 100
-    learning_rate: float = 0.03
-    prompts: int = 1000
-    batch: int = 16
-    validation: int = 100
-    validate_every: int = 10
-    patience: int = 5
-    objective: ObjectiveKind | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        counts = (self.steps, self.prompts, self.batch, self.validation, self.validate_every, self.patience)
-        if min(counts) < 1:
-            raise ValueError("steps, prompts, batch, validation, validate_every and patience must each be at least 1")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"the learning rate is {self.learning_rate}, expected a number above 0")
-        if self.objective is not None and self.objective not in OBJECTIVES:
-            raise ValueError(f"there is no objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
 
 
 def refine(
@@ -66,6 +37,8 @@ def refine(
     data: DataSet,
     settings: RefineSettings = RefineSettings(),
     on_step: OnStep = lambda record: None,
+    *,
+    progress: bool = False,
 ) -> TaskVectors:
     """Task vectors with refined values at the same sites.
 
@@ -73,7 +46,8 @@ def refine(
     learnt from, and its validation queries choose the step and, where the vectors have the decoding ``expected``, its
     temperature and level anew. ``on_step`` sees a record of every step: step, loss, and where they are scored the
     validation loss. Ctrl-C and SIGTERM end it, between steps, with the best so far. Of several ``processes``, which all
-    call this with the same arguments, the first one tells of steps.
+    call this with the same arguments, the first one tells of steps. ``progress`` shows a bar on standard error, or in a
+    notebook.
 
     Raises ValueError for vectors that no search found, or that are refined already, for data of another task or
     template, and where a validation query is among the images that they were found on, other than as a validation
@@ -103,8 +77,16 @@ def refine(
             f"{len(seen)} of the images that would validate are among those that the task vectors were found on, such "
             f"as {min(seen)}: refine them on the data of their search, or on other data"
         )
-    with stoppable():
-        return _Descent(vectors, learnt, validation, settings).run(on_step if current().first else lambda record: None)
+    with search_progress(shown=progress and current().first) as shown, stoppable():
+        show = show_descent(shown, settings.steps)
+
+        def each_step(record: dict[str, Any]) -> None:
+            show(task.name, record)
+            on_step(record)
+
+        return _Descent(vectors, learnt, validation, settings).run(
+            each_step if current().first else lambda record: None
+        )
 
 
 @dataclass

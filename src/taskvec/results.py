@@ -1,7 +1,10 @@
 """What is measured and shown: scores that can be compared pair by pair, tables, pictures, and verdicts on claims."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
 from typing import Literal
 
 import numpy as np
@@ -41,12 +44,15 @@ class GroupScores:
     query_groups: Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """What one method scored at one task, group by group. The same groups of two methods hold the same prompts."""
 
     metric: Metric
     groups: dict[str, GroupScores]
+
+    def __repr__(self) -> str:
+        return f"Scores({self.metric.label} {self.value()}, {len(self.every)} pairs in {len(self.groups)} groups)"
 
     def only(self, group: str) -> "Scores":
         """Those of one group."""
@@ -119,7 +125,7 @@ class Row:
     reference: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """``name`` is that of its files, such as table-3; ``note`` says what a reader must know to read it.
 
@@ -138,6 +144,25 @@ class Table:
                 counts = f"{len(row.cells)} cells and {len(row.paper)} of the paper"
                 raise ValueError(f"{self.name}: row {row.label!r} has {counts}, expected {len(self.columns)} each")
 
+    def __repr__(self) -> str:
+        """Title, rows and note as text."""
+        lines = [["", *(column.label for column in self.columns)], *map(_texts, self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        return "\n".join([self.title, *rows, *([self.note] if self.note else [])])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook, the best of a column bold."""
+        best = self.best()
+        lines = [
+            "<tr>" + "".join(f"<th>{escape(label)}</th>" for label in ("", *(c.label for c in self.columns))) + "</tr>"
+        ]
+        for number, row in enumerate(self.rows):
+            cells = [escape(text) for text in _texts(row)]
+            bold = [f"<b>{cell}</b>" if (number, index - 1) in best else cell for index, cell in enumerate(cells)]
+            lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in bold) + "</tr>")
+        return _titled(self.title, f"<table>{''.join(lines)}</table>", self.note)
+
     def best(self) -> set[tuple[int, int]]:
         """(row, column) of the best value of each column that has one; values that print alike are equally good."""
         found = set()
@@ -150,6 +175,16 @@ class Table:
         return found
 
 
+def _texts(row: Row) -> list[str]:
+    """Label and cells as they are shown."""
+    return [row.label, *("" if cell is None else str(cell) for cell in row.cells)]
+
+
+def _titled(title: str, shown: str, note: str) -> str:
+    """HTML between its title and its note, which are escaped."""
+    return f"<div><p><strong>{escape(title)}</strong></p>{shown}<p>{escape(note)}</p></div>"
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure, saved as PNG (200 dots an inch, whatever the figure's own) and PDF under its name."""
@@ -158,6 +193,13 @@ class Picture:
     title: str
     note: str
     figure: Figure = field(repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        file = BytesIO()
+        self.figure.savefig(file, format="png")
+        source = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+        return _titled(self.title, f'<img src="{source}" alt="" style="max-width: 100%">', self.note)
 
 
 Judgement = Literal["holds", "does not hold", "cannot be told", "cannot be tested here"]

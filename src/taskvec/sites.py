@@ -4,25 +4,31 @@ A position is (stack, layer, head, place). A site is a set of positions that are
 granularity: single tokens, the tokens of a quadrant, a head, or a layer (Sections 2.3 and 8.5).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-Granularity = Literal["token", "quadrant", "head", "layer"]
-GRANULARITIES: tuple[Granularity, ...] = ("token", "quadrant", "head", "layer")
+from taskvec.choices import GRANULARITIES, Granularity
+
+_NAME = re.compile(r"([^.]+)\.(\d+)(?:\.head\.(\d+))?(?:\.([^\d.][^.]*))?(?:\.(\d+))?", re.ASCII)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Place:
     """A place that head outputs have in every run: of an image model a token of a region, such as ``query_input``."""
 
     region: str | None
     token: int | None
+
+    def __repr__(self) -> str:
+        """Such as ``query_input.17``; ``last`` of a language model, whose only place is the prompt's last token."""
+        return ".".join(str(part) for part in (self.region, self.token) if part is not None) or "last"
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,12 @@ class StackLayout:
     places: tuple[Place, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Site:
-    """What one site covers: None means all heads, or all places that are searched."""
+    """What one site covers: None means all heads, or all places that are searched.
+
+    It prints as its name, such as ``encoder.3.head.5.query_input``, which ``parse`` reads.
+    """
 
     stack: str
     layer: int
@@ -45,8 +54,24 @@ class Site:
     region: str | None
     token: int | None
 
+    def __repr__(self) -> str:
+        head = None if self.head is None else f"head.{self.head}"
+        parts = (self.stack, self.layer, head, self.region, self.token)
+        return ".".join(str(part) for part in parts if part is not None)
 
-@dataclass(frozen=True)
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The site of a name: STACK.LAYER, of a head .head.HEAD, of places .REGION, .TOKEN or both; ValueError for any
+        other text."""
+        if not (found := _NAME.fullmatch(name)):
+            raise ValueError(f"{name!r} is no name of a site: expected one such as encoder.3.head.5.query_input")
+        stack, layer, head, region, token = found.groups()
+        return cls(
+            stack, int(layer), None if head is None else int(head), region, None if token is None else int(token)
+        )
+
+
+@dataclass(frozen=True, repr=False)
 class Sites:
     """An ordered list of sites: by stack, layer, head, then region or token.
 
@@ -59,6 +84,10 @@ class Sites:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.names[:3])) + (", ..." if len(self) > 3 else "")
+        return f"Sites({len(self)} by {self.granularity}: {shown})"
 
     @classmethod
     def group(
@@ -95,17 +124,27 @@ class Sites:
             index[stack] = table
         return cls(granularity, tuple(names), index)
 
-    def mask(self, chosen: Sequence[int] | Int[Tensor | np.ndarray, " chosen"]) -> Bool[Tensor, " sites"]:
-        """The mask of the sites of these numbers, 0 to ``len(sites) - 1``; ValueError for anything else."""
-        numbers = chosen.tolist() if isinstance(chosen, Tensor | np.ndarray) else list(chosen)
-        for number in numbers:
-            if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
-                raise ValueError(f"{number!r} is no site: expected numbers of sites, 0 to {len(self) - 1}")
-            if not 0 <= number < len(self):
-                raise ValueError(f"there is no site {number}: expected numbers from 0 to {len(self) - 1}")
+    def mask(self, chosen: Sequence[int | str | Site] | Int[Tensor | np.ndarray, " chosen"]) -> Bool[Tensor, " sites"]:
+        """The mask of these sites, by their numbers, 0 to ``len(sites) - 1``, or names; ValueError for any other."""
+        given = chosen.tolist() if isinstance(chosen, Tensor | np.ndarray) else list(chosen)
+        named = [Site.parse(one) if isinstance(one, str) else one for one in given]
+        place = {}
+        if any(isinstance(one, Site) for one in named):
+            place = {site: number for number, site in enumerate(self.names)}
         mask = torch.zeros(len(self), dtype=torch.bool)
-        mask[torch.tensor(numbers, dtype=torch.int64)] = True
+        mask[torch.tensor([self._number(one, place) for one in named], dtype=torch.int64)] = True
         return mask
+
+    def _number(self, chosen: object, place: Mapping[Site, int]) -> int:
+        if isinstance(chosen, Site):
+            if chosen not in place:
+                raise ValueError(f"there is no site {chosen} among these, by {self.granularity}")
+            return place[chosen]
+        if isinstance(chosen, bool | np.bool_) or not isinstance(chosen, int | np.integer):
+            raise ValueError(f"{chosen!r} is no site: expected numbers of sites, 0 to {len(self) - 1}")
+        if not 0 <= chosen < len(self):
+            raise ValueError(f"there is no site {chosen}: expected numbers from 0 to {len(self) - 1}")
+        return int(chosen)
 
     def sample(self, rows: int, share: float, seed: int = 0) -> Bool[Tensor, "rows sites"]:
         """Random masks: each site is in each row with probability ``share``."""

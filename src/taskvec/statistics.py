@@ -5,6 +5,7 @@ one by one to those of all (Chan, Golub and LeVeque, 1979): neither the rows of 
 """
 
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,10 +25,13 @@ from taskvec.models import check_model
 from taskvec.models.interface import Items, Locations, PromptedModel
 from taskvec.models.pretrained import parse
 from taskvec.processes import Processes, current
+from taskvec.progress import search_progress
 from taskvec.prompts import AnyPrompts, Prompts
 from taskvec.provenance import Drawn, Former, former_drawn
 from taskvec.rounds import in_rounds
 from taskvec.search.checkpoint import Checkpoint, State
+
+_log = logging.getLogger(__name__)
 
 BATCH = 32  # prompts of a block, which is what processes share and a pass has at most
 FIELDS = ("mean", "variance")
@@ -80,7 +84,7 @@ class Moments:
         return self.squares / self.count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaskStatistics:
     """Statistics of one task: by stack float32 [layers, heads, places, head_dim], NaN at places not seen.
 
@@ -93,14 +97,22 @@ class TaskStatistics:
     variance: dict[str, HeadField]
     prompts: Drawn | Former
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{stack} {list(mean.shape)}" for stack, mean in self.mean.items())
+        return f"TaskStatistics({self.count} prompts: {shapes})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Statistics:
     """Statistics of several tasks with one model, of which ``model`` is the name, if it has one."""
 
     tasks: dict[str, TaskStatistics]
     model_fingerprint: str
     model: str | None = None
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(f"{name} of {own.count} prompts" for name, own in self.tasks.items())
+        return f"Statistics({tasks}; model={self.model or self.model_fingerprint!r})"
 
     def means(self, names: Sequence[str]) -> Means:
         """The means of these tasks, stacked in this order, as a patch takes them; ValueError for one not collected."""
@@ -175,6 +187,7 @@ class Statistics:
                 "to search on a folder or on Pascal-5i, or save them again, with Statistics.load(path).save(path)",
                 stacklevel=2,
             )
+        _log.info("statistics of %s from %s", ", ".join(tasks), path)
         return cls(tasks, fingerprint, metadata.get("model"))
 
 
@@ -225,6 +238,7 @@ def collect(
     *,
     passes: Passes | None = None,
     checkpoint: Checkpoint | None = None,
+    progress: bool = False,
 ) -> Statistics:
     """Mean and variance of every head output in one-shot runs (Section 2.1, equation 3), one entry a task.
 
@@ -232,18 +246,26 @@ def collect(
     ``passes_of(model)``, and say afterwards whether memory sufficed for their rows; results do not depend on them.
     Several processes share the blocks, and all of them get the same statistics. ``checkpoint`` lets an interrupted
     collection go on, after the prompts that were done, which are taken to be the same: call ``checkpoint.forget()``
-    when the statistics are safe.
+    when the statistics are safe. ``progress`` shows a bar on standard error, or in a notebook.
 
     Raises ValueError where a task comes twice, where a mean or a variance is not finite, or where the checkpoint
     belongs to another collection; MemoryError where memory does not suffice for a single prompt. Ctrl-C and SIGTERM
     take effect between blocks.
     """
     collection = _Collection(model, passes or passes_of(model), checkpoint)
-    for of_task in prompts:
-        name = of_task.task.name
-        if name in collection.tasks:
-            raise ValueError(f"there are two sets of prompts of {name}: statistics of one task come from one set")
-        collection.add(of_task, on_batch)
+    with search_progress(shown=progress and current().first) as shown:
+        bar = shown.add_task("statistics", total=None, status="")
+
+        def each_batch(task: str, done: int) -> None:
+            shown.update(bar, completed=done, status=task)
+            on_batch(task, done)
+
+        for of_task in prompts:
+            name = of_task.task.name
+            if name in collection.tasks:
+                raise ValueError(f"there are two sets of prompts of {name}: statistics of one task come from one set")
+            shown.update(bar, total=len(of_task))
+            collection.add(of_task, each_batch)
     return Statistics(collection.tasks, model.fingerprint(), model.name)
 
 

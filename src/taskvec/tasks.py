@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from taskvec.choices import TASKS
 from taskvec.metrics import CHANGED, CHROMA, FOR_IMAGES, IOU, Metric
 from taskvec.names import choose_from
 
@@ -107,8 +108,6 @@ LOW_LIGHT = Task("low_light", dark, image, title="Low light")
 INPAINTING = Task("inpainting", hole, image, detail=CHANGED, title="In-painting")
 COLORIZATION = Task("colorization", grey, image, detail=CHROMA, title="Colorization")
 IDENTITY = Task("identity", image, image, title="Identity")
-
-TASKS = {task.name: task for task in (SEGMENTATION, LOW_LIGHT, INPAINTING, COLORIZATION, IDENTITY)}
 
 
 def compose(first: Task, second: Task) -> Task:

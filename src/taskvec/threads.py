@@ -4,6 +4,7 @@ PyTorch takes as many as there are cores. Where others keep one of them busy, ea
 does not get its turn, and two threads are several times slower than one.
 """
 
+import logging
 import os
 import statistics
 import time
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+
+_log = logging.getLogger(__name__)
 
 ROUNDS = 5  # in each of which every number of threads takes its turn
 FASTER = 0.95  # of the seconds that fewer threads take: more threads must be worth it
@@ -52,6 +55,7 @@ def settle(device: torch.device, threads: int | None = None, seconds_of: Callabl
     elif device.type == "cpu" and chosen_by() == "PyTorch":
         torch.set_num_threads(fastest(cores(), seconds_of or _seconds_of))
         _chooser = "measurement"
+    _log.info("%d threads, chosen by %s", torch.get_num_threads(), chosen_by())
 
 
 def fastest(most: int, seconds_of: Callable[[int], float]) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import torch
@@ -21,26 +22,32 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from taskvec import digests, hub, provenance
+from taskvec.choices import ANSWER_TOKENS
 from taskvec.data.templates import Wording
 from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
-from taskvec.images import Range, Raster, in_colour, raster_of, resize
+from taskvec.images import Range, Raster, in_colour, raster_of, raster_of_array, resize
 from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
-from taskvec.models import check_model
+from taskvec.models import SHIPPED, check_model, load_model, public_name, shipped_model
 from taskvec.models.interface import Decoding, Items, PromptedModel, Queries, Variant
 from taskvec.models.pretrained import parse
-from taskvec.provenance import Combination, Provenance, Search, Term
+from taskvec.provenance import Combination, Provenance, Score, Search, Term
+from taskvec.records import CONFIG, TENSORS
 from taskvec.sites import Granularity, Site, Sites
 from taskvec.tasks import TASKS
 
-CONFIG, TENSORS, CARD = "config.json", "vectors.safetensors", "README.md"
-# 4 was of images alone, 3 had no decoding; 1 and 2 no digests, and named images; 1 did not record those that vectors
-# were found on
-FORMAT, WITHOUT_DIGESTS = 5, (1, 2)
+if TYPE_CHECKING:
+    from taskvec.evaluation import Evaluation
+
+_log = logging.getLogger(__name__)
+
+CARD, PICTURE = "README.md", "examples.png"
+# 5 called the model by a name alone, and had no scores; 4 was of images alone, 3 had no decoding; 1 and 2 no digests,
+# and named images; 1 did not record those that vectors were found on
+FORMAT, NAMED_MODEL, WITHOUT_DIGESTS = 6, 5, (1, 2)
 CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass
-ANSWER_TOKENS = 16  # of a text, at most, where no number is given
 _ROWS = 256  # of a mask that are told at once: an image may have any size
 
 
@@ -48,10 +55,12 @@ _ROWS = 256  # of a mask that are told at once: an image may have any size
 class VectorsConfig:
     """What config.json holds: ``found`` is how they were found, ``shapes`` are [layers, heads, places].
 
-    ``model`` is the name of the model that they belong to, and ``model_fingerprint`` what tells that it is the same.
-    ``input_levels`` are the levels of deep images (16 bits, floating point) that became black and white in what they
-    were found on, None where there were none. ``decoding`` is how answers are made.
-    ``wording`` is how texts stand in a prompt, None of vectors of images.
+    ``base_model_name_or_path`` is the model that they belong to, one that ships or OWNER/NAME of the hub, of which
+    ``base_model_revision`` is the commit; None of a model that has no such name. ``base_model_type`` is that of its
+    config.json, and ``model_fingerprint`` what tells that it is the same. ``input_levels`` are the levels of deep
+    images (16 bits, floating point) that became black and white in what they were found on, None without such images.
+    ``decoding`` is how answers are made, ``wording`` how texts stand in a prompt, None of vectors of images. ``scores``
+    are what they scored wherever that was measured.
     """
 
     format: int
@@ -63,10 +72,19 @@ class VectorsConfig:
     model_fingerprint: str
     shapes: dict[str, tuple[int, int, int]]
     found: Provenance = None
-    model: str | None = None
+    base_model_name_or_path: str | None = None
+    base_model_revision: str | None = None
+    base_model_type: str | None = None
     input_levels: tuple[float, float] | None = None
     decoding: Decoding = Decoding()
     wording: Wording | None = None
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def model(self) -> str | None:
+        """What ``load_model`` takes for the model that they belong to, None where that has no name."""
+        name = self.base_model_name_or_path
+        return name if name is None or name in SHIPPED else hub.named(name, self.base_model_revision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +106,9 @@ class TaskVectors:
         if not isinstance(self.config.found, Provenance):
             raise ValueError(f"found is a {type(self.config.found).__name__}, expected a record of taskvec.provenance")
         _check_model(self.model, self.config)
-        present = {"format": FORMAT, "model_fingerprint": self.model.fingerprint()}
-        name = self.config.model or self.model.name
-        object.__setattr__(self, "config", replace(self.config, **present, model=name))
+        object.__setattr__(self, "config", replace(self.config, **self._present()))
+        own = tuple(score for score in self.config.scores if score.of == self.fingerprint())
+        object.__setattr__(self, "config", replace(self.config, scores=own))  # not those of what they were before
         object.__setattr__(self, "patch", self._patch())
         object.__setattr__(self, "answering", self.model.variant(Variant(decoding=self.config.decoding)))
 
@@ -123,19 +141,18 @@ class TaskVectors:
         names = tuple(sites.names[i] for i in mask.nonzero()[:, 0])
         shapes = {stack: tuple(mean.shape[:3]) for stack, mean in kept.items()}
         config = VectorsConfig(
-            FORMAT,
-            task,
-            metric,
-            sites.granularity,
-            names,
-            len(sites),
-            model.fingerprint(),
-            shapes,
-            found,
-            model.name,
-            input_levels,
-            decoding or Decoding(),
-            wording,
+            format=FORMAT,
+            task=task,
+            metric=metric,
+            granularity=sites.granularity,
+            sites=names,
+            of=len(sites),
+            model_fingerprint=model.fingerprint(),
+            shapes=shapes,
+            found=found,
+            input_levels=input_levels,
+            decoding=decoding or Decoding(),
+            wording=wording,
         )
         for stack, chosen in _positions(model, config, "the mask").items():
             if not torch.equal(kept[stack].isfinite().all(-1), chosen):
@@ -146,6 +163,24 @@ class TaskVectors:
         config = self.config
         known = f"task={config.task!r}, metric={config.metric!r}, sites={len(config.sites)} of {config.of}"
         return f"TaskVectors({known}, model={config.model or config.model_fingerprint!r})"
+
+    def _repr_html_(self) -> str:
+        from taskvec.report.notebook import vectors_html  # noqa: PLC0415 which knows of task vectors
+
+        return vectors_html(self)
+
+    def _present(self) -> dict[str, Any]:
+        """What the model says of itself; the name that it had is kept, as it may come from elsewhere now."""
+        model, config = self.model, self.config
+        present: dict[str, Any] = {
+            "format": FORMAT,
+            "model_fingerprint": model.fingerprint(),
+            "base_model_type": model.model_type,
+        }
+        if config.base_model_name_or_path is None:
+            name = public_name(model.name)
+            present |= {"base_model_name_or_path": name, "base_model_revision": model.revision if name else None}
+        return present
 
     @property
     def task(self) -> str:
@@ -169,6 +204,25 @@ class TaskVectors:
         whole = Sites("layer", (Site("all", 0, None, None, None),), index)
         means = Means({stack: mean[None] for stack, mean in self.means.items()}, self.config.model_fingerprint)
         return Patch(whole, torch.ones(1, 1, dtype=torch.bool), means)
+
+    def scored(self, evaluation: "Evaluation", **others: "Evaluation") -> "TaskVectors":
+        """These vectors with the record of what they scored, which is saved with them and shown on their card.
+
+        ``evaluation`` is that of ``taskvec.evaluate(model, vectors, data)``; ``others`` are those of other ways of the
+        same prompts, such as ``query_only``. Nothing of the data is recorded but its kind and numbers. Raises
+        ValueError for an evaluation of something else.
+        """
+        from taskvec.evaluation import with_score  # noqa: PLC0415 which is about task vectors
+
+        if evaluation.of != self.fingerprint():
+            raise ValueError(
+                "the evaluation is not of these task vectors: expected taskvec.evaluate(model, vectors, data)"
+            )
+        for name, other in others.items():
+            if other.prompts.query_images != evaluation.prompts.query_images:
+                raise ValueError(f"{name} was evaluated on other prompts than the task vectors")
+        scores = {name: other.scores for name, other in others.items()}
+        return with_score(self, evaluation.prompts, evaluation.scores, scores)
 
     @contextmanager
     def applied(self, items: Items) -> Iterator[PromptedModel]:
@@ -225,38 +279,56 @@ class TaskVectors:
     def __call__(self, image: list[str]) -> list[str]: ...
 
     @overload
+    def __call__(self, image: np.ndarray, levels: tuple[float, float] | None = None) -> np.ndarray: ...
+
+    @overload
     def __call__(self, image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image: ...
+
+    @overload
+    def __call__(self, image: list[np.ndarray], levels: tuple[float, float] | None = None) -> list[np.ndarray]: ...
 
     @overload
     def __call__(self, image: list[Image.Image], levels: tuple[float, float] | None = None) -> list[Image.Image]: ...
 
-    def __call__(
-        self, image: Image.Image | str | list[Image.Image] | list[str], levels: tuple[float, float] | None = None
-    ) -> Image.Image | str | list[Image.Image] | list[str]:
+    def __call__(self, image: Any, levels: tuple[float, float] | None = None) -> Any:
         """Do the task on an image or a text, or on each of a list; of texts as ``generate`` does.
 
+        An image is a pillow image, and so is its result, or an array [height, width] or [height, width, 3 or 4], whose
+        result is one, uint8; several arrays of one size may be one, [n, height, width, 3 or 4].
+
         The model sees its own size; results have that of the image, upright as its EXIF data say. A task whose outputs
-        are masks gives masks: mode ``L``, 255 on the object and 0 elsewhere. ``levels`` are those of deep images (16
-        bits, floating point) that are black and white; by default, those that the vectors were found with. Raises
-        ValueError for a deep image without.
+        are masks gives masks: mode ``L`` or an array [height, width], 255 on the object and 0 elsewhere. ``levels`` are
+        those of deep images (16 bits, floating point) that are black and white; by default, those that the vectors were
+        found with. Raises ValueError for a deep image without.
         """
         if isinstance(image, str):
             return self.generate([image])[0]
-        if isinstance(image, Image.Image):
-            return self([image], levels)[0]
+        if isinstance(image, np.ndarray) and image.ndim == 4:
+            return np.stack(self(list(image), levels)) if len(image) else image
+        if isinstance(image, Image.Image | np.ndarray):
+            return self._results([image], levels)[0]
         if not image:
             return []
         texts = [one for one in image if isinstance(one, str)]
         if len(texts) == len(image):
             return self.generate(texts)
+        if texts and self.config.wording is None:
+            raise ValueError(f"{texts[0]!r} is no image: the task vectors of {self.task} are of images")
+        return self._results(image, levels)
+
+    def _results(
+        self, images: Sequence[Image.Image | np.ndarray], levels: tuple[float, float] | None
+    ) -> list[Image.Image | np.ndarray]:
+        """Each of the kind that its image is of."""
         if self.config.wording is not None:
             raise ValueError(f"the task vectors of {self.task} are of texts: images are none")
-        rasters = [raster_of(one) for one in image if not isinstance(one, str)]
-        if texts:
-            raise ValueError(f"{texts[0]!r} is no image: the task vectors of {self.task} are of images")
+        rasters = [raster_of_array(one) if isinstance(one, np.ndarray) else raster_of(one) for one in images]
         chosen = self.levels if levels is None else Range(*levels)
         outputs = self.uncut(np.stack([self.to_input(raster, chosen) for raster in rasters]))
-        return [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
+        results = [self.to_result(output, raster.size) for output, raster in zip(outputs, rasters, strict=True)]
+        return [
+            np.array(each) if isinstance(one, np.ndarray) else each for each, one in zip(results, images, strict=True)
+        ]
 
     @property
     def levels(self) -> Range | None:
@@ -433,31 +505,90 @@ class TaskVectors:
                 f"TaskVectors.load({str(directory)!r}, model).save_pretrained(...)",
                 stacklevel=2,
             )
+        _log.info("task vectors of %s from %s", config.task, directory)
         return cls(model, config, means)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, model: PromptedModel, *, revision: str | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        model: PromptedModel | None = None,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        local_files_only: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> Self:
         """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded.
 
-        ``hub:OWNER/NAME`` is always the repository. Raises ValueError where there is neither, or no connection.
+        ``hub:OWNER/NAME`` is always the repository; ``revision`` is a branch, tag or commit, ``token`` by default the
+        one of `hf auth login`; with ``local_files_only`` nothing but the hub's cache is asked. Where no ``model`` is
+        given, that of the vectors is loaded to ``device``: one that ships, or from the hub, by the same token. Raises
+        ValueError where there is neither, or no connection, and where the vectors' model is not known by a name.
         """
-        if Path(name).is_dir():
-            return cls.load(name, model)
-        return cls.load(hub.download(name, revision=revision), model)
+        place = Path(name)
+        if not place.is_dir():
+            place = hub.download(name, revision=revision, token=token, local_files_only=local_files_only)
+        if model is None:
+            base = _named_model(read_config(place), place)
+            model = load_model(base, device, token=token, local_files_only=local_files_only)
+        return cls.load(place, model)
 
-    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        private: bool = False,
+        licence: str | None = None,
+        picture: bytes | None = None,
+    ) -> str:
         """Upload to the Hugging Face hub, with a card; without an owner, to the user's own repository of this name.
 
-        Returns the full name. Raises ValueError where the hub refuses it or there is no connection.
+        One commit to the branch ``revision``, which is made where there is none. The card says what is recorded of the
+        vectors, the ``licence`` that is given, and where one is given shows a ``picture``, a PNG such as
+        ``evaluation.picture()``, which goes along: it has images of the data in it. Returns the full name. Raises
+        ValueError where the hub refuses it or there is no connection, and where a ``private`` repository was asked for
+        and it is public already.
         """
         from taskvec.card import card  # noqa: PLC0415 which is about task vectors
 
         with TemporaryDirectory() as directory:
             self.save_pretrained(directory)
-            created = hub.create(repository, private=private)
-            (Path(directory) / CARD).write_text(card(self.config, created), encoding="utf-8")
-            hub.upload(Path(directory), created)
+            if picture is not None:
+                (Path(directory) / PICTURE).write_bytes(picture)
+            created = hub.create(repository, private=private, token=token)
+            text = card(self.config, hub.named(created, revision), licence, None if picture is None else PICTURE)
+            (Path(directory) / CARD).write_text(text, encoding="utf-8")
+            message = commit_message or f"Upload the task vectors of {self.task} with taskvec"
+            options: dict[str, Any] = {"message": message, "revision": revision, "token": token}
+            hub.upload(Path(directory), created, **options, former=[PICTURE])
         return created
+
+
+def base_model_of(directory: Path) -> str:
+    """What ``load_model`` takes for the model of the task vectors in a directory.
+
+    ValueError, which says what to bring, where they know no name of it, and where it is on the hub and they are not:
+    nothing is downloaded unasked.
+    """
+    name = _named_model(read_config(directory), directory)
+    if hub.is_named(name) and not hub.is_downloaded(directory):
+        raise ValueError(f"{directory} holds task vectors of {name}: pass --model {name} to take it from the hub")
+    return name
+
+
+def _named_model(config: VectorsConfig, source: Path) -> str:
+    name = config.model or shipped_model(config.model_fingerprint)
+    if name is None:
+        kind = f" of the type {config.base_model_type}" if config.base_model_type else ""
+        raise ValueError(
+            f"{source} holds task vectors of a model{kind} with fingerprint {config.model_fingerprint}, which has no "
+            "name that others know: pass the directory of this model as --model, in Python the model itself"
+        )
+    return name
 
 
 def _check_model(model: PromptedModel, config: VectorsConfig) -> None:
@@ -468,7 +599,7 @@ def _search_for(tasks: Sequence[str]) -> str:
     """The command that finds the vectors of these tasks at the same sites."""
     if all(task in TASKS for task in tasks):
         return f"`taskvec search {' '.join(f'--task {task}' for task in tasks)} --out DIRECTORY`"
-    return "of two folders `taskvec search --data folder --root FIRST --and-root SECOND --out DIRECTORY`"
+    return "of two folders `taskvec search --data folder --root FIRST --root SECOND --out DIRECTORY`"
 
 
 def _as_sum(terms: Sequence[Term]) -> str:
@@ -563,7 +694,7 @@ def _read_config(directory: Path) -> tuple[VectorsConfig, str | None]:
     """The configuration, and the digest of the tensors that belong to it, None in formats 1 and 2."""
     path = directory / CONFIG
     if not path.is_file():
-        raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it")
+        raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it{hub.hint(directory)}")
     values: Any = read_json(path)
     if not isinstance(values, dict) or "format" not in values:
         raise ValueError(f"{path} is not of task vectors: it has no format")
@@ -572,6 +703,7 @@ def _read_config(directory: Path) -> tuple[VectorsConfig, str | None]:
         raise ValueError(f"{path} has format {version}, expected {FORMAT} or an earlier one")
     if version in WITHOUT_DIGESTS:
         record = values.pop("found", {})
+        values["base_model_name_or_path"] = public_name(values.pop("model", None))
         config = parse(VectorsConfig, values, path)
         try:
             return replace(config, found=provenance.former(record)), None
@@ -580,4 +712,9 @@ def _read_config(directory: Path) -> tuple[VectorsConfig, str | None]:
     checked = {name: values.pop(name, None) for name in CHECKED}
     if checked["digest"] != digests.of_json({**values, "tensors": checked["tensors"]}):
         raise ValueError(f"{path} is damaged or was changed: its checksum is another")
-    return parse(VectorsConfig, values, path), str(checked["tensors"])
+    if version <= NAMED_MODEL:
+        values["base_model_name_or_path"] = public_name(values.pop("model", None))
+    config = parse(VectorsConfig, values, path)
+    if version <= NAMED_MODEL and isinstance(config.found, Combination):  # whose expression named directories
+        config = replace(config, found=replace(config.found, expression=_as_sum(config.found.terms)))
+    return config, str(checked["tensors"])

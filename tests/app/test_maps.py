@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from taskvec.app.library import Taskness
 from taskvec.app.maps import Head, chosen_places, head_map, heads_of, token_map, without
+from taskvec.app.offer import Taskness
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.vectors import TaskVectors
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from taskvec.app.library import Library
+from taskvec.app.offer import Offer
 from taskvec.heads import Means
 from taskvec.models.interface import Decoding
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -36,7 +36,7 @@ def address(small_directory: Path, small_model: MaeVqgan, small_means: Means, tm
         small_model, sites, everywhere, means, task="mine", metric="mse", decoding=Decoding("expected", 1.5)
     )
     vectors.save_pretrained(tmp_path / "vectors" / "mine")
-    with serving(Library([str(small_directory)], [tmp_path / "vectors"]), "127.0.0.1", None) as url:
+    with serving(Offer([str(small_directory)], [tmp_path / "vectors"]), "127.0.0.1", None) as url:
         yield url
 
 
@@ -96,12 +96,12 @@ def test_all_that_was_dropped_goes_with_the_server(
     small_directory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with serving(Library([str(small_directory)]), "127.0.0.1", None):
+    with serving(Offer([str(small_directory)]), "127.0.0.1", None):
         (place,) = tmp_path.glob("taskvec-app-*")
         assert Path(os.environ["GRADIO_TEMP_DIR"]).parent == place
         with (
             pytest.raises(ValueError, match=r"the page cannot be at 192\.0\.2\.1, any port from 7860 to 7959: "),
-            serving(Library([str(small_directory)]), "192.0.2.1", None),  # an address that nobody has
+            serving(Offer([str(small_directory)]), "192.0.2.1", None),  # an address that nobody has
         ):
             pass
     assert list(tmp_path.iterdir()) == []

@@ -526,7 +526,7 @@ def test_whatever_goes_wrong_is_one_sentence(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("taskvec.cli.models.load_model", fail)
+    monkeypatch.setattr("taskvec.records.model_told", fail)
     assert main(["info", "tiny"]) == status
     told = capsys.readouterr().err.strip()  # typer puts an empty line before an EOFError
     assert told.startswith(f"taskvec: {sentence}")
@@ -679,7 +679,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("taskvec.cli.models.load_model", interrupt)
+    monkeypatch.setattr("taskvec.records.model_told", interrupt)
     assert main(["info", "tiny"]) == 130
     assert capsys.readouterr().err == "taskvec: interrupted\n"
 
@@ -816,7 +816,7 @@ def test_what_stands_in_the_way_is_told_before_the_work(
     else:
         path.touch()
     work = lambda *_, **__: pytest.fail("work was done")  # noqa: E731
-    for place in ("finding.collect", "judging.collect", "cli.searching.collect", "cli.experimenting.run"):
+    for place in ("finding.collect", "judging.collect", "statistics.collect", "experiments.running.run"):
         monkeypatch.setattr(f"taskvec.{place}", work, raising=False)
     monkeypatch.setattr("taskvec.training.recipe._read_data", work)
     recipe = str(Path(__file__).parents[2] / "recipes" / "tiny.toml")

@@ -29,12 +29,12 @@ def root(tmp_path: Path) -> Path:
 
 def test_only_what_was_given_reaches_the_data_set() -> None:
     assert DataOptions("scenes", fold=2).given() == {"fold": 2}
-    given = DataOptions("folder", Path("a"), suffix="_mask", object_level="2", levels=(0, 9)).given()
+    given = DataOptions("folder", [Path("a")], suffix="_mask", object_level="2", levels=(0, 9)).given()
     assert given == {"root": Path("a"), "suffix": "_mask", "object_level": "2", "levels": (0, 9)}
 
 
 def test_a_template_is_given_in_one_line() -> None:
-    given = DataOptions("pairs", Path("a.csv"), template=r"{input}\n= {output}\t\\n\d", shots=3).given()
+    given = DataOptions("pairs", [Path("a.csv")], template=r"{input}\n= {output}\t\\n\d", shots=3).given()
     assert given == {"root": Path("a.csv"), "template": "{input}\n= {output}\t\\n\\d", "shots": 3}
 
 
@@ -47,7 +47,7 @@ def test_every_relation_that_is_named_is_data_of_its_own(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"relations needs the name of one \(--task\)"):
         DataOptions("relations").load_each("test", None)
     with pytest.raises(ValueError, match="relations has no root"):
-        DataOptions("relations", tmp_path).load_each("test", named)
+        DataOptions("relations", [tmp_path]).load_each("test", named)
     one, other = DataOptions("scenes").load_each("test", ["identity", "low_light"])
     assert one is other
     assert len(DataOptions("scenes").load_each("test", None)) == 1

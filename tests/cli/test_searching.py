@@ -106,7 +106,7 @@ def test_two_folders_in_one_search_add_up(small_directory: Path, tmp_path: Path,
             (tmp_path / task / name).mkdir(parents=True)
             for index, picture in enumerate(pixels):
                 Image.fromarray(picture).save(tmp_path / task / name / f"{index}.png")
-    roots = ["--data", "folder", "--root", str(tmp_path / "dark"), "--and-root", str(tmp_path / "grey")]
+    roots = ["--data", "folder", "--root", str(tmp_path / "dark"), "--root", str(tmp_path / "grey")]
     quick = [
         "--metric",
         "mse",

@@ -19,7 +19,7 @@ WORDS = [f"{first}{second}t" for first in "bcdfgh" for second in "aeio"]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("model") / "bytes"
-    byte_decoder().save(directory)
+    byte_decoder().write(directory)
     return str(directory)
 
 

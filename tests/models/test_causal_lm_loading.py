@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+import hub_server
 from small_decoders import decoder
 from taskvec.models import causal_lm_loading, load_model
 from taskvec.models.causal_lm import CausalLm
@@ -40,7 +41,7 @@ def model() -> CausalLm:
 @pytest.fixture(scope="module")
 def saved(model: CausalLm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("saved") / "model"
-    model.save(directory)
+    model.write(directory)
     return directory
 
 
@@ -63,7 +64,7 @@ def _rewritten(directory: Path, **values: Any) -> None:
 def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
     """Also where the weights that make logits are those of the embeddings, which are stored once."""
     model = decoder(name, _tokenizer())
-    model.save(tmp_path / "made" / "anew")
+    model.write(tmp_path / "made" / "anew")
     (tmp_path / "made" / "anew" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     again = load_model(tmp_path / "made" / "anew")
     assert isinstance(again, CausalLm)
@@ -79,7 +80,7 @@ def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
 def test_a_licence_that_is_known_is_stated(tmp_path: Path) -> None:
     model = decoder("llama", _tokenizer())
     model.licence = "mit"
-    model.save(tmp_path / "stated")
+    model.write(tmp_path / "stated")
     assert load_model(tmp_path / "stated").licence == "mit"
 
 
@@ -97,7 +98,7 @@ def test_a_repository_of_the_hub_is_downloaded_by_the_hubs_module(
     model: CausalLm, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("taskvec.hub.download", lambda name: asked.append(name) or saved)
+    monkeypatch.setattr("taskvec.hub.download", lambda name, **_: asked.append(name) or saved)
     found = load_model("hub:someone/decoder")
     assert (asked, found.name, found.fingerprint()) == (
         ["hub:someone/decoder"],
@@ -273,7 +274,7 @@ def test_gguf(tmp_path: Path) -> None:
             assert isinstance(model, CausalLm)
             torch.testing.assert_close(model.model(input_ids=tokens).logits, expected)
     assert model.generate(["the"], 3) == CausalLm(source, model.tokenizer).generate(["the"], 3)
-    model.save(tmp_path / "plain")
+    model.write(tmp_path / "plain")
     again = load_model(tmp_path / "plain")
     assert isinstance(again, CausalLm)
     assert again.fingerprint() == model.fingerprint()
@@ -293,3 +294,12 @@ def test_gguf_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(causal_lm_loading, "find_spec", lambda name: None if name == "accelerate" else object())
     with pytest.raises(ValueError, match=r"small.gguf: reading GGUF needs gguf and accelerate: pip install"):
         load_model(path)
+
+
+def test_a_pushed_model_has_nothing_of_its_makers_places(saved: Path, served: hub_server.Hub, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "o dd zebra7")
+    assert load_model(tmp_path / "o dd zebra7").push_to_hub("decoder", token=hub_server.ANNA) == "anna/decoder"
+    files = served.repositories["anna/decoder"].files
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= files.keys()
+    assert not [name for name, content in files.items() if b"zebra7" in content or str(tmp_path).encode() in content]
+    assert isinstance(load_model("hub:anna/decoder"), CausalLm)

@@ -45,11 +45,14 @@ def test_ten_pairs_become_vectors_that_do_the_task_to_images(place: Path, capsys
     images = str(place / "pairs" / "input")
     assert main(["apply", str(out), images, "--model", model, "--out", str(place / "done")]) == 0
     vectors = TaskVectors.load(out, load_model(model))
+    (score,) = vectors.config.scores  # which the card will say
+    assert score.value.mean == pytest.approx(scores["task_vectors"]["mean"])
+    assert list(score.others) == ["query_only", "one_shot"]
     image = Image.open(place / "pairs" / "input" / "3.png")
     assert np.array_equal(np.asarray(vectors(image)), np.asarray(Image.open(place / "done" / "3.png")))
     assert vectors(image).size == image.size
     assert main(["apply", str(out), images, "--out", str(place / "other")]) == 1
-    assert "pass the directory of their model as --model" in capsys.readouterr().err
+    assert "pass the directory of this model as --model" in capsys.readouterr().err
 
 
 def test_every_command_takes_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from taskvec.app.library import Taskness
+from taskvec.app.offer import Taskness
 from taskvec.models.interface import PromptedModel
 from taskvec.sites import Place
 from taskvec.vectors import TaskVectors

@@ -16,9 +16,9 @@ import pandas as pd
 
 from taskvec.app import markup
 from taskvec.app.answers import SCENE, Answers, answer, answer_texts, drawn_example, weighted
-from taskvec.app.library import MADE, Library
 from taskvec.app.making import Making
 from taskvec.app.maps import Head, head_map, heads_of, token_map, without
+from taskvec.app.offer import MADE, Offer
 from taskvec.app.pairs import stage, told_by_name
 from taskvec.app.session import Session, Sessions
 from taskvec.data import load_data
@@ -63,19 +63,19 @@ def _sentence(error: Exception) -> str:
 class _Page:
     """What the page's events do. Visitors share the models, whose passes keep nothing, and nothing else."""
 
-    def __init__(self, library: Library, sessions: Sessions):
-        self.library, self.sessions = library, sessions
+    def __init__(self, offer: Offer, sessions: Sessions):
+        self.offer, self.sessions = offer, sessions
 
     def session(self, request: gr.Request) -> Session:
         return self.sessions.of(str(request.session_hash))
 
     def offered(self, name: str, session: Session) -> dict[str, Path]:
-        return self.library.vectors(self.library.model(name), session.vectors)
+        return self.offer.vectors(self.offer.model(name), session.vectors)
 
     def choose_model(self, name: str, request: gr.Request) -> Sequence[Any]:
         """Vectors of the model, and the parts of the page for images or for texts."""
         try:
-            model = self.library.model(name)
+            model = self.offer.model(name)
             names = list(self.offered(name, self.session(request)))
         except _EXPECTED as error:
             return gr.skip(), gr.skip(), gr.skip(), gr.update(value=markup.error(_sentence(error)), visible=True)
@@ -96,7 +96,7 @@ class _Page:
         """The weighted sum of those that are chosen; None where none is."""
         if len(names) > MOST_TERMS:
             raise ValueError(f"{len(names)} task vectors are chosen: {MOST_TERMS} at most are added up")
-        model, offered = self.library.model(name), self.offered(name, session)
+        model, offered = self.offer.model(name), self.offered(name, session)
         for each in names:
             if each not in offered:
                 raise ValueError(f"the task vectors {each} are no longer there: choose others")
@@ -118,13 +118,13 @@ class _Page:
     ) -> tuple[str, str, str]:
         """Answers, the map of heads, and that of the chosen head's tokens."""
         try:
-            session, model = self.session(request), self.library.model(name)
+            session, model = self.session(request), self.offer.model(name)
             whole = self.vectors(name, names, weights, session)
             heads = [Head.named(each) for each in off]
             left = None if whole is None else without(whole, heads)
             told = markup.note(_NO_VECTORS) if whole is None else markup.note(_NO_HEAD) if left is None else ""
             answers = self._answers(model, left, queries or [], example_input, example_output, truth)
-            scores = self.library.taskness(model)
+            scores = self.offer.taskness(model)
             at = None if here is None else Head.named(here)
             tokens = "" if at is None else markup.tokens_markup(token_map(model, whole, at, scores), off=heads)
             rows = head_map(model, whole, heads, scores)
@@ -193,7 +193,7 @@ class _Page:
             lines = [line for line in text.splitlines() if line.strip()]
             if not lines:
                 raise ValueError("there is no text yet: write an input in every line")
-            return markup.texts_markup(answer_texts(self.library.model(name), vectors, lines))
+            return markup.texts_markup(answer_texts(self.offer.model(name), vectors, lines))
         except Exception as error:
             _log(error)
             return markup.error(_sentence(error))
@@ -216,7 +216,7 @@ class _Page:
         yield markup.note("Reading the pairs ..."), gr.update(visible=False), "", nothing, gr.skip(), busy
         ready = gr.update(interactive=True)
         try:
-            model = self.library.model(name)
+            model = self.offer.model(name)
             if model.takes_texts:
                 raise ValueError(f"{name} is a language model: `taskvec find --data pairs` makes tasks of words")
             with TemporaryDirectory(dir=session.directory) as place, told_by_name(Path(place)):
@@ -298,9 +298,9 @@ def _markup(name: str, **options: Any) -> gr.HTML:
 class _Top:
     """What is chosen, above both tabs."""
 
-    def __init__(self, library: Library):
+    def __init__(self, offer: Offer):
         with gr.Row():
-            self.model = gr.Dropdown(list(library.models), value=library.models[0], label="Model", min_width=160)
+            self.model = gr.Dropdown(list(offer.models), value=offer.models[0], label="Model", min_width=160)
             self.vectors = gr.Dropdown(
                 [], value=[], multiselect=True, label="Task vectors (several of the same sites add up)", scale=3
             )
@@ -365,12 +365,12 @@ class _Finding:
         self.archive = gr.DownloadButton("Download the task vectors", visible=False)
 
 
-def build(library: Library, sessions: Sessions) -> gr.Blocks:
+def build(offer: Offer, sessions: Sessions) -> gr.Blocks:
     """The page with all its events, for ``serve``."""
-    page = _Page(library, sessions)
+    page = _Page(offer, sessions)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=KEPT) as blocks:
         gr.Markdown(_INTRODUCTION)
-        top = _Top(library)
+        top = _Top(offer)
         with gr.Tab("Try it"):
             trying = _Trying()
         with gr.Tab("Make a task"):
@@ -435,7 +435,7 @@ def _of_source(source: str) -> tuple[Any, Any]:
 
 
 @contextmanager
-def serving(library: Library, host: str, port: int | None) -> Iterator[str]:
+def serving(offer: Offer, host: str, port: int | None) -> Iterator[str]:
     """The page's address, which is served as long as the block runs. What is dropped or made in the page is in a
     temporary directory that goes with the block.
 
@@ -446,7 +446,7 @@ def serving(library: Library, host: str, port: int | None) -> Iterator[str]:
         visitors = Path(directory) / "visitors"
         visitors.mkdir()
         os.environ["GRADIO_TEMP_DIR"] = str(Path(directory) / "uploads")
-        blocks = build(library, Sessions(visitors))
+        blocks = build(offer, Sessions(visitors))
         _, url, _ = blocks.launch(
             server_name=host,
             server_port=free,

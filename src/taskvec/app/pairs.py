@@ -41,12 +41,12 @@ def read_pairs(
         root = Path(directory)
         names: dict[str, str] = {}
         for number, pair in enumerate(pairs):
-            for side, path in zip(("output", "input"), reversed(pair), strict=True):
+            for side, path in zip(("input", "output"), pair, strict=True):
                 place = root / side / f"pair-{number}{path.suffix}"
                 place.parent.mkdir(exist_ok=True)
                 place.symlink_to(path.resolve())
                 names[str(place)] = printable(path.name)
-            names[place.name] = printable(path.name)  # an input may be told of without its directory
+            names[f"pair-{number}{pair[0].suffix}"] = printable(pair[0].name)  # which may be told of without its place
         try:
             folder = Folder(root, split="all", metric=metric, levels=levels)
             examples, task = folder.load(np.arange(len(pairs)), size), folder.own_task

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from taskvec.application.samples import Input, Making, Sample, encoded, state_of
 from taskvec.application.shards import PARQUET, WRITERS, BrokenShardError, digest_of_file, require_pyarrow
 from taskvec.application.sources import FOLDER, PORTION, Files, Portion, Source
+from taskvec.choices import SHARD
 from taskvec.files import (
     WriteError,
     check_destination,
@@ -20,7 +21,6 @@ from taskvec.files import (
     write_json,
 )
 
-SHARD = 1000  # files whose results are in one shard
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of no image in particular
 
 Result = bytes | str | None  # a PNG for a shard, why there is none, or nothing more to do

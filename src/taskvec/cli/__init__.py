@@ -1,6 +1,8 @@
 """The command: parses, calls, prints. Everything it does is one call of the Python API away.
 
-Nothing here imports PyTorch before signals are listened to.
+Nothing here imports PyTorch before signals are listened to. ``commands`` has all commands by name; a command's module
+imports what its signature says, and the command itself what it works with, so that help, and errors of usage, take no
+second. ``scores``, ``studies`` and ``texts`` are what some commands work with.
 """
 
 import os
@@ -8,6 +10,7 @@ import sys
 import warnings
 from contextlib import suppress
 from io import TextIOWrapper
+from itertools import takewhile
 
 from taskvec.cli.signals import BROKEN_PIPE, INTERRUPTED, WORDS, listening
 
@@ -15,11 +18,12 @@ __all__ = ["main"]
 
 UNEXPECTED = 70  # the exit status of what is an error of ours, EX_SOFTWARE of sysexits.h
 TRACEBACK = "--traceback"
+COMPLETING = {"--install-completion", "--show-completion", "--help"}  # options that are about completion in a shell
 _EXPECTED = (ValueError, OSError, OverflowError, NotImplementedError, MemoryError)
 
 
 # options that had another name in the version before
-FORMER = {"--split": "--fold", "--held-out": "--validation"}
+FORMER = {"--split": "--fold", "--held-out": "--validation", "--and-root": "--root"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,16 +34,19 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     raises = TRACEBACK in given or os.environ.get("TASKVEC_TRACEBACK", "0") not in ("", "0")
     with listening() as signals:
-        from taskvec.cli.commands import app  # noqa: PLC0415 which takes a second or more
+        from taskvec.cli.commands import application
+        from taskvec.cli.terminal import as_told
 
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than the tables have
         formatted, warnings.formatwarning = warnings.formatwarning, _warning
         warnings.filterwarnings("ignore", module="PIL")  # of damage that it reads past; what it cannot read is an error
-        signals.at_once = False
         try:
-            status = app(_renamed(given) or ["--help"], standalone_mode=False) or 0
-            _flush()
+            with as_told():
+                words = _renamed(given) or ["--help"]
+                app = application(completing=_completing(words))
+                status = app(words, standalone_mode=False, prog_name="taskvec", obj=signals) or 0
+                _flush()
         except KeyboardInterrupt:
             status = INTERRUPTED
         except SystemExit as end:
@@ -80,9 +87,15 @@ def _renamed(given: list[str]) -> list[str]:
     return words
 
 
+def _completing(words: list[str]) -> bool:
+    """Whether a shell asks for completion, or the options of no command in particular may be about it."""
+    options = takewhile(lambda word: word.startswith("-"), words)
+    return "_TASKVEC_COMPLETE" in os.environ or not COMPLETING.isdisjoint(options)
+
+
 def _told(error: Exception) -> tuple[str, int]:
     """An error as a sentence, and the status to end with."""
-    from typer import Abort  # noqa: PLC0415
+    from typer import Abort
 
     # typer's errors of usage have no public class that all its versions share, nor has what it makes of an EOFError
     if hasattr(error, "format_message"):
@@ -93,17 +106,18 @@ def _told(error: Exception) -> tuple[str, int]:
         return "what was given is nested too deeply", 1
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}", 1
-    from taskvec.memory import ADVICE, ShortageError, is_shortage, shortage  # noqa: PLC0415
+    if isinstance(error, MemoryError | RuntimeError) and "torch" in sys.modules:
+        from taskvec.memory import ADVICE, ShortageError, is_shortage, shortage
 
-    if is_shortage(error) and not isinstance(error, ShortageError):
-        return f"{shortage(error)}: {ADVICE}", 1
+        if is_shortage(error) and not isinstance(error, ShortageError):
+            return f"{shortage(error)}: {ADVICE}", 1
     if isinstance(error, _EXPECTED):
         return str(error) or type(error).__name__, 1
     return f"unexpected: {type(error).__name__}: {error}; run it again with {TRACEBACK} and report it", UNEXPECTED
 
 
 def _complain(message: str, status: int) -> int:
-    from taskvec.files import escaped  # noqa: PLC0415
+    from taskvec.files import escaped
 
     with suppress(OSError):  # nobody reads it
         print(f"taskvec: {escaped(' '.join(message.split()))}", file=sys.stderr, flush=True)

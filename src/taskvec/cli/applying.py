@@ -1,29 +1,26 @@
 """The command that does a task on images or texts."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 import typer
-from rich.progress import Progress
 
-from taskvec import environment
-from taskvec.application import SHARD, Engine, Here, Making, plan, reading_of, sink_of, source_of
+from taskvec.choices import ANSWER_TOKENS, MAX_PIXELS, SHARD
 from taskvec.cli import options
-from taskvec.cli.terminal import app, console, write_json
-from taskvec.cli.texts import TextsIn, apply_to_texts
+from taskvec.cli.terminal import console, write_json
 from taskvec.files import shortened
-from taskvec.hub import located
-from taskvec.images import MAX_PIXELS
-from taskvec.models import load_model
-from taskvec.progress import COLUMNS
-from taskvec.vectors import ANSWER_TOKENS, BATCH, TaskVectors
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import torch
+
+    from taskvec.application import Engine
+    from taskvec.vectors import TaskVectors
 
 
-@app.command("apply")
 @options.one_writer()
 def apply_command(
     vectors: Annotated[Path, typer.Argument(help="Directory of task vectors, or hub:OWNER/NAME to download them.")],
@@ -95,6 +92,16 @@ def apply_command(
     other members go along, or parquet, whose other columns do.
     What is no image, and images that cannot be read, are listed at the end, all of them in the file of `--json`.
     """
+    from rich.progress import Progress
+
+    from taskvec import environment
+    from taskvec.application import Here, Making, plan, reading_of, sink_of, source_of
+    from taskvec.cli.texts import TextsIn, apply_to_texts
+    from taskvec.hub import located
+    from taskvec.models import load_model
+    from taskvec.progress import COLUMNS
+    from taskvec.vectors import BATCH, TaskVectors
+
     place = located(vectors)
     name = options.model_of([place], model)
     found = TaskVectors.load(place, load_model(name, options.working_on(device, threads)))
@@ -155,14 +162,17 @@ def apply_command(
         raise ValueError(f"{len(failures)} of {number} images failed: {_first(list(failures.values()))}")
 
 
-def _on_ray(place: Path, model: str, device: str, address: str | None) -> AbstractContextManager[Engine]:
-    from taskvec.application.on_ray import OnRay  # noqa: PLC0415 which imports an extra
+def _on_ray(place: Path, model: str, device: str, address: str | None) -> "AbstractContextManager[Engine]":
+    from taskvec.application.on_ray import OnRay
 
     found = Path(model).absolute()  # other machines have other working directories
     return OnRay(partial(_loaded, place.absolute(), str(found) if found.is_dir() else model), device, address)
 
 
-def _loaded(place: Path, model: str, device: torch.device) -> TaskVectors:
+def _loaded(place: Path, model: str, device: "torch.device") -> "TaskVectors":
+    from taskvec.models import load_model
+    from taskvec.vectors import TaskVectors
+
     return TaskVectors.load(place, load_model(model, device))
 
 

@@ -6,16 +6,11 @@ from typing import Annotated
 
 import typer
 
-from taskvec.arithmetic import combine, names_in
+from taskvec.choices import METRICS
 from taskvec.cli import options
-from taskvec.cli.terminal import SEARCH_LOG, app, console, write_json
-from taskvec.cli.vectors import JUDGEMENT
-from taskvec.metrics import METRICS
-from taskvec.models import load_model
-from taskvec.vectors import CONFIG as VECTORS_CONFIG
+from taskvec.cli.terminal import JUDGEMENT, SEARCH_LOG, console, write_json
 
 
-@app.command("combine", context_settings={"ignore_unknown_options": True})  # an expression may begin with a minus
 @options.one_writer()
 def combine_command(
     expression: Annotated[
@@ -30,8 +25,9 @@ def combine_command(
     metric: Annotated[
         str | None,
         typer.Option(
+            autocompletion=options.among(METRICS),
             help=f"Of the outputs: {' or '.join(METRICS)}; if not given, that of masks where any has it and is not "
-            "subtracted."
+            "subtracted.",
         ),
     ] = None,
     model: options.ModelOfVectors = None,
@@ -44,7 +40,11 @@ def combine_command(
 
     `taskvec evaluate --task inpainting+segmentation --method vectors:OUT` scores such a combination.
     """
-    for name in (VECTORS_CONFIG, SEARCH_LOG, *JUDGEMENT):
+    from taskvec.arithmetic import combine, names_in
+    from taskvec.models import load_model
+    from taskvec.vectors import CONFIG
+
+    for name in (CONFIG, SEARCH_LOG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)
     chosen = options.model_of((vectors / name for name in names_in(expression)), model)
     combined = combine(expression, load_model(chosen, options.device_named(device)), vectors, metric)

@@ -2,21 +2,21 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskvec.choices import DATA_SETS, IMAGE_METRICS, LAYOUTS, MAX_PIXELS, TEMPLATES
 from taskvec.cli import options
+from taskvec.cli.options import among, with_parameters
 from taskvec.cli.terminal import console, refuse_several
-from taskvec.data import DATA_SETS, DataSet, load_data
-from taskvec.data.pascal import LAYOUTS
-from taskvec.data.templates import PRESETS
-from taskvec.images import MAX_PIXELS
-from taskvec.metrics import IMAGE_METRICS
+
+if TYPE_CHECKING:
+    from taskvec.data import DataSet
 
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}  # which a shell hands on as they are typed
 _ESCAPE = re.compile(r"\\([nt\\])")
@@ -36,12 +36,19 @@ class DataOptions:
     """The data set and its options, as given; what a data set has no use for must not be given."""
 
     data: Annotated[
-        str | None, typer.Option("--data", help=f"Data set: {', '.join(DATA_SETS)} (pictures only to judge by).")
+        str | None,
+        typer.Option(
+            "--data",
+            autocompletion=among(DATA_SETS),
+            help=f"Data set: {', '.join(DATA_SETS)} (pictures only to judge by).",
+        ),
     ] = None
     root: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--root", help="The directory of Pascal-5i, of images, or of inputs and outputs; the file of word pairs."
+            "--root",
+            help="The directory of Pascal-5i, of images, or of inputs and outputs; the file of word pairs. For "
+            "`taskvec search` repeat it: each is a task of its own, and all get the same sites.",
         ),
     ] = None
     fold: Annotated[
@@ -49,14 +56,22 @@ class DataOptions:
     ] = None
     layout: Annotated[
         str | None,
-        typer.Option("--layout", help=f"What Pascal-5i trains on in a fold: {' or '.join(LAYOUTS)} (few_shot)."),
+        typer.Option(
+            "--layout",
+            autocompletion=among(LAYOUTS),
+            help=f"What Pascal-5i trains on in a fold: {' or '.join(LAYOUTS)} (few_shot).",
+        ),
     ] = None
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out what Pascal-5i's lists name and its directory lacks.")
     ] = False
     metric: Annotated[
         str | None,
-        _of_folders("--metric", help=f"{' or '.join(IMAGE_METRICS)}; told from the outputs if not given."),
+        _of_folders(
+            "--metric",
+            autocompletion=among(IMAGE_METRICS),
+            help=f"{' or '.join(IMAGE_METRICS)}; told from the outputs if not given.",
+        ),
     ] = None
     input: Annotated[
         Path | None,
@@ -100,8 +115,9 @@ class DataOptions:
         str | None,
         _of_pairs(
             "--template",
+            autocompletion=among(TEMPLATES),
             metavar="TEXT",
-            help=f"How a pair is written: {', '.join(PRESETS)} (qa if not given), or a text with {{input}} and "
+            help=f"How a pair is written: {', '.join(TEMPLATES)} (qa if not given), or a text with {{input}} and "
             "{output}, in which \\n is the end of a line; what follows {output} stands between two pairs.",
         ),
     ] = None
@@ -111,18 +127,32 @@ class DataOptions:
     _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def given(self) -> dict[str, object]:
-        """The data set's options that were given, by the names that ``load_data`` takes."""
+        """The data set's options that were given, by the names that ``load_data`` takes.
+
+        Raises ValueError for several roots.
+        """
         names = {one.name: getattr(self, one.name) for one in fields(self) if one.default is not MISSING and one.init}
         defaults = {one.name: one.default for one in fields(self)}
         chosen = {name: value for name, value in names.items() if name != "data" and value != defaults[name]}
-        if self.root is None and self.input is not None:
+        if self.root:
+            if len(self.root) > 1:
+                every = " ".join(f"--root {one}" for one in self.root)
+                raise ValueError(f"{every}: expected one; `taskvec search` finds the same sites for several folders")
+            chosen["root"] = self.root[0]
+        elif self.input is not None:
             chosen["root"] = Path()
         if self.template is not None:
             chosen["template"] = _ESCAPE.sub(lambda found: _ESCAPES[found[1]], self.template)
         return chosen
 
-    def load(self, part: str, **more: object) -> DataSet:
+    def of_each_root(self) -> "list[DataOptions]":
+        """The same with one of the roots each."""
+        return [replace(self, root=[root]) for root in self.root] if self.root else [self]
+
+    def load(self, part: str, **more: object) -> "DataSet":
         """A part of the data; says what was told from it, once."""
+        from taskvec.data import load_data
+
         extra = {name: value for name, value in more.items() if value is not None}
         data = load_data(self.data or "scenes", part, **{**self.given(), **extra})
         for remark in data.remarks():
@@ -131,7 +161,7 @@ class DataOptions:
                 console.print(remark)
         return data
 
-    def load_each(self, part: str, tasks: Sequence[str] | None, **more: object) -> list[DataSet]:
+    def load_each(self, part: str, tasks: Sequence[str] | None, **more: object) -> "list[DataSet]":
         """A part of the data for every task named, or for the data's own where none is.
 
         Of relations that is the one of the task's name, of all else one data set for all of them.
@@ -140,7 +170,7 @@ class DataOptions:
             return [self.load(part, relation=name, **more) for name in tasks or (None,)]
         return [self.load(part, **more)] * max(1, len(tasks or ()))
 
-    def load_one(self, part: str, tasks: Sequence[str] | None, **more: object) -> DataSet:
+    def load_one(self, part: str, tasks: Sequence[str] | None, **more: object) -> "DataSet":
         """The same for one task, named or not; ValueError where several are."""
         refuse_several(tasks)
         return self.load_each(part, tasks, **more)[0]
@@ -170,8 +200,6 @@ def takes_data(data: str | None = "scenes", *, without: Sequence[str] = ()) -> C
             for one in bundled:
                 default = data if one.name == "data" else one.default
                 parameters.append(Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=one.type))
-        with_options.__signature__ = signature(command).replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
-        with_options.__annotations__ = {one.name: one.annotation for one in parameters}
-        return with_options
+        return with_parameters(with_options, parameters)
 
     return decorate

@@ -2,22 +2,15 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from taskvec import environment
+from taskvec.choices import SHIPPED
 from taskvec.cli import options
-from taskvec.cli.terminal import app, console, say, write_json
-from taskvec.description import describe_model, describe_vectors, holds_vectors
-from taskvec.hub import located
-from taskvec.models import SHIPPED, convert_checkpoint, load_model
-from taskvec.models.checkpoints import convert
-from taskvec.processes import current
-from taskvec.training.recipe import read_recipe, train
+from taskvec.cli.terminal import console, say, write_json
 
 
-@app.command("train")
 @options.together
 def train_command(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/tiny.toml.")],
@@ -39,6 +32,10 @@ def train_command(
 
     On several GPUs or processors: torchrun --standalone --nproc-per-node N -m taskvec train ...
     """
+    from taskvec import environment
+    from taskvec.processes import current
+    from taskvec.training.recipe import read_recipe, train
+
     chosen = read_recipe(recipe)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
@@ -50,7 +47,6 @@ def train_command(
     console.print(f"the model is in {directory}")
 
 
-@app.command("convert")
 @options.one_writer()
 def convert_command(
     out: Annotated[Path, typer.Option(callback=options.directory, help="The model directory to write.")],
@@ -85,10 +81,14 @@ def convert_command(
     if mae is None or checkpoint is not None:
         if mae is not None or checkpoint is None:
             raise ValueError("expected the model's file either as --mae, with --vqgan, or as --checkpoint")
+        from taskvec.models import convert_checkpoint
+
         convert_checkpoint(checkpoint, out, licence, mae_key)
         console.print(f"the model is in {out}")
         write_json(json_file, {"model": str(out)})
         return
+    from taskvec.models.checkpoints import convert
+
     converted = convert(
         mae, out, vqgan, vqgan_config, encoder_heads, decoder_heads, licence, mae_key=mae_key, vqgan_key=vqgan_key
     )
@@ -101,23 +101,38 @@ def convert_command(
     write_json(json_file, {"model": str(out), **facts})
 
 
-@app.command("info")
 def info_command(
     target: Annotated[
         str,
-        typer.Argument(help="A model (tiny, small or a directory), a directory of task vectors, or hub:OWNER/NAME."),
+        typer.Argument(
+            autocompletion=options.among(SHIPPED),
+            help="A model (tiny, small or a directory), a directory of task vectors, or hub:OWNER/NAME.",
+        ),
     ],
     json_file: options.Json = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
 ) -> None:
     """What a model or task vectors are: architecture, parameters, operations, fingerprint; or task, sites, origin."""
-    place = target if target in SHIPPED else located(target)
-    facts = (
-        describe_vectors(place)
-        if holds_vectors(place)
-        else describe_model(load_model(place, options.device_named(device)))
-    )
+    from taskvec import records
+
+    facts = None
+    if device == "cpu":  # which is there
+        facts = records.model_told(target) or records.vectors_told(Path(target))
+    if facts is None:
+        facts = _loaded(target, device)
     for name, value in facts.items():
         say(f"{name}: {value}")
     write_json(json_file, facts)
+
+
+def _loaded(target: str, device: str) -> dict[str, Any]:
+    """What a model, or task vectors, say of themselves that have to be read, which imports PyTorch."""
+    from taskvec.description import describe_model, describe_vectors, holds_vectors
+    from taskvec.hub import located
+    from taskvec.models import load_model
+
+    place = target if target in SHIPPED else located(target)
+    if holds_vectors(place):
+        return describe_vectors(place)
+    return describe_model(load_model(place, options.device_named(device)))

@@ -1,30 +1,59 @@
 """What the commands' options share: their types and help, and checks before any work is done."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
-from taskvec.files import check_destination, check_destination_directory
-from taskvec.locks import LOCK, locked
-from taskvec.models import SHIPPED, shipped_model
-from taskvec.models.interface import ANSWER_SCOPES, AnswerScope, PromptedModel
-from taskvec.processes import current, joined, own_device, started
-from taskvec.tasks import TASKS
-from taskvec.threads import settle
-from taskvec.vectors import read_config
+from taskvec.choices import ANSWER_SCOPES, SHIPPED, TASKS, AnswerScope
+from taskvec.cli import terminal
+
+if TYPE_CHECKING:
+    import torch
+
+    from taskvec.models.interface import PromptedModel
+
+
+def with_parameters(command: Callable[..., Any], parameters: Iterable[Parameter]) -> Callable[..., Any]:
+    """The command, for typer to read that it has these parameters."""
+    every = list(parameters)
+    command.__signature__ = inspect.Signature(every, return_annotation=None)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {one.name: one.annotation for one in every}
+    return command
+
+
+def among(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """What completes an option in a shell that takes one of these names."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
 
 
 def file(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a destination before hours are spent on what goes there."""
+    from taskvec.files import check_destination
+
     return _checked(option, path, check_destination)
+
+
+def json_file(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The same, but for a dash, which keeps standard output for the result."""
+    if path != terminal.STANDARD_OUTPUT:
+        return file(option, path)
+    terminal.only_json()
+    return path
 
 
 def directory(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """As ``file``, for a directory."""
+    from taskvec.files import check_destination_directory
+
     return _checked(option, path, check_destination_directory)
 
 
@@ -39,6 +68,8 @@ def _checked(option: typer.CallbackParam, path: Path | None, check: Callable[[Pa
 
 def check_destinations(out: Path, files: Iterable[str], directories: Iterable[str] = ()) -> None:
     """ValueError where something stands in the way of what will be written in a directory, before hours are spent."""
+    from taskvec.files import check_destination, check_destination_directory
+
     for name in directories:
         check_destination_directory(out / name)
     for name in files:
@@ -51,6 +82,8 @@ def one_writer(parameter: str = "out", *, to_file: bool = False) -> Callable[[Ca
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
         def alone(**given: Any) -> Any:
+            from taskvec.locks import locked
+
             places = [] if given[parameter] is None else [given[parameter]]
             with locked(files=places) if to_file else locked(*places):
                 return command(**given)
@@ -60,7 +93,7 @@ def one_writer(parameter: str = "out", *, to_file: bool = False) -> Callable[[Ca
     return decorate
 
 
-def answer_scope(given: str | None, model: PromptedModel) -> AnswerScope | None:
+def answer_scope(given: str | None, model: "PromptedModel") -> AnswerScope | None:
     """What was asked for; ValueError for anything else, or of a model that answers with images."""
     if given is None:
         return None
@@ -71,14 +104,17 @@ def answer_scope(given: str | None, model: PromptedModel) -> AnswerScope | None:
     return given
 
 
-def device_named(name: str) -> torch.device:
+def device_named(name: str) -> "torch.device":
     """The device, if it is there."""
+    import torch
+
     try:
         if name.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
             raise ValueError
         device = torch.device(name)
         torch.empty(0, device=device)
-        torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32, in convolutions too
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32, in convolutions too
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: there is no such device here, expected cpu, cuda or cuda:N") from error
     return device
@@ -89,31 +125,35 @@ def together(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_others(**given: Any) -> Any:
+        from taskvec.processes import joined
+
         with joined(device_named(given["device"])):
             return command(**given)
 
     return with_others
 
 
-def working_on(name: str, threads: int | None) -> torch.device:
+def working_on(name: str, threads: int | None) -> "torch.device":
     """The device, of several processes this one's, with as many threads as long work is to take: those that were given,
     or the fastest."""
+    from taskvec.memory import reserve_for_numpy
+    from taskvec.processes import current, own_device
+    from taskvec.threads import settle
+    from taskvec.torchrun import started
+
     if current().count != started():
         raise ValueError(f"this command is not for {started()} processes together: start it without torchrun")
     device = own_device(device_named(name))
+    reserve_for_numpy()
     settle(device, threads)
     return device
 
 
 def model_of(vectors: Iterable[Path], given: str | None) -> str:
-    """The name of the model that was given, else the shipped one that task vectors belong to, else tiny."""
-    if given is not None:
-        return given
-    for directory in vectors:
-        config = read_config(directory)
-        if (name := config.model if config.model in SHIPPED else shipped_model(config.model_fingerprint)) is not None:
-            return name
-    return SHIPPED[0]
+    """The name of the model that was given, else that of the first task vectors, else tiny."""
+    from taskvec.vectors import base_model_of
+
+    return given or next(map(base_model_of, vectors), SHIPPED[0])
 
 
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
@@ -124,19 +164,26 @@ def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
 
 def _is_empty(path: Path) -> bool:
     """Whether it is a directory with nothing in it but a lock."""
+    from taskvec.locks import LOCK
+
     return path.is_dir() and all(one.name == LOCK for one in path.iterdir())
 
 
 _MODELS = f"A model that ships with the package ({', '.join(SHIPPED)}), a directory, or hub:OWNER/NAME to download"
-Model = Annotated[str, typer.Option("--model", help=f"{_MODELS}.")]
+Model = Annotated[str, typer.Option("--model", autocompletion=among(SHIPPED), help=f"{_MODELS}.")]
 ModelOfVectors = Annotated[
     str | None,
-    typer.Option("--model", help=f"{_MODELS}; if not given, that of the task vectors where it ships, or tiny."),
+    typer.Option(
+        "--model",
+        autocompletion=among(SHIPPED),
+        help=f"{_MODELS}; if not given, that of the task vectors, or tiny.",
+    ),
 ]
 Task = Annotated[
     list[str] | None,
     typer.Option(
         "--task",
+        autocompletion=among(TASKS),
         help=f"One of {', '.join(TASKS)}, two, such as inpainting+segmentation (the mask of an image with a hole), or "
         "nothing for a folder's own task.",
     ),
@@ -158,7 +205,14 @@ Bfloat16 = Annotated[
     typer.Option("--bfloat16", help="Search in this precision: faster on processors and GPUs that have it; recorded."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Json = Annotated[Path | None, typer.Option("--json", callback=file, help="Also write the result as JSON to this file.")]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        callback=json_file,
+        help="Also write the result as JSON to this file; - prints it in place of anything else.",
+    ),
+]
 
 Levels = Annotated[
     tuple[float, float] | None,
@@ -206,6 +260,7 @@ Answers = Annotated[
     str | None,
     typer.Option(
         "--answers",
+        autocompletion=among(ANSWER_SCOPES),
         help=f"Of a language model, how much of an answer is to be right: {' or '.join(ANSWER_SCOPES)}, its first "
         "token or all of them; first if not given.",
     ),

@@ -2,19 +2,18 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
-from taskvec import environment
+from taskvec.choices import GRANULARITIES, NON_FINITE, OBJECTIVES, PRESETS, SEARCHES, TASKS
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
+from taskvec.cli.options import among
 from taskvec.cli.signals import INTERRUPTED
 from taskvec.cli.terminal import (
     SEARCH_LOG,
     SEARCH_STATE,
-    app,
     choose_task,
     console,
     keep,
@@ -22,23 +21,11 @@ from taskvec.cli.terminal import (
     search_log,
     write_json,
 )
-from taskvec.data.examples import tasks_of
-from taskvec.description import holds_vectors
-from taskvec.finding import Finding, FindSettings, find_sites, statistics_prompts
-from taskvec.models import load_model
-from taskvec.objectives import OBJECTIVES
-from taskvec.presets import PRESETS, settings_of
-from taskvec.processes import current
-from taskvec.progress import COLUMNS, SEARCH_COLUMNS
-from taskvec.prompts import sides
-from taskvec.search import NON_FINITE, SEARCHES, Checkpoint
-from taskvec.sites import GRANULARITIES
-from taskvec.statistics import Statistics, collect, passes_of
-from taskvec.vectors import CONFIG as VECTORS_CONFIG
-from taskvec.vectors import TENSORS as VECTORS_TENSORS
+
+if TYPE_CHECKING:
+    from taskvec.finding import Finding, FindSettings
 
 
-@app.command("collect")
 @options.together
 @options.one_writer(to_file=True)
 @takes_data()
@@ -47,7 +34,10 @@ def collect_command(
     model: options.Model = "tiny",
     data_options: DataOptions = NONE_GIVEN,
     task: Annotated[
-        list[str] | None, typer.Option(help="Repeat for several; a folder's own or all that it serves if not given.")
+        list[str] | None,
+        typer.Option(
+            autocompletion=among(TASKS), help="Repeat for several; a folder's own or all that it serves if not given."
+        ),
     ] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Prompts behind each mean.")] = 100,
     overwrite: options.Overwrite = False,
@@ -62,6 +52,18 @@ def collect_command(
 
     On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec collect ...
     """
+    from rich.progress import Progress
+
+    from taskvec import environment
+    from taskvec.data.examples import tasks_of
+    from taskvec.finding import FindSettings, statistics_prompts
+    from taskvec.models import load_model
+    from taskvec.processes import current
+    from taskvec.progress import COLUMNS
+    from taskvec.prompts import sides
+    from taskvec.search.checkpoint import Checkpoint
+    from taskvec.statistics import collect, passes_of
+
     options.refuse_to_overwrite(out, overwrite or partial_file(out).exists())
     processes, network = current(), load_model(model, options.working_on(device, threads))
     examples = data_options.load_each("train", task)
@@ -101,7 +103,6 @@ def collect_command(
     processes.wait()  # until that is safe
 
 
-@app.command("search")
 @options.together
 @options.one_writer()
 @takes_data()
@@ -111,7 +112,10 @@ def search_command(
     ],
     task: Annotated[
         list[str] | None,
-        typer.Option(help="Repeat for a multi-task search, whose task vectors go to OUT/TASK; a folder has its own."),
+        typer.Option(
+            autocompletion=among(TASKS),
+            help="Repeat for a multi-task search, whose task vectors go to OUT/TASK; a folder has its own.",
+        ),
     ] = None,
     model: options.Model = "tiny",
     data_options: DataOptions = NONE_GIVEN,
@@ -121,7 +125,8 @@ def search_command(
     preset: Annotated[
         str | None,
         typer.Option(
-            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper, or best of a method by gradient."
+            autocompletion=among(PRESETS),
+            help=f"Settings to start from: {', '.join(PRESETS)}. If not given: paper, or best of a method by gradient.",
         ),
     ] = None,
     prompts: Annotated[
@@ -130,8 +135,9 @@ def search_command(
     method: Annotated[
         str | None,
         typer.Option(
+            autocompletion=among(SEARCHES),
             help=f"One of {', '.join(SEARCHES)}; the preset's if not given. Any other brings its own objective and "
-            "number of items: relaxed and attribution, which are by gradient, those of best, the others the paper's."
+            "number of items: relaxed and attribution, which are by gradient, those of best, the others the paper's.",
         ),
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Queries to search on, of all tasks together.")] = None,
@@ -142,9 +148,15 @@ def search_command(
     steps: Annotated[int | None, typer.Option(min=1, help="600 in the paper, or 40 of relaxed.")] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token where a gradient needs it."),
+        typer.Option(
+            autocompletion=among(OBJECTIVES),
+            help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel, or token where a gradient needs it.",
+        ),
     ] = None,
-    granularity: Annotated[str | None, typer.Option(help=f"One of {', '.join(GRANULARITIES)}; quadrant.")] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(autocompletion=among(GRANULARITIES), help=f"One of {', '.join(GRANULARITIES)}; quadrant."),
+    ] = None,
     stack: Annotated[
         list[str] | None,
         typer.Option(help="A stack of the model, which `taskvec info` lists, such as encoder; all by default."),
@@ -154,12 +166,12 @@ def search_command(
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
-    and_root: Annotated[
-        list[Path] | None,
-        typer.Option(help="Another folder with a task of its own, for the same sites as --root's; repeat for more."),
-    ] = None,
     non_finite: Annotated[
-        str | None, typer.Option(help=f"Losses that are NaN or infinite: {' or '.join(NON_FINITE)}; refuse.")
+        str | None,
+        typer.Option(
+            autocompletion=among(NON_FINITE),
+            help=f"Losses that are NaN or infinite: {' or '.join(NON_FINITE)}; refuse.",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
@@ -174,6 +186,17 @@ def search_command(
 
     On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec search ...
     """
+    from rich.progress import Progress
+
+    from taskvec.finding import find_sites
+    from taskvec.models import load_model
+    from taskvec.presets import settings_of
+    from taskvec.processes import current
+    from taskvec.progress import SEARCH_COLUMNS
+    from taskvec.search.checkpoint import Checkpoint
+    from taskvec.statistics import Statistics
+    from taskvec.vectors import CONFIG, TENSORS
+
     given = {
         "prompts": prompts,
         "items": items,
@@ -192,11 +215,12 @@ def search_command(
         raise ValueError(f"--prompts {prompts}: --statistics has been collected over as many as it was")
     network = load_model(model, options.working_on(device, threads))
     options.answer_scope(answers, network)  # which only a language model has
-    examples = data_options.load_each("train", task)
+    first, *others = data_options.of_each_root()
+    examples = first.load_each("train", task)
     named = zip(examples, task or [None], strict=True)
     tasks = [choose_task(one, name and [name], data_options.metric) for one, name in named]
-    for other in and_root or []:
-        folder = replace(data_options, root=other).load("train")
+    for other in others:
+        folder = other.load("train")
         examples.append(folder)
         tasks.append(choose_task(folder, None, data_options.metric))
     places = {each.name: out if len(tasks) == 1 else out / each.name for each in tasks}
@@ -204,7 +228,7 @@ def search_command(
     _refuse_to_mix(out, places, overwrite=overwrite or checkpoint.exists())
     options.check_destinations(out, (SEARCH_LOG, SEARCH_STATE))
     for place in places.values():
-        options.check_destinations(place, (VECTORS_CONFIG, VECTORS_TENSORS), ("",))
+        options.check_destinations(place, (CONFIG, TENSORS), ("",))
     collected = None
     if statistics is not None:
         collected = Statistics.load(statistics)  # which says itself how its prompts were drawn
@@ -222,7 +246,7 @@ def search_command(
         raise typer.Exit(INTERRUPTED)
 
 
-def _keep(finding: Finding, places: dict[str, Path], out: Path, json_file: Path | None) -> None:
+def _keep(finding: "Finding", places: dict[str, Path], out: Path, json_file: Path | None) -> None:
     """Save what a search came to."""
     vectors = finding.vectors()
     for each in vectors:
@@ -230,7 +254,7 @@ def _keep(finding: Finding, places: dict[str, Path], out: Path, json_file: Path 
     write_json(json_file, [asdict(each.config) for each in vectors] if len(vectors) > 1 else asdict(vectors[0].config))
 
 
-def _tell(finding: Finding, settings: FindSettings, out: Path) -> None:
+def _tell(finding: "Finding", settings: "FindSettings", out: Path) -> None:
     """Say what a search came to."""
     result = finding.result
     if result.non_finite:
@@ -243,8 +267,11 @@ def _tell(finding: Finding, settings: FindSettings, out: Path) -> None:
 
 def _refuse_to_mix(out: Path, places: dict[str, Path], *, overwrite: bool) -> None:
     """ValueError where there are task vectors already: in a place to write to, or of another search beside it."""
+    from taskvec.description import holds_vectors
+    from taskvec.vectors import CONFIG
+
     for place in places.values():
-        options.refuse_to_overwrite(place / VECTORS_CONFIG, overwrite)
+        options.refuse_to_overwrite(place / CONFIG, overwrite)
     for other in [out, *(sorted(out.iterdir()) if out.is_dir() else [])]:
         if other not in places.values() and holds_vectors(other):
             raise ValueError(

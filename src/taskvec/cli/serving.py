@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from taskvec.cli.terminal import app, say
+from taskvec.cli import options
+from taskvec.cli.terminal import say
 
 
-@app.command("app")
 def app_command(
     vectors: Annotated[
         list[Path] | None,
@@ -32,36 +32,27 @@ def app_command(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="The first free one from 7860 on if not given.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1024,
-            help="Of the processor; those of OMP_NUM_THREADS, or the fastest by a short measurement, if not given.",
-        ),
-    ] = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """A page in the browser: drop images, compare answers, switch heads off, add task vectors up, make a task.
 
     Takes the extra `app` (gradio). Nothing is fetched from the network or sent to it, and what is dropped or made in
     the page is gone when the server ends.
     """
-    from taskvec.cli.options import working_on  # noqa: PLC0415 (which imports PyTorch, as all below does)
-    from taskvec.models import SHIPPED  # noqa: PLC0415
+    try:
+        from taskvec.app.page import serving
+    except ImportError as error:
+        raise ValueError("the page takes gradio: pip install 'taskvec[app]'") from error
+    from taskvec.app.offer import Offer
+    from taskvec.models import SHIPPED
 
     for place in vectors or []:
         if not place.is_dir():
             raise ValueError(f"--vectors {place} is no directory: expected one with task vectors in it")
-    try:
-        from taskvec.app.page import serving  # noqa: PLC0415 (which imports an extra)
-    except ImportError as error:
-        raise ValueError("the page takes gradio: pip install 'taskvec[app]'") from error
-    from taskvec.app.library import Library  # noqa: PLC0415
-
     names: list[str] = list(dict.fromkeys([*(model or ()), *SHIPPED]))
-    library = Library(names, vectors or [], statistics or [], working_on(device, threads))
-    library.taskness(library.model(names[0]))  # whatever is wrong is told before anyone visits
-    with serving(library, host, port) as url:
+    offer = Offer(names, vectors or [], statistics or [], options.working_on(device, threads))
+    offer.taskness(offer.model(names[0]))  # whatever is wrong is told before anyone visits
+    with serving(offer, host, port) as url:
         say(f"the page is at {url} (Ctrl-C ends it)")
         Event().wait()

@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # exit statuses as shells know them: 128 and the signal's number
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
@@ -25,8 +26,10 @@ class Signals:
     def __init__(self) -> None:
         self.at_once = True
         self.status: int | None = None  # to end with, once a signal has come
+        self.number = 0  # of the signal that came last
 
     def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
+        self.number = number
         self.status = _STATUSES[signal.Signals(number)]
         if self.at_once:
             os.write(2, f"taskvec: {WORDS[self.status]}\n".encode())
@@ -43,8 +46,19 @@ def listening() -> Iterator[Signals]:
         for number in _STATUSES:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, signals)
+    hook = sys.unraisablehook
+
+    def let_go(exception: Any) -> None:
+        """Some libraries' compiled code goes on after an exception: was it the interrupt, it comes again."""
+        if exception.exc_type is KeyboardInterrupt and signals.number:
+            threading.Timer(0.05, signal.raise_signal, [signals.number]).start()  # here it would be let go of, too
+        else:
+            hook(exception)
+
+    sys.unraisablehook = let_go
     try:
         yield signals
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)

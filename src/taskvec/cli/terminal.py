@@ -1,46 +1,36 @@
-"""What the commands share beside their options: the application, progress, loading with a word about it, writing."""
+"""What the commands share beside their options: what is said where, and how much; writing results."""
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import Progress, TaskID
 from rich.segment import Segment
-from typer.core import TyperGroup
 
-from taskvec import environment, files
-from taskvec.data import DataSet
-from taskvec.data.examples import task_for
-from taskvec.files import escaped
-from taskvec.processes import is_first
-from taskvec.progress import show_step
-from taskvec.tasks import Task
-from taskvec.vectors import TaskVectors
+from taskvec.torchrun import is_first
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
-class _Commands(TyperGroup):
-    """Commands may have names of two words."""
+    from taskvec.data import DataSet
+    from taskvec.tasks import Task
+    from taskvec.vectors import TaskVectors
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = " ".join(args[:2])
-        return (name, self.commands[name], args[2:]) if name in self.commands else super().resolve_command(ctx, args)
-
-
-app = typer.Typer(
-    name="taskvec",
-    cls=_Commands,
-    help="Find and use visual task vectors.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+JUDGEMENT = ("report.html", "examples.png", "pairs.png", "results.json", "pairs.jsonl")  # beside task vectors
+SEARCH_LOG, SEARCH_STATE = "search.jsonl", "search.safetensors"
+STANDARD_OUTPUT = Path("-")  # as the file of --json
 
 
 class _Console(Console):
     """Shows control characters, of which names of files and tasks may have any, instead of letting them act."""
 
     def print(self, *objects: Any, **options: Any) -> None:
+        from taskvec.files import escaped
+
         super().print(*(escaped(item) if isinstance(item, str) else item for item in objects), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -50,6 +40,8 @@ class _Console(Console):
 
 def _escaped_lines(text: str) -> str:
     """Line by line: where a text of several lines is laid out, their ends are meant."""
+    from taskvec.files import escaped
+
     return "\n".join(escaped(line) for line in text.split("\n"))
 
 
@@ -57,12 +49,70 @@ def _escaped_lines(text: str) -> str:
 console = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True, quiet=not is_first())
 
 
+class _Told(logging.Handler):
+    """What the library logs, each with the seconds since the command began."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.began = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(f"{time.monotonic() - self.began:7.2f} s  {record.getMessage()}")
+
+
+@contextmanager
+def as_told() -> Iterator[None]:
+    """In the block a command may say how much it tells, and to whom; behind it all is as before."""
+    quiet, log = console.quiet, logging.getLogger("taskvec")
+    handlers, level = list(log.handlers), log.level
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            console.quiet, log.handlers = quiet, handlers
+            log.setLevel(level)
+            _only_json.clear()
+
+
+def set_volume(*, quiet: bool, verbose: bool) -> None:
+    """``quiet``: say nothing but results and errors; ``verbose``: also what the library logs. ValueError for both."""
+    if quiet and verbose:
+        raise ValueError("--quiet and --verbose: expected one of them")
+    if quiet:
+        console.quiet = True
+        warnings.simplefilter("ignore")
+    if verbose:
+        log = logging.getLogger("taskvec")
+        log.addHandler(_Told())
+        log.setLevel(logging.INFO)
+
+
+_only_json: list[bool] = []  # not empty where standard output is for a result as JSON
+
+
+def only_json() -> None:
+    """Keep standard output for a result as JSON."""
+    _only_json.append(True)
+
+
 def say(text: str) -> None:
     """Print a result, line by line, on standard output; control characters are shown, not obeyed."""
-    if not is_first():
+    if _only_json or not is_first():
         return
+    _print(_escaped_lines(text))
+
+
+def say_row(values: Sequence[str]) -> None:
+    """Print a result as a line of values with a tab between two, as ``say`` does."""
+    from taskvec.files import escaped
+
+    if not _only_json and is_first():
+        _print("\t".join(escaped(value) for value in values))
+
+
+def _print(text: str) -> None:
     try:
-        print(_escaped_lines(text))
+        print(text)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -71,28 +121,18 @@ def say(text: str) -> None:
 
 def show(renderable: RenderableType, width: int) -> None:
     """Print a table on standard output, at least so wide."""
-    _Console(width=max(width, console.width), quiet=not is_first()).print(renderable)
+    _Console(width=max(width, console.width), quiet=bool(_only_json) or not is_first()).print(renderable)
 
 
-SEARCH_LOG, SEARCH_STATE = "search.jsonl", "search.safetensors"
+def write_json(path: Path | None, result: object) -> None:
+    """A result as JSON in a file or, where that is a dash, on standard output; nowhere for None."""
+    from taskvec import files
 
-
-@app.callback(invoke_without_command=True)
-def version_option(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    traceback: Annotated[
-        bool,
-        typer.Option(
-            "--traceback",
-            help="Let an error through with its traceback, to report it, as TASKVEC_TRACEBACK=1 does.",
-            envvar="TASKVEC_TRACEBACK",
-        ),
-    ] = False,
-) -> None:
-    """Find and use visual task vectors."""
-    if version:
-        say(environment.versions()["taskvec"])
-        raise typer.Exit
+    if path == STANDARD_OUTPUT:
+        if is_first():
+            _print(files.json_text(result, indent=1))
+    elif path is not None:
+        files.write_json(path, result)
 
 
 def refuse_several(names: Sequence[str] | None) -> None:
@@ -103,8 +143,10 @@ def refuse_several(names: Sequence[str] | None) -> None:
         )
 
 
-def choose_task(data: DataSet, names: Sequence[str] | None, metric: str | None) -> Task:
+def choose_task(data: "DataSet", names: Sequence[str] | None, metric: str | None) -> "Task":
     """The task of this name or the data's own; ValueError for several names."""
+    from taskvec.data.examples import task_for
+
     refuse_several(names)
     task = task_for(data, names[0] if names else None)
     if task is not data.own_task and metric is not None:
@@ -112,16 +154,14 @@ def choose_task(data: DataSet, names: Sequence[str] | None, metric: str | None) 
     return task
 
 
-def write_json(path: Path | None, result: object) -> None:
-    if path is not None:
-        files.write_json(path, result)
-
-
-def search_log(progress: Progress, bar: TaskID, log: Path, steps: int | None) -> Callable[[dict[str, Any]], None]:
+def search_log(progress: "Progress", bar: "TaskID", log: Path, steps: int | None) -> Callable[[dict[str, Any]], None]:
     """Shows a search's records as ``show_step`` does, and writes them to LOG.partial.
 
     The name is for a search that is not over: an earlier log stays until ``keep`` replaces it.
     """
+    from taskvec import files
+    from taskvec.progress import show_step
+
     show = show_step(progress, bar, steps)
 
     def on_step(record: dict[str, Any]) -> None:
@@ -138,8 +178,10 @@ def partial_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def keep(vectors: TaskVectors, directory: Path, log: Path) -> None:
+def keep(vectors: "TaskVectors", directory: Path, log: Path) -> None:
     """Save task vectors, and the whole log of their search, whose partial one may lack what was done before a stop."""
+    from taskvec import files
+
     vectors.save_pretrained(directory)
     files.write_json_lines(log, vectors.search.history)
     partial_file(log).unlink(missing_ok=True)

@@ -5,17 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
+from taskvec.choices import DEFAULT, DEFAULT_OF_TEXTS, OBJECTIVES, PRESETS, QUERIES, TASKS
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
+    JUDGEMENT,
     SEARCH_LOG,
     SEARCH_STATE,
-    app,
     choose_task,
     console,
     keep,
@@ -24,37 +24,19 @@ from taskvec.cli.terminal import (
     show,
     write_json,
 )
-from taskvec.cli.texts import tell_shots
-from taskvec.data import judging_split
-from taskvec.data.examples import tasks_of
-from taskvec.files import replacing, write_json_lines
-from taskvec.finding import FindSettings, parts_of
-from taskvec.judging import QUERIES, find_and_judge
-from taskvec.models import load_model
-from taskvec.models.interface import Variant
-from taskvec.objectives import OBJECTIVES
-from taskvec.presets import DEFAULT, DEFAULT_OF_TEXTS, PRESETS, default_preset, settings_of
-from taskvec.processes import current
-from taskvec.progress import SEARCH_COLUMNS, show_descent
-from taskvec.prompts import draw_prompts
-from taskvec.refining import RefineSettings, refine
-from taskvec.report.contact_sheet import PAIRS, contact_sheet
-from taskvec.report.figures import example_grid, overview
-from taskvec.report.outcomes import Outcome
-from taskvec.report.page import write_report
-from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
-from taskvec.search import Checkpoint
-from taskvec.tasks import TASKS
-from taskvec.vectors import CONFIG as VECTORS_CONFIG
-from taskvec.vectors import TENSORS as VECTORS_TENSORS
-from taskvec.vectors import TaskVectors
+from taskvec.files import replacing
+from taskvec.records import CONFIG, TENSORS
+from taskvec.refine_settings import RefineSettings
 
-JUDGEMENT = ("report.html", "examples.png", "pairs.png", "results.json", "pairs.jsonl")  # beside the task vectors
-VECTORS = (VECTORS_CONFIG, VECTORS_TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
+if TYPE_CHECKING:
+    from taskvec.finding import FindSettings
+    from taskvec.report.outcomes import Outcome
+    from taskvec.vectors import TaskVectors
+
+VECTORS = (CONFIG, TENSORS, SEARCH_LOG, f"{SEARCH_LOG}.partial")
 OVERVIEW = "overview.png"  # by which a demonstration is known
 
 
-@app.command("find")
 @options.together
 @options.one_writer()
 @takes_data("folder")
@@ -72,8 +54,9 @@ def find_command(
     preset: Annotated[
         str | None,
         typer.Option(
+            autocompletion=options.among(PRESETS),
             help=f"How they are found: {', '.join(PRESETS)}; {DEFAULT}, of language models {DEFAULT_OF_TEXTS}, if not "
-            "given, as by taskvec.find."
+            "given, as by taskvec.find.",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the search; the preset's if not given.")] = None,
@@ -99,8 +82,25 @@ def find_command(
 
     On several GPUs or processors, with the same result: torchrun --standalone --nproc-per-node N -m taskvec find ...
     """
+    from rich.progress import Progress
+
+    from taskvec.cli.texts import tell_shots
+    from taskvec.data import judging_split
+    from taskvec.files import write_json_lines
+    from taskvec.finding import parts_of
+    from taskvec.judging import find_and_judge
+    from taskvec.models import load_model
+    from taskvec.models.interface import Variant
+    from taskvec.presets import default_preset
+    from taskvec.processes import current
+    from taskvec.progress import SEARCH_COLUMNS, show_descent
+    from taskvec.prompts import draw_prompts
+    from taskvec.report.contact_sheet import PAIRS, contact_sheet
+    from taskvec.report.figures import example_grid
+    from taskvec.search.checkpoint import Checkpoint
+
     state = Checkpoint(out / SEARCH_STATE)
-    for name in (VECTORS_CONFIG, *JUDGEMENT):
+    for name in (CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite or state.exists())
     options.check_destinations(out, (*VECTORS, *JUDGEMENT, SEARCH_STATE))
     started = time.monotonic()
@@ -152,8 +152,10 @@ def find_command(
     state.forget()
 
 
-def _keep_found(vectors: TaskVectors, out: Path) -> None:
+def _keep_found(vectors: "TaskVectors", out: Path) -> None:
     """Save what a search found; results of an earlier one in the same place no longer belong to it."""
+    from taskvec.processes import current
+
     if not current().first:
         return
     for name in JUDGEMENT:
@@ -163,7 +165,6 @@ def _keep_found(vectors: TaskVectors, out: Path) -> None:
         console.print(f"{len(vectors.sites)} of {vectors.config.of} sites, interrupted: {out}")
 
 
-@app.command("refine")
 @options.one_writer()
 @takes_data("folder")
 def refine_command(
@@ -176,8 +177,9 @@ def refine_command(
     objective: Annotated[
         str | None,
         typer.Option(
+            autocompletion=options.among(OBJECTIVES),
             help=f"What is minimised: {' or '.join(OBJECTIVES)}; pixel is the task's metric, of answers decoded as "
-            "expected, and the default where the vectors are."
+            "expected, and the default where the vectors are.",
         ),
     ] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Queries to learn from.")] = RefineSettings.prompts,
@@ -194,8 +196,15 @@ def refine_command(
     Validation queries choose the step: if none is better than the means, these stay, and the record says so. Ctrl-C
     keeps the best so far.
     """
-    options.refuse_to_overwrite(out / VECTORS_CONFIG, overwrite)
-    options.check_destinations(out, (VECTORS_CONFIG, VECTORS_TENSORS), ("",))
+    from rich.progress import Progress
+
+    from taskvec.models import load_model
+    from taskvec.progress import SEARCH_COLUMNS, show_descent
+    from taskvec.refining import refine
+    from taskvec.vectors import TaskVectors
+
+    options.refuse_to_overwrite(out / CONFIG, overwrite)
+    options.check_destinations(out, (CONFIG, TENSORS), ("",))
     settings = RefineSettings(
         steps=steps,
         objective=objective,  # pyright: ignore[reportArgumentType]
@@ -216,7 +225,6 @@ def refine_command(
         console.print(f"validation loss {told.loss:.4f}, {told.loss_before:.4f} before ({kept}): {out}")
 
 
-@app.command("demo")
 @options.one_writer()
 @takes_data(None, without=("metric",))
 def demo_command(
@@ -246,6 +254,16 @@ def demo_command(
     same directory, or goes on with the searches of one that was stopped. Without --data it is on a folder where there
     is a --root, else on scenes with tiny and on pictures with other models.
     """
+    from rich.progress import Progress
+
+    from taskvec.data import judging_split
+    from taskvec.data.examples import tasks_of
+    from taskvec.judging import find_and_judge
+    from taskvec.models import load_model
+    from taskvec.progress import SEARCH_COLUMNS, show_descent
+    from taskvec.report.figures import overview
+    from taskvec.search.checkpoint import Checkpoint
+
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     started = time.monotonic()
@@ -296,7 +314,7 @@ def _refuse_what_is_no_demo(out: Path) -> None:
     """ValueError where results are that no demonstration left there: it replaces its own alone, whole or half-made."""
     if (out / OVERVIEW).exists() or any(out.glob(f"vectors/*/{SEARCH_STATE}")):
         return
-    for path in (*(out / name for name in JUDGEMENT), *out.glob(f"vectors/*/{VECTORS_CONFIG}")):
+    for path in (*(out / name for name in JUDGEMENT), *out.glob(f"vectors/*/{CONFIG}")):
         if path.exists():
             raise ValueError(f"{path} is not of an earlier demonstration: name another place")
 
@@ -311,19 +329,21 @@ def _settings(
     *,
     curve: bool,
     bfloat16: bool,
-) -> FindSettings:
+) -> "FindSettings":
     """A preset's with the settings that were given."""
+    from taskvec.presets import settings_of
+
     given = {"seed": seed, "bfloat16": bfloat16 or None, "at_most": at_most, "curve": curve or None}
     return settings_of(preset, None, file, assignments or (), steps, given)
 
 
-def _steps_of(settings: FindSettings) -> int | None:
+def _steps_of(settings: "FindSettings") -> int | None:
     """How many steps a search will take; None where it finds its own end."""
     return settings.search.number_of_steps
 
 
 def _write_outcome(
-    outcome: Outcome,
+    outcome: "Outcome",
     out: Path,
     json_file: Path | None,
     seconds: float,
@@ -332,6 +352,9 @@ def _write_outcome(
     remarks: Sequence[str] = (),
 ) -> None:
     """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last."""
+    from taskvec.report.page import write_report
+    from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
+
     results = {**results_json(outcome), "seconds": seconds}
     write_json(out / "results.json", results)
     write_json(json_file, results)

@@ -1,9 +1,10 @@
 """Data sets by name."""
 
-from collections.abc import Callable
+import logging
 from inspect import signature
 from pathlib import Path
 
+from taskvec.choices import DATA_SETS
 from taskvec.data.examples import DataSet
 from taskvec.data.folder import Folder
 from taskvec.data.pair_files import ENDINGS
@@ -15,14 +16,8 @@ from taskvec.data.scenes import Scenes
 from taskvec.files import printable
 from taskvec.names import choose_from
 
-DATA_SETS: dict[str, Callable[..., DataSet]] = {
-    "scenes": Scenes,
-    "pictures": Pictures,
-    "pascal": Pascal,
-    "folder": Folder,
-    "pairs": WordPairs,
-    "relations": named_relation,
-}
+_log = logging.getLogger(__name__)
+
 # what cannot be left out, and what it is
 _NEEDED = {
     "pascal": ("root", "root (--root), the directory that holds it"),
@@ -63,7 +58,9 @@ def load_data(name: str = "scenes", split: str = "train", **options: object) -> 
         raise ValueError(
             f"{printable(root)} is a file: `--data pairs` reads files of word pairs, folders are directories"
         )
-    return kind(split=split, **options)
+    data = kind(split=split, **options)
+    _log.info("data %s, %s%s", name, split, "" if root is None else f", from {root}")
+    return data
 
 
 def judging_split(name: str) -> str:

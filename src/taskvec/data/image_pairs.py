@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from taskvec.choices import IMAGE_METRICS
 from taskvec.data.examples import Examples, read_each
 from taskvec.data.groups import TEST_SHARE, kept_aside
 from taskvec.data.layouts import Pairs
@@ -17,7 +18,7 @@ from taskvec.data.masks import Census, MaskRule, Outputs, label_named, outputs_o
 from taskvec.digests import of_json
 from taskvec.files import printable
 from taskvec.images import Header, Range, Raster, in_colour, resize
-from taskvec.metrics import FOR_IMAGES, FOR_MASKS, IMAGE_METRICS, Metric, metric_named
+from taskvec.metrics import FOR_IMAGES, FOR_MASKS, Metric, metric_named
 from taskvec.tasks import Task, image, own_output
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from taskvec.choices import FOLDS, LAYOUTS, Layout
 from taskvec.data.examples import Examples, digests, read_each
 from taskvec.digests import of_json
 from taskvec.files import read_text
@@ -41,13 +41,9 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
-FOLDS = 4
 FOLD_CLASSES = len(CLASSES) // FOLDS
 IGNORED = 255
 LISTS = {"train": "trn", "test": "val"}
-
-Layout = Literal["few_shot", "official"]
-LAYOUTS: tuple[Layout, ...] = ("few_shot", "official")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from taskvec.choices import FOLDS
 from taskvec.data.examples import Examples
 
 CLASSES = (
@@ -28,7 +29,6 @@ CLASSES = (
     "drop",
 )
 SPLITS = ("train", "validation", "test", "final")  # the number of a split is in its random stream: add at the end
-FOLDS = 4
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _BLOCK = 512  # scenes drawn from one random stream; fixed, so that scene i does not depend on how many are asked for

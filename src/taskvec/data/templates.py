@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-PRESETS = {"qa": "Q: {input}\nA: {output}", "colon": "{input}:{output}"}
+from taskvec.choices import TEMPLATES
+
 INPUT, OUTPUT = "{input}", "{output}"
-_EXPECTED = f"expected {' or '.join(PRESETS)}, or a text with {INPUT} once and {OUTPUT} once after it"
+_EXPECTED = f"expected {' or '.join(TEMPLATES)}, or a text with {INPUT} once and {OUTPUT} once after it"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Template:
         several lines, and else the end of a line. No other braces mean anything. Raises ValueError, which says what is
         expected, for any other text.
         """
-        text = PRESETS.get(name, name)
+        text = TEMPLATES.get(name, name)
         for field in (INPUT, OUTPUT):
             if (count := text.count(field)) != 1:
                 raise ValueError(f"the template {name!r} has {field} {count} times: {_EXPECTED}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskvec.experiments import EXPERIMENTS, SECTIONS
+from taskvec.experiments import EXPERIMENTS, SECTIONS, TABLE_8
 from taskvec.experiments.claims import verdicts
 from taskvec.experiments.collecting import collect_evidence, evidence_cells
 from taskvec.experiments.engines import Engine, Run, Watcher
@@ -17,7 +17,7 @@ from taskvec.report.exports import write_picture, write_table
 from taskvec.report.study import write_study
 from taskvec.results import Picture, Table
 
-TABLE_8, OF_LANGUAGE = "table-8", "C13"
+OF_LANGUAGE = "C13"
 OnExperiment = Callable[[str], None]
 Results = dict[str, Sequence[Table | Picture]]
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from taskvec.choices import MAX_PIXELS
 from taskvec.files import check_regular, read_bytes
 from taskvec.images import dicom, heif
 from taskvec.images.colour import cmyk_to_srgb, profile_of
 from taskvec.images.files import formats
 from taskvec.images.raster import Range, Raster
 
-MAX_PIXELS = 100_000_000
 _LARGE = 25_000_000  # pixels: beyond, images are decoded one at a time, and reduced where that is allowed
 _REDUCED_SIDE = 2048  # of the shorter side, at least, of what is left
 ONE_AT_A_TIME: AbstractContextManager[Any] = Lock()  # of a process, or of several where one is shared

@@ -1,5 +1,6 @@
 """Models by name or directory."""
 
+import logging
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 
 from taskvec import hub
+from taskvec.choices import SHIPPED
 from taskvec.files import read_json
 from taskvec.names import choose_from
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from taskvec.models.interface import PromptedModel
     from taskvec.models.mae_vqgan import MaeVqgan
 
-SHIPPED = ("tiny", "small")
+_log = logging.getLogger(__name__)
 
 GGUF = ".gguf"
 DECODER = "causal_lm"  # no model_type, but what all of those are that are decoders of transformers
@@ -36,15 +38,26 @@ def load_model(name: Literal["tiny", "small"], device: str | torch.device = "cpu
 
 @overload
 def load_model(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    token: str | None = None,
+    local_files_only: bool = False,
 ) -> "PromptedModel": ...
 
 
 def load_model(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    token: str | None = None,
+    local_files_only: bool = False,
 ) -> "PromptedModel":
     """A model that ships with the package (``tiny``, ``small``), a model directory, a language model's GGUF file, or
-    ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network.
+    ``hub:OWNER/NAME``, which is downloaded: nothing else is ever taken from the network. ``hub:OWNER/NAME@REVISION``
+    is a branch, tag or commit of it; ``token`` and ``local_files_only`` are as in ``from_pretrained``.
 
     ``dtype`` is that of a language model's weights, float32 by default; other models' are of float32. Raises ValueError
     where there is no such model or its files do not fit.
@@ -53,7 +66,10 @@ def load_model(
         with as_file(files("taskvec") / "weights" / str(name)) as directory:
             return _load(directory, str(name), device, dtype)
     if hub.is_named(name):
-        return _load(hub.download(name), f"{hub.PREFIX}{hub.repository(name)}", device, dtype)
+        place = hub.download(name, token=token, local_files_only=local_files_only)
+        model = _load(place, hub.named(hub.repository(name)), device, dtype)
+        model.revision = hub.commit_of(place)
+        return model
     if not Path(name).is_dir() and not (str(name).endswith(GGUF) and Path(name).is_file()):
         more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
         raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
@@ -66,6 +82,7 @@ def _load(directory: Path, name: str | None, device: str | torch.device, dtype: 
         raise ValueError(f"{directory} is a model of the type {kind.model_type}, whose weights are of float32 alone")
     model = kind.load(directory) if dtype is None else kind.load(directory, dtype)
     model.name = name
+    _log.info("model %s, of the type %s, from %s", name or directory, kind.model_type, directory)
     return model.to(device)
 
 
@@ -97,7 +114,7 @@ def convert_checkpoint(checkpoint: Path, out: Path, licence: str | None = None, 
         module, name = TYPES[DECODER]
         language_model = getattr(import_module(module), name).load(checkpoint)
         language_model.licence = licence
-        language_model.save(out)
+        language_model.write(out)
         return
     from taskvec.models.pretrained import check_values  # noqa: PLC0415 (what loading a model does not need)
     from taskvec.models.state_dicts import read_state_dict  # noqa: PLC0415
@@ -149,6 +166,14 @@ def check_model(model: "PromptedModel", what: str, name: str | None, fingerprint
         f"{what} are of {known} with fingerprint {fingerprint}, not of {this} with {model.fingerprint()}: pass the "
         "directory of their model as --model"
     )
+
+
+def public_name(name: str | None) -> str | None:
+    """A model's name as an artefact may record it: of one that ships, or OWNER/NAME of one that is on the hub; None of
+    anything else, which may be a place of its maker's."""
+    if name in SHIPPED:
+        return name
+    return hub.repository(name) if name is not None and hub.is_named(name) else None
 
 
 def _has(model: "PromptedModel", fingerprint: str) -> bool:

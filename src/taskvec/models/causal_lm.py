@@ -108,8 +108,6 @@ class CausalLm(PromptedModel):
     ValueError where head outputs cannot be reached.
     """
 
-    name: str | None = None
-    licence: str | None = None
     model_type = TYPE
     _variant = Variant()
 
@@ -145,7 +143,7 @@ class CausalLm(PromptedModel):
         model.licence = stated_licence(path / CARD)
         return model
 
-    def save(self, directory: Path) -> None:
+    def write(self, directory: Path) -> None:
         """Write a directory that ``load_model`` reads at once: weights as safetensors, configuration, tokenizer, and a
         card where a licence is known."""
         write(self.model, self.tokenizer, directory)

@@ -17,11 +17,14 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from taskvec.choices import ANSWER_SCOPES, DECODINGS, AnswerScope, DecodingKind, Granularity
 from taskvec.metrics import WHITE, cut
-from taskvec.sites import Granularity, Place, Sites, StackLayout
+from taskvec.models.sharing import Shared
+from taskvec.sites import Place, Sites, StackLayout
 from taskvec.tasks import Images
 
 __all__ = [
+    "ANSWER_SCOPES",
     "DECODINGS",
     "VIEWS",
     "AnswerScope",
@@ -196,11 +199,6 @@ class Targets(Protocol):
 
 
 Area = Literal["canvas", "quadrant"]
-AnswerScope = Literal["first", "whole"]
-ANSWER_SCOPES: tuple[AnswerScope, ...] = ("first", "whole")
-
-DecodingKind = Literal["likeliest", "expected"]
-DECODINGS: tuple[DecodingKind, ...] = ("likeliest", "expected")
 
 
 @dataclass(frozen=True)
@@ -274,14 +272,12 @@ class RowCost:
     bytes: int
 
 
-class PromptedModel(ABC):
+class PromptedModel(Shared, ABC):
     """A frozen model, for images or texts, whose task is shown by examples in its prompt.
 
     What only a model for images has is refused by the others, and what only one for texts has the other way round.
     """
 
-    name: str | None
-    licence: str | None
     model_type: str  # in the registry of taskvec.models
     decodings: tuple[DecodingKind, ...] = ("likeliest",)  # that it has; one without codes has its answers alone
     arrangements: int = 1  # ways to lay out a prompt's images that ``arranged`` runs

@@ -9,17 +9,18 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin
+from huggingface_hub import ModelCard
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from taskvec import digests, hub
+from taskvec import digests
 from taskvec.files import read_json, read_text, replacing
 from taskvec.memory import is_shortage
+from taskvec.models.sharing import CARD, Shared
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 T = TypeVar("T")
 
@@ -51,19 +52,11 @@ def parse(kind: type[T], values: Any, source: Path | str) -> T:
         raise ValueError(f"{source}: {place}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
-class Pretrained(nn.Module, ModelHubMixin):
-    """A module made from one dataclass, ``config``; gives from_pretrained, save_pretrained and push_to_hub.
-
-    ``load`` reads a directory of this machine and nothing else; only from_pretrained with a hub name uses the network.
-    """
+class Pretrained(Shared, nn.Module):
+    """A module made from one dataclass, ``config``."""
 
     config_class: ClassVar[type]
     config: Any
-    name: str | None = None  # of a model that ships with the package or is on the hub; a user's directory stays private
-    licence: str | None = None  # as the model's card states it, where there is one
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self.write(save_directory)
 
     def write(self, directory: Path, dtype: torch.dtype | None = None) -> None:
         """Write the directory; ``dtype`` stores floating-point weights in less precision."""
@@ -106,30 +99,6 @@ class Pretrained(nn.Module, ModelHubMixin):
             raise ValueError(f"{directory / CONFIG} describes a model that cannot be made: {error}") from error
         model.licence = stated_licence(directory / CARD)
         return model.eval().requires_grad_(False)
-
-    @classmethod
-    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, name: str | Path, *, revision: str | None = None, local_files_only: bool = False
-    ) -> Self:
-        """``load`` for a directory; any other name is a repository of the Hugging Face hub, which is downloaded.
-
-        ``hub:OWNER/NAME`` is always the repository. Raises ValueError where there is neither, or no connection.
-        """
-        if Path(name).is_dir():
-            return cls.load(Path(name))
-        model = cls.load(hub.download(name, revision=revision, local_files_only=local_files_only))
-        model.name = f"{hub.PREFIX}{hub.repository(name)}"
-        return model
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Upload to the Hugging Face hub; ValueError where that is refused or there is no connection."""
-        with hub.asked(repo_id):
-            return super().push_to_hub(repo_id, **options)
-
-    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
-        """What save_pretrained and push_to_hub write where there is no card yet."""
-        facts = "A model for visual prompting: `taskvec.load_model(DIRECTORY)`, or `from_pretrained` with its name."
-        return ModelCard(f"---\nlibrary_name: taskvec\ntags: [visual-prompting]\n---\n{facts}\n")
 
     def fingerprint(self) -> str:
         """SHA-256 of configuration and weights, 16 hexadecimal digits: the same weights, the same fingerprint.
@@ -191,9 +160,10 @@ def _is_as_before(part: _Part) -> bool:
 
 
 def stated_licence(card: Path) -> str | None:
-    """``license`` of the metadata at the head of a model card; a card that cannot be read states none."""
+    """The licence in the metadata at the head of a model card; a card that cannot be read states none."""
     try:
-        return ModelCard(read_text(card)).data.to_dict().get("license")
+        facts = ModelCard(read_text(card)).data.to_dict()
+        return facts.get("license_name") or facts.get("license")
     except Exception:  # the hub's reader raises anything for metadata that are not as it expects
         return None
 

@@ -149,8 +149,6 @@ class SegGpt(PromptedModel):
     model of. Rows of a batch never mix: ``feature_ensemble``, which averages over them, is not used.
     """
 
-    name: str | None = None
-    licence: str | None = None
     model_type = TYPE
     _variant = Variant()
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO, StringIO
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -68,7 +68,8 @@ def ranked_grid(evaluations: Sequence[Evaluation], *, with_example: bool) -> byt
     for owner in np.unique(owners):
         own = np.flatnonzero(owners == owner)
         prompts, answers = evaluations[owner].examples(rows[own] - starts[owner])
-        shown = {name: getattr(prompts, name) for name in ("support_input", "support_output", "query_input")}
+        supports = ("support_input", "support_output") if with_example else ()
+        shown = {name: getattr(prompts, name) for name in (*supports, "query_input")}
         for name, pixels in {**shown, "answer": answers, "truth": prompts.query_output}.items():
             images.setdefault(name, np.zeros((len(rows), *pixels.shape[1:]), np.uint8))[own] = pixels
     return _grid(images, groups, labels)
@@ -200,7 +201,14 @@ def sites_curve(outcome: TaskOutcome) -> str:
     return _svg(figure)
 
 
-def site_map(outcome: TaskOutcome, stacks: Mapping[str, SearchedStack]) -> str:
+class HasSites(Protocol):
+    """A task's outcome, or task vectors."""
+
+    @property
+    def sites(self) -> Sequence[Site]: ...
+
+
+def site_map(outcome: HasSites, stacks: Mapping[str, SearchedStack]) -> str:
     """An SVG of where the chosen sites are: by stack and region, layers down and heads across.
 
     ``stacks`` are those that were searched. Where sites are single tokens, cells are shaded by the share of the

@@ -1,15 +1,16 @@
 """What a report is made of: everything measured about a task, with pictures of some of its queries."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
 
 from taskvec.intervals import Interval, bounded, interval
 from taskvec.metrics import Metric
-from taskvec.models.interface import Decoding
+from taskvec.models.interface import Decoding, PromptedModel
 from taskvec.report.verdicts import MASKS, Judgement, judge
 from taskvec.sites import Site
 from taskvec.tasks import Images, is_built_in
@@ -29,7 +30,7 @@ OF_TEXTS = {"one_shot": "the model with examples in its prompt"}  # in place of 
 EXAMPLES = ("support_input", "support_output", "query_input", "one_shot", "query_only", "task_vectors", "truth")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaskOutcome:
     """One task: its scores by method (keys of METHODS), pictures, search and sites.
 
@@ -60,6 +61,10 @@ class TaskOutcome:
     curve: tuple[tuple[int, float], ...] = ()
     harmful: tuple[Site, ...] = ()
     shots: int = 1
+
+    def __repr__(self) -> str:
+        """What follows, in a line."""
+        return f"{self.task}: {self.judgement.headline}"
 
     @property
     def fewest(self) -> int | None:
@@ -109,8 +114,15 @@ class SearchedStack:
     heads: int
     regions: dict[str, int]
 
+    @classmethod
+    def of(cls, model: PromptedModel, stack: str) -> Self:
+        """One of a model's, with the places that a run of the query alone has."""
+        layout = model.stacks[stack]
+        places = (layout.places[place] for place in model.present("query_only")[stack].tolist())
+        return cls(layout.layers, layout.heads, dict(Counter(place.region or "all" for place in places)))
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """A whole run: its tasks, the numbers of pairs and of different queries behind scores, what it was run with.
 
@@ -132,6 +144,15 @@ class Outcome:
     def methods(self) -> list[str]:
         """Those of METHODS that were scored."""
         return self.tasks[0].methods
+
+    def __repr__(self) -> str:
+        """What follows for every task, a line each."""
+        return "\n".join(map(repr, self.tasks))
+
+    def _repr_html_(self) -> str:
+        from taskvec.report.notebook import outcome_html  # noqa: PLC0415 which knows of outcomes
+
+        return outcome_html(self)
 
     @property
     def of_texts(self) -> bool:

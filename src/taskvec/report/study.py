@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from taskvec.choices import IMAGE_METRICS
 from taskvec.files import replacing
 from taskvec.intervals import FEWEST
-from taskvec.metrics import IMAGE_METRICS, Metric
+from taskvec.metrics import Metric
 from taskvec.report.exports import heading, is_numeric, to_png
 from taskvec.report.rendering import data_uri, environment, facts
 from taskvec.results import Judgement, Picture, Table, Verdict

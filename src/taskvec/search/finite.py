@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-NonFinite = Literal["refuse", "leave_out"]
-NON_FINITE: tuple[NonFinite, ...] = ("refuse", "leave_out")
+from taskvec.choices import NON_FINITE, NonFinite
+
 NAMED = 3  # items that an error names
 
 

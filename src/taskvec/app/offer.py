@@ -10,15 +10,13 @@ import torch
 
 from taskvec.analysis import head_taskness, taskness
 from taskvec.analysis.scores import HeadScores, TokenScores
-from taskvec.description import holds_vectors
 from taskvec.files import printable
+from taskvec.library import Library
 from taskvec.models import load_model
 from taskvec.models.interface import PromptedModel
 from taskvec.statistics import Statistics
-from taskvec.vectors import read_config
 
 MADE = "(made here)"  # behind the names of what a visitor made
-_DEPTH = 3  # levels of directories below a place in which task vectors are looked for
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Taskness:
 
 
 @dataclass(frozen=True)
-class Library:
+class Offer:
     """The models by name, the places with directories of task vectors, and files of statistics.
 
     Any number of threads may use it. Nothing but what it was made with can be asked for: a visitor names no paths.
@@ -57,14 +55,14 @@ class Library:
         """The directories with task vectors of a model in the places, and in that of what a visitor ``made``, by what
         they are called in the page.
 
-        What is damaged is left out: `taskvec info` tells what is wrong with it.
+        What is damaged is left out: `taskvec list` tells what is wrong with it.
         """
         found: dict[str, Path] = {}
         for place in self.places:
-            for directory in _of_model(model, place):
-                found[_named(directory, place, found)] = directory
+            for name, directory in _of_model(model, place):
+                found[printable(place / name) if name in found else name] = directory
         if made is not None:
-            found |= {f"{printable(each.name)} {MADE}": each for each in _of_model(model, made)}
+            found |= {f"{name} {MADE}": directory for name, directory in _of_model(model, made)}
         return found
 
     def taskness(self, model: PromptedModel) -> Taskness | None:
@@ -84,25 +82,9 @@ class Library:
         return None
 
 
-def _of_model(model: PromptedModel, place: Path) -> Iterator[Path]:
+def _of_model(model: PromptedModel, place: Path) -> Iterator[tuple[str, Path]]:
     known = {model.fingerprint(), model.former_fingerprint()}
-    for directory in _holding_vectors(place, _DEPTH):
+    for name, entry in Library(place).items():
         with suppress(ValueError):
-            if read_config(directory).model_fingerprint in known:
-                yield directory
-
-
-def _holding_vectors(place: Path, depth: int) -> Iterator[Path]:
-    if holds_vectors(place):
-        yield place
-    elif depth and place.is_dir():
-        for directory in sorted(place.iterdir()):
-            if directory.is_dir() and not directory.name.startswith("."):
-                yield from _holding_vectors(directory, depth - 1)
-
-
-def _named(directory: Path, place: Path, taken: dict[str, Path]) -> str:
-    """Where it is in its place, as short as tells it from the others."""
-    inside = directory.relative_to(place)
-    name = printable(inside if inside.parts else place.resolve().name)
-    return printable(place / inside) if name in taken else name
+            if entry.config.model_fingerprint in known:
+                yield printable(place.resolve().name if name == "." else name), entry.directory

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from taskvec.app.library import MADE, Library
+from taskvec.app.offer import MADE, Offer
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.statistics import collect
 from taskvec.vectors import TaskVectors
 
 
 def test_only_what_was_named_is_offered(small_directory: Path) -> None:
-    library = Library([str(small_directory)])
-    assert library.model(str(small_directory)) is library.model(str(small_directory))
+    offer = Offer([str(small_directory)])
+    assert offer.model(str(small_directory)) is offer.model(str(small_directory))
     with pytest.raises(ValueError, match=f"the model /etc is not offered here: expected one of {small_directory}"):
-        library.model("/etc")
+        offer.model("/etc")
 
 
 def test_vectors_of_the_model_are_found_in_places_below_and_in_what_was_made(
@@ -25,14 +25,14 @@ def test_vectors_of_the_model_are_found_in_places_below_and_in_what_was_made(
         random_vectors.save_pretrained(place)
     (places[0] / "two").mkdir()
     (places[0] / "two" / "config.json").write_text('{"model_fingerprint": "damaged"}')
-    library = Library(["tiny"], places)
-    assert library.vectors(small_model, made) == {
+    offer = Offer(["tiny"], places)
+    assert offer.vectors(small_model, made) == {
         "deeper/one": places[0] / "deeper" / "one",
         str(places[1] / "deeper" / "one"): places[1] / "deeper" / "one",
         f"one {MADE}": made / "one",
     }
-    assert library.vectors(tiny, made) == {}
-    assert Library(["tiny"], [made / "one"]).vectors(small_model) == {"one": made / "one"}
+    assert offer.vectors(tiny, made) == {}
+    assert Offer(["tiny"], [made / "one"]).vectors(small_model) == {"one": made / "one"}
 
 
 def test_taskness_is_that_of_statistics_of_several_tasks(
@@ -40,12 +40,12 @@ def test_taskness_is_that_of_statistics_of_several_tasks(
 ) -> None:
     for name, prompts in (("alone", small_prompts[:1]), ("both", small_prompts)):
         collect(small_model, prompts).save(tmp_path / name)
-    library = Library(["tiny"], statistics=[tmp_path / "alone", tmp_path / "both"])
-    known = library.taskness(small_model)
+    offer = Offer(["tiny"], statistics=[tmp_path / "alone", tmp_path / "both"])
+    known = offer.taskness(small_model)
     assert known is not None
     assert {stack: tuple(scores.shape) for stack, scores in known.heads.items()} == {
         "encoder": (2, 4),
         "decoder": (2, 2),
     }
-    assert library.taskness(tiny) is None
-    assert Library(["tiny"], statistics=[tmp_path / "alone"]).taskness(small_model) is None
+    assert offer.taskness(tiny) is None
+    assert Offer(["tiny"], statistics=[tmp_path / "alone"]).taskness(small_model) is None
