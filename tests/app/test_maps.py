@@ -1,11 +1,15 @@
 """The map of heads counts what the vectors patch, and a head that is switched off is not patched."""
 
+import numpy as np
 import pytest
 import torch
 
-from taskvec.app.maps import Head, chosen_places, head_map, heads_of, token_map, without
+from taskvec.app import offer
+from taskvec.app.maps import Head, chosen_places, head_map, heads_of, task_points, token_map, without
+from taskvec.app.markup import points_markup
 from taskvec.app.offer import Taskness
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.tasks import TASKS
 from taskvec.vectors import TaskVectors
 
 
@@ -64,6 +68,20 @@ def test_tokens_of_a_head_lie_on_the_canvas(small_model: MaeVqgan, random_vector
     assert found == {place for *head, place in _positions(random_vectors) if head == [stack, layer, number]}
     with pytest.raises(ValueError, match="the model has no head encoder L7 H0"):
         token_map(small_model, None, Head("encoder", 7, 0))
+
+
+def test_points_are_of_the_tasks(small_model: MaeVqgan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offer, "SAMPLES", 2)
+    offered = offer.Offer([])
+    samples = offered.samples(small_model)
+    assert offered.samples(small_model) is samples
+    points = task_points(samples, Head("decoder", 1, 1))
+    assert {task: of_task.shape for task, of_task in points.items()} == dict.fromkeys(TASKS, (2, 2))
+    every = np.concatenate(list(points.values()))
+    assert (every.min(0).tolist(), every.max(0).tolist()) == ([0, 0], [1, 1])
+    assert points_markup(Head("decoder", 1, 1), points).count("<circle") == 2 * len(TASKS)
+    with pytest.raises(ValueError, match="the model has no head decoder L9 H1"):
+        task_points(samples, Head("decoder", 9, 1))
 
 
 def test_a_head_is_known_by_its_name() -> None:

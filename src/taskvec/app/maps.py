@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -11,6 +13,9 @@ from taskvec.app.offer import Taskness
 from taskvec.models.interface import PromptedModel
 from taskvec.sites import Place
 from taskvec.vectors import TaskVectors
+
+if TYPE_CHECKING:
+    from taskvec.analysis.clustering import HeadOutputs
 
 
 @dataclass(frozen=True, order=True)
@@ -164,3 +169,17 @@ def _share(score: Tensor, highest: float) -> float:
     if score.isnan() or highest <= 0:
         return 0.0
     return min(1.0, float(score) / highest)
+
+
+def task_points(samples: "HeadOutputs", head: Head) -> dict[str, Float[np.ndarray, "prompts 2"]]:
+    """The prompts' outputs of a head in the plane by t-SNE, by task, coordinates 0..1; ValueError for a head that there
+    is not."""
+    from taskvec.analysis.clustering import embed  # noqa: PLC0415 (where scikit-learn comes from)
+
+    of_stack = samples.vectors.get(head.stack)
+    if of_stack is None or head.layer >= of_stack.shape[0] or head.number >= of_stack.shape[1]:
+        raise ValueError(f"the model has no head {head}")
+    points = embed(of_stack[head.layer, head.number])
+    points = (points - points.min(0)) / np.maximum(np.ptp(points, 0), 1e-12)
+    labels = samples.labels.numpy()
+    return {task: points[labels == number] for number, task in enumerate(samples.tasks)}

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from io import BytesIO
 
+import numpy as np
 from PIL import Image
 
 from taskvec.app.answers import EXAMPLE, PATCHED, Answers
@@ -12,6 +13,7 @@ from taskvec.app.making import Judged
 from taskvec.app.maps import Head, HeadCell, TokenCell, TokenMap
 from taskvec.intervals import FEWEST
 from taskvec.report.style import ARROWS
+from taskvec.tasks import title_of
 
 REGION_TITLES = {
     "cls": "CLS",
@@ -20,6 +22,8 @@ REGION_TITLES = {
     "query_input": "query",
     "query_output": "answer",
 }
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
 
 # five pictures side by side on a desk, two on a phone; gradio's own style of tables and buttons is for text
 STYLE = """
@@ -47,6 +51,9 @@ STYLE = """
 .tv-tokens { display: grid; gap: 2px; width: max-content; max-width: 100%; margin: 6px 0; }
 .tv-tokens span { width: clamp(10px, 3.2vw, 24px); aspect-ratio: 1; border-radius: 3px; border: 1px solid #8886; }
 .tv-tokens span.tv-chosen { border: 2px solid #d55e00; }
+.tv-points { display: flex; flex-wrap: wrap; gap: 16px; align-items: center; }
+.tv-points svg { width: 260px; max-width: 100%; border: 1px solid #8886; border-radius: 6px; }
+.tv-points p { display: grid; gap: 6px; }
 .tv-wide { overflow-x: auto; }
 table.tv-scores { border-collapse: collapse; margin: 8px 0; }
 table.tv-scores td, table.tv-scores th { padding: 4px 12px 4px 0; border-bottom: 1px solid #8886; text-align: left; }
@@ -156,6 +163,19 @@ def _token(cell: TokenCell) -> str:
     title = escape(f"token {cell.place.token}, {region}", quote=True)
     kind = ' class="tv-chosen"' if cell.chosen else ""
     return f'<span{kind} title="{title}" style="{_shade(share)}"></span>'
+
+
+def points_markup(head: Head, points: Mapping[str, np.ndarray]) -> str:
+    """A point for every prompt, a colour for every task."""
+    dots, names = "", ""
+    for (task, of_task), colour in zip(points.items(), COLOURS, strict=False):
+        dots += "".join(
+            f'<circle cx="{5 + 190 * x:.1f}" cy="{5 + 190 * y:.1f}" r="4" fill="{colour}"/>' for x, y in of_task
+        )
+        names += f'<span style="border-left: 12px solid {colour}; padding-left: 6px">{escape(title_of(task))}</span>'
+    picture = f'<svg viewBox="0 0 200 200" role="img" aria-label="t-SNE of {escape(str(head))}">{dots}</svg>'
+    told = "Outputs of this head on drawn prompts, by t-SNE: tasks that lie apart are told apart by it."
+    return f'<div class="tv-points">{picture}<p>{names}</p></div>{note(told)}'
 
 
 def judged_markup(judged: Sequence[Judged]) -> str:

@@ -5,17 +5,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import torch
 
 from taskvec.analysis import head_taskness, taskness
 from taskvec.analysis.scores import HeadScores, TokenScores
+from taskvec.data import load_data
 from taskvec.files import printable
 from taskvec.library import Library
 from taskvec.models import load_model
 from taskvec.models.interface import PromptedModel
+from taskvec.prompts import draw_prompts
 from taskvec.statistics import Statistics
+from taskvec.tasks import TASKS
 
+if TYPE_CHECKING:
+    from taskvec.analysis.clustering import HeadOutputs
+
+SAMPLES = 16  # drawn prompts of each task, whose head outputs are a picture
 MADE = "(made here)"  # behind the names of what a visitor made
 
 
@@ -40,6 +48,7 @@ class Offer:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _loaded: dict[str, PromptedModel] = field(default_factory=dict, init=False, repr=False)
     _known: dict[str, Taskness | None] = field(default_factory=dict, init=False, repr=False)
+    _samples: dict[str, "HeadOutputs"] = field(default_factory=dict, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def model(self, name: str) -> PromptedModel:
@@ -72,6 +81,23 @@ class Offer:
             if key not in self._known:
                 self._known[key] = self._taskness(key)
             return self._known[key]
+
+    def samples(self, model: PromptedModel) -> "HeadOutputs":
+        """Head outputs of one-shot runs on drawn scenes of every task, made when they are first asked for.
+
+        Raises ValueError for a model of texts.
+        """
+        from taskvec.analysis.clustering import head_outputs  # noqa: PLC0415 (where scikit-learn comes from)
+
+        if model.takes_texts:
+            raise ValueError("scenes are drawn for models of images alone")
+        key = model.fingerprint()
+        with self._lock:
+            if key not in self._samples:
+                data, size = load_data("scenes", "test"), model.image_size
+                prompts = [draw_prompts(data, task, SAMPLES, size, seed=0) for task in TASKS.values()]
+                self._samples[key] = head_outputs(model, prompts, SAMPLES)
+            return self._samples[key]
 
     def _taskness(self, fingerprint: str) -> Taskness | None:
         for path in self.statistics:

@@ -17,7 +17,7 @@ import pandas as pd
 from taskvec.app import markup
 from taskvec.app.answers import SCENE, Answers, answer, answer_texts, drawn_example, weighted
 from taskvec.app.making import Making
-from taskvec.app.maps import Head, head_map, heads_of, token_map, without
+from taskvec.app.maps import Head, head_map, heads_of, task_points, token_map, without
 from taskvec.app.offer import MADE, Offer
 from taskvec.app.pairs import stage, told_by_name
 from taskvec.app.session import Session, Sessions
@@ -161,11 +161,22 @@ class _Page:
         try:
             head = Head.named(str(event.head))
             whole = self.vectors(name, names, [1.0] * len(names), self.session(request))
-            if whole is None or head not in heads_of(whole):
-                return off, str(head)
-            return [each for each in off if each != str(head)] if str(head) in off else [*off, str(head)], str(head)
+            if whole is not None and head in heads_of(whole):
+                off = [each for each in off if each != str(head)] if str(head) in off else [*off, str(head)]
+            return off, str(head), ""
         except _EXPECTED:
-            return off, None
+            return off, None, ""
+
+    def points(self, name: str, here: str | None) -> str:
+        """Whether the head that is shown tells tasks apart."""
+        try:
+            if here is None:
+                raise ValueError("no head is shown yet: click one on the map")
+            head = Head.named(here)
+            return markup.points_markup(head, task_points(self.offer.samples(self.offer.model(name)), head))
+        except Exception as error:
+            _log(error)
+            return markup.error(_sentence(error))
 
     def scene(self, request: gr.Request, name: str, names: list[str], number: int) -> Sequence[Any]:
         """A drawn scene with its example and truth, of the chosen vectors' tasks where they are built-in ones."""
@@ -333,6 +344,8 @@ class _Trying:
         with gr.Accordion("Where the task vectors are: layers and heads"):
             self.heads = _markup("heads", js_on_load=markup.ON_LOAD)
             self.tokens = _markup("tokens")
+            self.embed = gr.Button("Does this head tell tasks apart? (t-SNE)", size="sm")
+            self.points = _markup("points")
         self.number = gr.State(0)
 
     @property
@@ -399,7 +412,9 @@ def build(offer: Offer, sessions: Sessions) -> gr.Blocks:
         gr.on([*changes, *(file.upload for file in trying.files[1:])], **shown)
         scene = trying.scene.click(page.scene, [top.model, top.vectors, trying.number], [*trying.files, trying.number])
         scene.then(**shown)
-        trying.heads.click(page.click, [top.off, top.model, top.vectors], [top.off, top.here]).then(**shown)
+        clicked = trying.heads.click(page.click, [top.off, top.model, top.vectors], [top.off, top.here, trying.points])
+        clicked.then(**shown)
+        trying.embed.click(page.points, [top.model, top.here], trying.points, concurrency_id="answers")
         trying.ask.click(
             page.texts,
             [top.model, top.vectors, top.off, trying.text, *top.weights],
