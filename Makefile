@@ -4,8 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin
 PEERS ?= benchmarks/.venv
 RESULTS := benchmarks/results
+NOTEBOOKS := first inside $(if $(wildcard models/smollm2/model.safetensors),language)
 
-.PHONY: demo demo-language test lint bench bench-full clean
+.PHONY: demo demo-language test lint docs docs-long bench bench-full clean
 
 demo: $(VENV)/installed
 	$(RUN)/taskvec demo --refine --out demo
@@ -30,6 +31,19 @@ lint: $(VENV)/installed-dev
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/pyright
+
+# docs/_build/html/index.html; a link that leads nowhere, within a page or between pages, ends it.
+docs: $(VENV)/installed-docs
+	$(RUN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
+
+# What of the pages takes too long for the tests and no data, network or cluster; and the notebooks, that of a language
+# model where `make demo-language` has been.
+docs-long: $(VENV)/installed-docs
+	$(RUN)/python tests/snippets.py
+	mkdir -p docs/_build/notebooks
+	cd docs/_build/notebooks && for name in $(NOTEBOOKS); do \
+		TASKVEC_LANGUAGE_MODEL=$(CURDIR)/models/smollm2 PATH=$(CURDIR)/$(RUN):$$PATH \
+		jupytext --to ipynb --execute --output $$name.ipynb $(CURDIR)/docs/notebooks/$$name.py || exit 1; done
 
 # Minutes on two cores. The comparison with other libraries runs where they are installed: `make benchmarks/.venv/installed`.
 bench: $(VENV)/installed
@@ -76,6 +90,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt,cluster]"
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 $(PEERS)/installed: benchmarks/requirements-peers.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
@@ -84,4 +102,4 @@ $(PEERS)/installed: benchmarks/requirements-peers.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv demo
+	rm -rf $(VENV) benchmarks/.venv demo docs/_build
