@@ -51,7 +51,7 @@ def listening() -> Iterator[Signals]:
     def let_go(exception: Any) -> None:
         """Some libraries' compiled code goes on after an exception: was it the interrupt, it comes again."""
         if exception.exc_type is KeyboardInterrupt and signals.number:
-            threading.Timer(0.05, signal.raise_signal, [signals.number]).start()  # here it would be let go of, too
+            threading.Timer(0.05, os.kill, [os.getpid(), signals.number]).start()  # here it would be let go of, too
         else:
             hook(exception)
 
