@@ -90,6 +90,12 @@ COMMANDS = {
         ("arithmetic",),
         {"ignore_unknown_options": True},  # an expression may begin with a minus
     ),
+    "app": Command(
+        "serving:app_command",
+        "A page in the browser: drop images, compare answers, switch heads off, add task vectors up, make a task.",
+        ("taskvec app --vectors vectors", "taskvec app --vectors vectors --statistics statistics.safetensors"),
+        ("app.offer",),
+    ),
     "list": Command(
         "listing:list_command",
         "Task vectors and models in a directory, and in those that are in it.",
