@@ -67,7 +67,7 @@ def make_workspace(place: Path, vectors: TaskVectors) -> None:
             for number, image in enumerate(images):
                 Image.fromarray(image).save(place / task / side / f"{number}.png")
     for folder in ("images", "photos", "photographs"):
-        (place / folder).mkdir()
+        (place / folder).mkdir(parents=True)
         for number, image in enumerate(scenes.images):
             Image.fromarray(image).save(place / folder / f"{number}.png")
     for name in ("xrays/lungs", "xrays/ribs"):
@@ -75,21 +75,27 @@ def make_workspace(place: Path, vectors: TaskVectors) -> None:
     vectors.save_pretrained(place / "runs" / "one")
 
 
+def known() -> dict[str, object]:
+    """What the pages suppose to be known in Python: ten inputs and their outputs."""
+    scenes = Scenes("test").load(np.arange(10), 64)
+    return {"taskvec": taskvec, "inputs": scenes.images, "outputs": scenes.masks}
+
+
 def run_long(place: Path, pages: list[Path]) -> int:
     """What is marked as long, and what it needs of the same page; how many blocks failed."""
     data = taskvec.load_data("scenes", split="train")
     model = taskvec.load_model("tiny")
     vectors, inpainting = taskvec.find_all(model, data, ["segmentation", "inpainting"])
-    make_workspace(place, vectors)
-    inpainting.save_pretrained(place / "vectors" / "inpainting")
-    os.chdir(place)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     failed = 0
     for page in pages:
         snippets = of_page(page)
         if not any(snippet.mark == "long" for snippet in snippets):
             continue
-        namespace: dict[str, object] = {}
+        namespace, own = known(), place / page.stem
+        make_workspace(own, vectors)
+        inpainting.save_pretrained(own / "vectors" / "inpainting")
+        os.chdir(own)
         for snippet in snippets:
             if snippet.mark.startswith("needs") or (snippet.language == "sh" and snippet.mark != "long"):
                 continue

@@ -8,12 +8,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import sentences
 import taskvec
-from snippets import PAGES, ROOT, Snippet, lines_of, make_workspace, of_page
+from snippets import PAGES, ROOT, Snippet, known, lines_of, make_workspace, of_page
 from taskvec.cli.commands import COMMANDS, command_named
 from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
@@ -81,8 +80,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tiny: MaeVqgan) -> Path:
 def test_snippets_run(page: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the page, as they stand."""
     monkeypatch.chdir(workspace)
-    scenes = Scenes("test").load(np.arange(10), 64)
-    namespace: dict[str, object] = {"taskvec": taskvec, "inputs": scenes.images, "outputs": scenes.masks}
+    namespace = known()
     for snippet in SNIPPETS:
         if snippet.page == page and not snippet.mark:
             if snippet.language == "python":
