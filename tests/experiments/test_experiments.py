@@ -77,6 +77,7 @@ def test_everything_of_a_study(one_seed: Study, tmp_path: Path, monkeypatch: pyt
     """All experiments on a random model: what they are made of, not how well it does. And that each asks for the cells
     that it said it wants and for what these need, no others, so that an engine computes all of them."""
     monkeypatch.setattr(exports, "to_pdf", lambda picture: b"%PDF")  # which takes longer than the study
+    monkeypatch.setattr(exports, "DOTS_PER_INCH", 40)
     wanted = {name: experiment.cells(one_seed) for name, experiment in EXPERIMENTS.items()}
     wanted["evidence"] = evidence_cells(one_seed)
     told = Told()
@@ -102,7 +103,7 @@ def test_everything_of_a_study(one_seed: Study, tmp_path: Path, monkeypatch: pyt
     for name in tables:
         assert {path.suffix for path in (tmp_path / "tables").glob(f"{name}.*")} == {".md", ".csv", ".tex"}
     for name in pictures:
-        assert Image.open(tmp_path / "figures" / f"{name}.png").size > (200, 100)
+        assert Image.open(tmp_path / "figures" / f"{name}.png").size > (100, 50)
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     one_shot = tables["table-3"].rows[0].cells[0]
     assert isinstance(one_shot, Value)
