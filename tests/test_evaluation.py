@@ -10,6 +10,7 @@ import records
 from forked import outcomes
 from taskvec import evaluation, rounds
 from taskvec.data.scenes import Scenes
+from taskvec.heads import Means
 from taskvec.models.interface import Decoding, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.processes import Processes
@@ -244,3 +245,13 @@ def test_prompts_are_read_a_block_at_a_time(small_model: MaeVqgan, monkeypatch: 
     assert max(most) <= 2
     assert not alive
     _assert_same(found, evaluation.evaluate_each(small_model, _ways(small_model), planned[:]))
+
+
+def test_task_vectors_are_judged_by_their_own_task(small_model: MaeVqgan, small_means: Means) -> None:
+    """Of data that serves several."""
+    sites, means = small_model.sites("quadrant"), {stack: mean[0] for stack, mean in small_means.items()}
+    chosen = (small_model, sites, sites.mask([0, 5]), means)
+    vectors = TaskVectors.select(*chosen, task="segmentation", metric="iou")
+    assert evaluation.evaluate(small_model, vectors, Scenes("test"), pairs=4).prompts.task == SEGMENTATION
+    with pytest.raises(ValueError, match="a task is needed"):
+        evaluation.evaluate(small_model, "one_shot", Scenes("test"), pairs=4)

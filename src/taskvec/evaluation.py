@@ -251,11 +251,14 @@ def evaluate(
 
     ``method`` is also task vectors, which answer with their own decoding, or a name that ``method_named`` knows, such
     as ``one_shot``. ``prompts`` is also a data set, of which ``pairs`` prompts of a ``task``, or as many as there are,
-    are drawn by ``seed``; by default of its own task. ``progress`` shows a bar on standard error, or in a notebook.
+    are drawn by ``seed``; by default of its own task, or else that of the task vectors. ``progress`` shows a bar on
+    standard error, or in a notebook.
     """
     data = None
     if not isinstance(prompts, Prompts | PlannedPrompts):
         data = prompts
+        if task is None and data.own_task is None and isinstance(method, TaskVectors):
+            task = method.task
         count = min(pairs, pairs_of(data))
         prompts = plan_prompts(data, task_for(data, task), max(1, count), model.image_size, seed)
     of = None
