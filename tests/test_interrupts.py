@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from taskvec.interrupts import interrupts_between_steps, pass_on
+from taskvec.interrupts import interrupts_between_steps, own_signals, pass_on
 from taskvec.rounds import in_rounds
 
 
@@ -29,3 +29,10 @@ def test_work_in_blocks_that_is_a_part_of_a_step_is_done_to_its_end() -> None:
     with pytest.raises(KeyboardInterrupt):  # as before, once that is over
         in_rounds(range(3), run)
     assert done == [0, 1, 2, 0]
+
+
+def test_what_a_library_does_to_signals_is_undone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with own_signals():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -85,6 +85,18 @@ def stop() -> None:
 
 
 @contextmanager
+def own_signals() -> Iterator[None]:
+    """What this process does at signals stays as it is, whatever a library does in the block."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
 def _listening() -> Iterator[list[int]]:
     """The signals that come in the block, where they do nothing else."""
     received: list[int] = []

@@ -17,6 +17,7 @@ pytest.importorskip("ray.data")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from taskvec.application.on_ray import OnRay  # noqa: E402
+from taskvec.interrupts import own_signals  # noqa: E402
 
 MEMORY = 80 << 20  # bytes, the least that Ray takes for objects
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
@@ -27,7 +28,8 @@ def cluster() -> Iterator[Cluster]:
     head = {"num_cpus": 1, "object_store_memory": MEMORY, "_system_config": QUICK}
     nodes = Cluster(initialize_head=True, head_node_args=head)
     nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
-    ray.init(nodes.address, log_to_driver=False)
+    with own_signals():
+        ray.init(nodes.address, log_to_driver=False)
     try:
         yield nodes
     finally:

@@ -18,6 +18,7 @@ from taskvec.application.running import Chunk, OnDone, answers, chunks_of, read_
 from taskvec.application.samples import Input, Making, Sample
 from taskvec.application.sinks import Left, Sink
 from taskvec.application.sources import Portion
+from taskvec.interrupts import own_signals
 from taskvec.vectors import BATCH, TaskVectors
 
 try:
@@ -51,7 +52,8 @@ class OnRay:
         self.own = not ray.is_initialized()
         if self.own:
             try:
-                ray.init(self.address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+                with own_signals():
+                    ray.init(self.address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
             except (ConnectionError, ValueError) as error:
                 raise ValueError(f"--address {self.address}: no Ray cluster answers there: {error}") from error
         context = ray.data.DataContext.get_current()

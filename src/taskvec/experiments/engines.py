@@ -25,6 +25,7 @@ import torch
 
 from taskvec.experiments.cells import Cell
 from taskvec.experiments.spec import AnyStudy, StudySpec
+from taskvec.interrupts import own_signals
 
 ATTEMPTS = 3  # at a cell whose process is killed
 GRACE = 5.0  # seconds that a process has to end when it is told to
@@ -403,7 +404,7 @@ class OnRay:
         if self._ours:
             own = {"address": self._address} if self._address else {"address": "local", "num_cpus": self._count}
             quiet = {"include_dashboard": None if self._address else False, "log_to_driver": False}
-            with _own_signals():
+            with own_signals():
                 ray.init(**own, **quiet, logging_level="ERROR", configure_logging=True)
         gpus = int(self._spec.device.startswith("cuda"))
         options = {"num_cpus": 1, "num_gpus": gpus, "max_retries": ATTEMPTS - 1, "num_returns": "streaming"}
@@ -460,15 +461,3 @@ def _on_ray(spec: bytes, device: str, directory: str, cell: Cell[Any]) -> Iterat
         yield Outcome(reason=f"{platform.node()} does not see {directory}: {error.strerror}")
         return
     yield _outcome(spec, device, cell)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """What this process does at signals stays as it is, whatever a library does in the block."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
