@@ -26,15 +26,15 @@ QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "hea
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     head = {"num_cpus": 1, "object_store_memory": MEMORY, "_system_config": QUICK}
-    nodes = Cluster(initialize_head=True, head_node_args=head)
-    nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
     with own_signals():
+        nodes = Cluster(initialize_head=True, head_node_args=head)
+        nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
         ray.init(nodes.address, log_to_driver=False)
-    try:
-        yield nodes
-    finally:
-        ray.shutdown()
-        nodes.shutdown()
+        try:
+            yield nodes
+        finally:
+            ray.shutdown()
+            nodes.shutdown()
 
 
 def test_a_node_that_dies_loses_nothing_and_doubles_nothing(
