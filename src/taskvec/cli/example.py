@@ -35,14 +35,15 @@ def example_command(
 
     from taskvec.data.scenes import Scenes
     from taskvec.files import replacing
-    from taskvec.tasks import Source, task_named
+    from taskvec.prompts import source_of
+    from taskvec.tasks import task_named
 
     options.refuse_to_overwrite(out, overwrite)
     chosen = task_named(task)
     numbers = np.arange(pairs + NEW)
     scenes = Scenes("test", seed=seed, count=len(numbers)).load(numbers, size)
     holes = np.random.default_rng(seed).random((len(numbers), 2))
-    source = Source(scenes.images, scenes.masks, holes)
+    source = source_of(scenes, holes)
     inputs, outputs = chosen.input(source), chosen.output(source)
     for place, images in (("input", inputs[:pairs]), ("output", outputs[:pairs]), ("new", inputs[pairs:])):
         for number, image in enumerate(images):
