@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,19 @@ def test_statistics_are_collected_once(study: Study, tmp_path: Path) -> None:
     first, again = fresh.statistics(group), fresh.statistics(group)
     assert first.tasks.keys() == again.tasks.keys() == {task.name for task in study.protocol.tasks}
     assert len(computed) == 2  # told before and after
+
+
+def test_statistics_are_collected_anew_where_cells_came_without_their_files(study: Study, tmp_path: Path) -> None:
+    group = study.protocol.groups[0]
+    there = study.statistics_cell(group)
+    counts, whole = there.value(study), study.statistics(group)
+    carried = Study(study.model, study.protocol, Store(tmp_path))
+    shutil.copy(study.store.path(there.key(study), ".json"), tmp_path)
+    assert there.value(carried) == counts
+    again = carried.statistics(group)
+    assert again.means(["segmentation"]).keys() == whole.means(["segmentation"]).keys()
+    for stack, mean in whole.means(["segmentation"]).items():
+        torch.testing.assert_close(again.means(["segmentation"])[stack], mean, rtol=0, atol=0, equal_nan=True)
 
 
 def test_strong_prompts_take_their_supports_from_what_is_judged_on(study: Study) -> None:

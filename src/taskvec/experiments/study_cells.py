@@ -52,6 +52,12 @@ class StatisticsCell(Cell["Study"]):
         collected.save(self.path(study))
         return {name: task.count for name, task in collected.tasks.items()}
 
+    def value(self, study: "Study") -> dict[str, int]:
+        counts = super().value(study)
+        if not self.path(study).exists():  # cells travel as JSON, without the files beside them, which are large
+            self.compute(study)
+        return counts
+
     def path(self, study: "Study") -> Path:
         """That of the statistics themselves."""
         return study.store.path(self.key(study), ".safetensors")
