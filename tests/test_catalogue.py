@@ -1,11 +1,12 @@
-import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from taskvec.catalogue import entries
 from taskvec.models.mae_vqgan import MaeVqgan
+from taskvec.provenance import Measured, Score
 from taskvec.vectors import TaskVectors
 
 
@@ -16,11 +17,13 @@ def place(random_vectors: TaskVectors, small_model: MaeVqgan, tmp_path: Path) ->
     small_model.write(root / "model")
     (root / "other.gguf").parent.mkdir(exist_ok=True)
     (root / "other.gguf").write_bytes(b"GGUF")
-    for name in ("vectors/found", "damaged", "lost", "demo/vectors/task", ".hidden/found"):
+    for name in ("damaged", "lost", "demo/vectors/task", ".hidden/found"):
         random_vectors.save_pretrained(root / name)
-    scores = {"tasks": {"task": {"metric": "mse", "task_vectors": {"mean": 0.25}}}}
-    (root / "vectors" / "found" / "results.json").write_text(json.dumps(scores))
-    (root / "demo" / "results.json").write_text(json.dumps(scores))
+    own, value = random_vectors.fingerprint(), Measured(0.25, None, None)
+    scores = tuple(Score(own, None, metric, "folder", "test", 9, 9, 0, value) for metric in ("iou", "mse"))
+    replace(random_vectors, config=replace(random_vectors.config, scores=scores)).save_pretrained(
+        root / "vectors/found"
+    )
     config = root / "damaged" / "config.json"
     config.write_text(config.read_text().replace('"task": "task"', '"task": "other"'))
     (root / "lost" / "vectors.safetensors").unlink()
@@ -40,7 +43,7 @@ def test_what_lies_in_a_place(place: Path, random_vectors: TaskVectors) -> None:
     assert (one.task, one.metric, one.score, one.sites, one.of) == ("task", "mse", 0.25, 3, config.of)
     assert one.model == config.model_fingerprint  # which has no name
     assert one.date is not None
-    assert found["demo/vectors/task"].score == 0.25
+    assert (found["demo/vectors/task"].metric, found["demo/vectors/task"].score) == ("mse", None)
     assert (found["damaged"].task, found["damaged"].score) == ("other", None)
     assert {name: entry.remark for name, entry in found.items() if entry.remark} == {
         "damaged": "config.json is damaged or was changed",

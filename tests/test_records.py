@@ -10,11 +10,12 @@ import pytest
 
 from records import search
 from taskvec import digests, records
+from taskvec.artefacts import FORMAT
 from taskvec.choices import SHIPPED
 from taskvec.description import describe_model, describe_vectors
 from taskvec.models import load_model
 from taskvec.provenance import Combination, Former, Provenance, Term
-from taskvec.vectors import FORMAT, TaskVectors
+from taskvec.vectors import TaskVectors
 
 
 @pytest.mark.parametrize("name", SHIPPED)

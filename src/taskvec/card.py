@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
+from taskvec.artefacts import VectorsConfig
 from taskvec.metrics import METRICS
 from taskvec.models import SHIPPED
 from taskvec.models.interface import PromptedModel
 from taskvec.provenance import Combination, Drawn, Former, Refinement, Score, Search
-from taskvec.vectors import VectorsConfig
 
 DATA = {
     "scenes": "drawn scenes",

@@ -1,4 +1,4 @@
-"""Which task vectors and models lie in a place, told from their small files alone."""
+"""Which task vectors and models lie in a place, told from their small files alone, without PyTorch."""
 
 import os
 from collections.abc import Iterator
@@ -12,19 +12,18 @@ from taskvec.records import CONFIG, TENSORS, is_vectors, is_whole, model_named
 
 DEPTH = 6  # directories below the place
 GGUF = ".gguf"
-RESULTS = "results.json"
 _NOT_AS_WRITTEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 Kind = Literal["task vectors", "model", "unreadable"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Listed:
     """What lies in a directory, or of a GGUF model in a file; None is what is not recorded, or what it does not have.
 
     ``model`` is that of task vectors by its name, or else its fingerprint; of a model its type. ``score`` is the mean
-    by ``metric`` that ``taskvec find`` or ``demo`` measured. ``sites`` of ``of`` are chosen. ``date`` is when it was
-    written, in the local time zone. ``remark`` says what is wrong with it.
+    by ``metric`` that was recorded last. ``sites`` of ``of`` are chosen. ``date`` is when it was written, in the local
+    time zone. ``remark`` says what is wrong with it.
     """
 
     kind: Kind
@@ -39,7 +38,7 @@ class Entry:
     remark: str | None = None
 
 
-def entries(place: Path, depth: int = DEPTH) -> Iterator[Entry]:
+def entries(place: Path, depth: int = DEPTH) -> Iterator[Listed]:
     """What lies in a directory and, down to ``depth``, in those in it, in the order of their names.
 
     Links to directories elsewhere are followed, but none is looked at twice; hidden ones are left out, and of what
@@ -50,7 +49,7 @@ def entries(place: Path, depth: int = DEPTH) -> Iterator[Entry]:
     yield from _below(place, depth, place.resolve(), set())
 
 
-def _below(directory: Path, depth: int, root: Path, seen: set[tuple[int, int]]) -> Iterator[Entry]:
+def _below(directory: Path, depth: int, root: Path, seen: set[tuple[int, int]]) -> Iterator[Listed]:
     try:
         known = directory.stat()
         if (known.st_dev, known.st_ino) in seen:
@@ -59,7 +58,7 @@ def _below(directory: Path, depth: int, root: Path, seen: set[tuple[int, int]]) 
         with os.scandir(directory) as found:
             inside = sorted(found, key=lambda one: one.name)
     except OSError as error:
-        yield Entry("unreadable", str(directory), remark=error.strerror)
+        yield Listed("unreadable", str(directory), remark=error.strerror)
         return
     names = {one.name for one in inside}
     if CONFIG in names and (entry := _entry(directory, names)) is not None:
@@ -68,7 +67,7 @@ def _below(directory: Path, depth: int, root: Path, seen: set[tuple[int, int]]) 
         if one.name.startswith("."):
             continue
         if one.name.endswith(GGUF):
-            yield Entry("model", one.path, model="gguf", date=_date(Path(one.path)))
+            yield Listed("model", one.path, model="gguf", date=_date(Path(one.path)))
         elif depth and _is_directory(one, root):
             yield from _below(Path(one.path), depth - 1, root, seen)
 
@@ -84,13 +83,13 @@ def _is_directory(one: "os.DirEntry[str]", root: Path) -> bool:
     return target.is_dir() and not (target.is_relative_to(root) or root.is_relative_to(target))
 
 
-def _entry(directory: Path, names: set[str]) -> Entry | None:
+def _entry(directory: Path, names: set[str]) -> Listed | None:
     """What a directory with a config.json holds; None where that is something else."""
     path = directory / CONFIG
     try:
         record = read_json(path)
     except OSError as error:
-        return Entry("unreadable", str(path), remark=error.strerror)
+        return Listed("unreadable", str(path), remark=error.strerror)
     except ValueError:
         return None
     if is_vectors(record):
@@ -98,10 +97,10 @@ def _entry(directory: Path, names: set[str]) -> Entry | None:
     weights = any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names)
     if not isinstance(record, dict) or not weights:
         return None
-    return Entry("model", str(directory), model=str(record.get("model_type", "mae_vqgan")), date=_date(path))
+    return Listed("model", str(directory), model=str(record.get("model_type", "mae_vqgan")), date=_date(path))
 
 
-def _vectors(directory: Path, record: dict[str, Any], names: set[str]) -> Entry:
+def _vectors(directory: Path, record: dict[str, Any], names: set[str]) -> Listed:
     remark = None
     if TENSORS not in names:
         remark = f"there is no {TENSORS}"
@@ -111,22 +110,13 @@ def _vectors(directory: Path, record: dict[str, Any], names: set[str]) -> Entry:
         task, metric = str(record["task"]), str(record["metric"])
         model = model_named(record) or record["model_fingerprint"]
         sites, of = len(record["sites"]), int(record["of"])
+        *_, last = [None, *record.get("scores", [])]
+        metric, score = (metric, None) if last is None else (str(last["metric"]), float(last["value"]["mean"]))
     except _NOT_AS_WRITTEN:
-        return Entry("task vectors", str(directory), date=_date(directory / CONFIG), remark=f"{CONFIG} is damaged")
-    score = _score(directory, task)
-    return Entry(
+        return Listed("task vectors", str(directory), date=_date(directory / CONFIG), remark=f"{CONFIG} is damaged")
+    return Listed(
         "task vectors", str(directory), task, str(model), metric, score, sites, of, _date(directory / CONFIG), remark
     )
-
-
-def _score(directory: Path, task: str) -> float | None:
-    """What was measured when the vectors were found: beside them, or beside ``vectors/`` of a demonstration."""
-    for place in (directory, directory.absolute().parent.parent):
-        try:
-            return float(read_json(place / RESULTS)["tasks"][task]["task_vectors"]["mean"])
-        except (OSError, *_NOT_AS_WRITTEN):
-            continue
-    return None
 
 
 def _date(path: Path) -> str | None:

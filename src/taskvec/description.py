@@ -1,16 +1,14 @@
-"""What ``taskvec info`` says. Whether a directory holds task vectors is told without PyTorch."""
+"""What ``taskvec info`` says of models and task vectors."""
 
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taskvec.files import read_json
+from taskvec.records import TENSORS
 
 if TYPE_CHECKING:
     from taskvec.models.interface import PromptedModel
     from taskvec.provenance import Provenance
-
-CONFIG = "config.json"  # of task vectors and of models
 
 
 def describe_model(model: "PromptedModel") -> dict[str, Any]:
@@ -28,18 +26,9 @@ def describe_model(model: "PromptedModel") -> dict[str, Any]:
     }
 
 
-def holds_vectors(directory: str | Path) -> bool:
-    """Whether a directory's configuration is that of task vectors, whatever state they are in."""
-    try:
-        values = read_json(Path(directory) / CONFIG)
-    except (OSError, ValueError):
-        return False
-    return isinstance(values, dict) and "model_fingerprint" in values
-
-
 def describe_vectors(directory: str | Path) -> dict[str, Any]:
     """Task, sites by stack and region, the model they belong to, and how they were found, without the model."""
-    from taskvec.vectors import TENSORS, read_config  # noqa: PLC0415
+    from taskvec.artefacts import read_config  # noqa: PLC0415
 
     config = read_config(directory)
     if not (Path(directory) / TENSORS).is_file():

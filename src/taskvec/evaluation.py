@@ -12,6 +12,7 @@ from torch import Tensor
 
 from taskvec import heads, metrics, opponents
 from taskvec.answering import BATCH, Answering, Choices, answered, calibrate, joined, passes_of
+from taskvec.artefacts import VectorsConfig
 from taskvec.data.examples import DataSet, task_for
 from taskvec.heads import Patch
 from taskvec.hub import located
@@ -27,7 +28,7 @@ from taskvec.provenance import Drawn, Measured, Score, images_of
 from taskvec.rounds import in_rounds
 from taskvec.search.checkpoint import Checkpoint
 from taskvec.tasks import Images, Task, is_built_in
-from taskvec.vectors import TaskVectors, VectorsConfig
+from taskvec.vectors import TaskVectors
 
 Method = Callable[[Prompts], Pixels]
 PAIRS = 1000  # prompts that are drawn of data at most, if no number is given

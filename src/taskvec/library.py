@@ -1,6 +1,5 @@
 """Many task vectors in one place: which there are, what they score on the same pairs, and which of them does best."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +10,9 @@ import torch
 from jaxtyping import Float
 
 from taskvec import evaluation
+from taskvec.artefacts import VectorsConfig, base_model_of, read_config
+from taskvec.catalogue import entries
 from taskvec.data.examples import DataSet, task_for
-from taskvec.description import holds_vectors
 from taskvec.intervals import CONFIDENCE, FEWEST, Interval, gain
 from taskvec.metrics import Metric
 from taskvec.models import load_model
@@ -20,7 +20,7 @@ from taskvec.models.interface import PromptedModel
 from taskvec.progress import counting
 from taskvec.prompts import plan_prompts
 from taskvec.tasks import Task
-from taskvec.vectors import TaskVectors, VectorsConfig, base_model_of, read_config
+from taskvec.vectors import TaskVectors
 
 PAIRS = 100  # that task vectors are scored on at most, if no number is given
 
@@ -44,17 +44,17 @@ class Entry:
 
 
 class Library(Mapping[str, Entry]):
-    """The task vectors in a directory and all within it, by the names of their directories, such as ``xrays/lungs``.
+    """The task vectors in a directory and within it, by the names of their directories, such as ``xrays/lungs``.
 
-    What is in it is looked up once. Raises ValueError where there is no directory.
+    They are those that ``taskvec list`` lists, looked up once. Raises ValueError where there is no directory.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not self.path.is_dir():
             raise ValueError(f"there is no directory {path}: expected one that holds task vectors")
-        places = (Path(place) for place, _, files in os.walk(self.path) if "config.json" in files)
-        found = {place.relative_to(self.path).as_posix(): place for place in places if holds_vectors(place)}
+        places = [Path(listed.path) for listed in entries(self.path) if listed.kind == "task vectors"]
+        found = {place.relative_to(self.path).as_posix(): place for place in places}
         self._entries = {name: Entry(name, found[name]) for name in sorted(found)}
 
     def __getitem__(self, name: str) -> Entry:
@@ -92,8 +92,8 @@ class Library(Mapping[str, Entry]):
         scores: dict[str, np.ndarray] = {}
         alone: dict[str, np.ndarray] = {}
         seen: dict[str, int] = {}
-        for entries in self._by_model(skipped):
-            loaded = _loaded(entries, model, device, data, skipped)
+        for alike in self._by_model(skipped):
+            loaded = _loaded(alike, model, device, data, skipped)
             if not loaded:
                 continue
             network = next(iter(loaded.values())).model

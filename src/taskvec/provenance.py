@@ -1,7 +1,7 @@
 """Where statistics and task vectors come from: images, or texts, by their content, never where or under what name they
 lay."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -136,6 +136,16 @@ class Combination:
     expression: str
     terms: tuple[Term, ...] = field()
     metric: MetricName | None = None
+
+
+def as_sum(terms: Sequence[Term]) -> str:
+    """The tasks of terms with their factors, such as ``0.5 * a - b``."""
+    text = ""
+    for term in terms:
+        size = abs(term.factor)
+        text += " - " if term.factor < 0 else " + "
+        text += term.task if size == 1 else f"{size:g} * {term.task}"
+    return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
 
 
 @dataclass(frozen=True)

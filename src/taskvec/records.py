@@ -1,6 +1,6 @@
 """What the files of models and task vectors say of them without PyTorch, which takes a second to import.
 
-Nothing is told here of a file that might be damaged: what does not fit its digest is for ``taskvec.vectors`` and
+Nothing is told here of a file that might be damaged: what does not fit its digest is for ``taskvec.artefacts`` and
 ``taskvec.models`` to read, and to say what is wrong with it.
 """
 
@@ -60,6 +60,14 @@ def vectors_told(directory: Path) -> dict[str, Any] | None:
         }
     except _NOT_AS_WRITTEN:
         return None
+
+
+def holds_vectors(directory: str | Path) -> bool:
+    """Whether a directory's configuration is that of task vectors, whatever state they are in."""
+    try:
+        return is_vectors(read_json(Path(directory) / CONFIG))
+    except (OSError, ValueError):
+        return False
 
 
 def is_vectors(record: Any) -> bool:

@@ -1,12 +1,11 @@
 """Task vectors, the artefact of a search: mean head outputs at the chosen sites, which make a model do one task."""
 
 import hashlib
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,20 +20,18 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from taskvec import digests, hub, provenance
+from taskvec import artefacts, hub
+from taskvec.artefacts import CONFIG, FORMAT, WITHOUT_DIGESTS, VectorsConfig, named_model, read_config
 from taskvec.choices import ANSWER_TOKENS
 from taskvec.data.templates import Wording
-from taskvec.files import digest, read_json, replacing
 from taskvec.heads import Means, Patch, run
 from taskvec.images import Range, Raster, in_colour, raster_of, raster_of_array, resize
 from taskvec.memory import Passes, rows_of_a_pass
 from taskvec.metrics import FOR_IMAGES, METRICS, MetricName, is_white
-from taskvec.models import SHIPPED, check_model, load_model, public_name, shipped_model
+from taskvec.models import check_model, load_model, public_name
 from taskvec.models.interface import Decoding, Items, PromptedModel, Queries, Variant
-from taskvec.models.pretrained import parse
-from taskvec.provenance import Combination, Provenance, Score, Search, Term
-from taskvec.records import CONFIG, TENSORS
-from taskvec.sites import Granularity, Site, Sites
+from taskvec.provenance import Combination, Provenance, Search, Term, as_sum
+from taskvec.sites import Site, Sites
 from taskvec.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -43,48 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CARD, PICTURE = "README.md", "examples.png"
-# 5 called the model by a name alone, and had no scores; 4 was of images alone, 3 had no decoding; 1 and 2 no digests,
-# and named images; 1 did not record those that vectors were found on
-FORMAT, NAMED_MODEL, WITHOUT_DIGESTS = 6, 5, (1, 2)
-CHECKED = ("tensors", "digest")  # of the tensors' file and of all else in config.json, beside what VectorsConfig has
 BATCH = 32  # images in one forward pass
 _ROWS = 256  # of a mask that are told at once: an image may have any size
-
-
-@dataclass(frozen=True)
-class VectorsConfig:
-    """What config.json holds: ``found`` is how they were found, ``shapes`` are [layers, heads, places].
-
-    ``base_model_name_or_path`` is the model that they belong to, one that ships or OWNER/NAME of the hub, of which
-    ``base_model_revision`` is the commit; None of a model that has no such name. ``base_model_type`` is that of its
-    config.json, and ``model_fingerprint`` what tells that it is the same. ``input_levels`` are the levels of deep
-    images (16 bits, floating point) that became black and white in what they were found on, None without such images.
-    ``decoding`` is how answers are made, ``wording`` how texts stand in a prompt, None of vectors of images. ``scores``
-    are what they scored wherever that was measured.
-    """
-
-    format: int
-    task: str
-    metric: MetricName
-    granularity: Granularity
-    sites: tuple[Site, ...]
-    of: int
-    model_fingerprint: str
-    shapes: dict[str, tuple[int, int, int]]
-    found: Provenance = None
-    base_model_name_or_path: str | None = None
-    base_model_revision: str | None = None
-    base_model_type: str | None = None
-    input_levels: tuple[float, float] | None = None
-    decoding: Decoding = Decoding()
-    wording: Wording | None = None
-    scores: tuple[Score, ...] = ()
-
-    @property
-    def model(self) -> str | None:
-        """What ``load_model`` takes for the model that they belong to, None where that has no name."""
-        name = self.base_model_name_or_path
-        return name if name is None or name in SHIPPED else hub.named(name, self.base_model_revision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -421,7 +378,7 @@ class TaskVectors:
 
         They are decoded as the one of the two is that has the same metric, or as the first, without a level.
         """
-        name = _as_sum(terms)
+        name = as_sum(terms)
         if any(not torch.equal(mean.isfinite(), self.means[stack].isfinite()) for stack, mean in means.items()):
             raise ValueError(f"the values of {name} are not finite in float32")
         masks = (term.metric for term in terms if term.factor > 0 and METRICS[term.metric].of_masks)
@@ -449,31 +406,14 @@ class TaskVectors:
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and vectors.safetensors: the chosen positions [n, 3] (layer, head, token) and values.
 
-        config.json has the digest of the tensors and one of itself. Until it is replaced, new tensors are in a file of
-        their own, named by their digest, where ``load`` finds them too: whenever the writing stops, what was there is
-        there as it was, or what is new.
+        Whenever the writing stops, what was there is there as it was, or what is new.
         """
         tensors = {}
         for stack, mean in self.means.items():
             positions = (~mean.isnan().any(-1)).nonzero()
             tensors[f"{stack}.positions"] = positions.to(torch.int32).contiguous()
             tensors[f"{stack}.values"] = mean[tuple(positions.T)].contiguous()
-        content = bytes_of(tensors)
-        values = {**digests.plain(asdict(self.config)), "tensors": digest(content)}
-        values["digest"] = digests.of_json(values)
-        place, new = Path(directory), digest(content)
-        old = _digest_in_config(place)
-        _write(_apart(place, new), content)
-        try:
-            _write(place / CONFIG, (json.dumps(values, indent=1) + "\n").encode())
-        except BaseException:
-            if old != new:
-                _apart(place, new).unlink(missing_ok=True)
-            raise
-        if _digest_in_config(place) == new:  # and not that of another process, which came in between
-            _write(place / TENSORS, content)
-        for name in {new, old} - {None}:
-            _apart(place, str(name)).unlink(missing_ok=True)
+        artefacts.write(Path(directory), self.config, bytes_of(tensors))
 
     @classmethod
     def load(cls, directory: str | Path, model: PromptedModel) -> Self:
@@ -481,10 +421,10 @@ class TaskVectors:
 
         Warns where they are of an earlier format, which had no digests that could tell damage.
         """
-        config, tensors_digest = _read_config(Path(directory))
+        config, tensors_digest = artefacts.read_with_digest(Path(directory))
         _check_model(model, config)
         chosen = _positions(model, config, Path(directory) / CONFIG)
-        path, content = _read_tensors(Path(directory), tensors_digest)
+        path, content = artefacts.read_tensors(Path(directory), tensors_digest)
         means = {}
         try:
             tensors = tensors_of(content)
@@ -530,7 +470,7 @@ class TaskVectors:
         if not place.is_dir():
             place = hub.download(name, revision=revision, token=token, local_files_only=local_files_only)
         if model is None:
-            base = _named_model(read_config(place), place)
+            base = named_model(read_config(place), place)
             model = load_model(base, device, token=token, local_files_only=local_files_only)
         return cls.load(place, model)
 
@@ -568,29 +508,6 @@ class TaskVectors:
         return created
 
 
-def base_model_of(directory: Path) -> str:
-    """What ``load_model`` takes for the model of the task vectors in a directory.
-
-    ValueError, which says what to bring, where they know no name of it, and where it is on the hub and they are not:
-    nothing is downloaded unasked.
-    """
-    name = _named_model(read_config(directory), directory)
-    if hub.is_named(name) and not hub.is_downloaded(directory):
-        raise ValueError(f"{directory} holds task vectors of {name}: pass --model {name} to take it from the hub")
-    return name
-
-
-def _named_model(config: VectorsConfig, source: Path) -> str:
-    name = config.model or shipped_model(config.model_fingerprint)
-    if name is None:
-        kind = f" of the type {config.base_model_type}" if config.base_model_type else ""
-        raise ValueError(
-            f"{source} holds task vectors of a model{kind} with fingerprint {config.model_fingerprint}, which has no "
-            "name that others know: pass the directory of this model as --model, in Python the model itself"
-        )
-    return name
-
-
 def _check_model(model: PromptedModel, config: VectorsConfig) -> None:
     check_model(model, "these task vectors", config.model, config.model_fingerprint)
 
@@ -600,16 +517,6 @@ def _search_for(tasks: Sequence[str]) -> str:
     if all(task in TASKS for task in tasks):
         return f"`taskvec search {' '.join(f'--task {task}' for task in tasks)} --out DIRECTORY`"
     return "of two folders `taskvec search --data folder --root FIRST --root SECOND --out DIRECTORY`"
-
-
-def _as_sum(terms: Sequence[Term]) -> str:
-    """The tasks of terms with their factors, such as ``0.5 * a - b``."""
-    text = ""
-    for term in terms:
-        size = abs(term.factor)
-        text += " - " if term.factor < 0 else " + "
-        text += term.task if size == 1 else f"{size:g} * {term.task}"
-    return f"-{text[3:]}" if text.startswith(" - ") else text[3:]
 
 
 def input_pixels(image: Raster, side: int, levels: Range | None = None) -> UInt8[np.ndarray, "side side 3"]:
@@ -647,74 +554,3 @@ def _positions(
         raise ValueError(f"{source} names a site that the model does not have: {unknown[0]}")
     chosen = torch.nn.functional.pad(sites.mask([place[name] for name in config.sites]), (0, 1))
     return {stack: chosen[index] for stack, index in sites.index.items()}
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def _apart(directory: Path, tensors_digest: str) -> Path:
-    """Where tensors are while config.json is not theirs yet, or not long enough."""
-    return directory / f"vectors-{tensors_digest}.safetensors"
-
-
-def _digest_in_config(directory: Path) -> str | None:
-    """The digest of the tensors that config.json names; None where it names none, or is not there."""
-    try:
-        found = json.loads((directory / CONFIG).read_text())["tensors"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) and found.isalnum() else None
-
-
-def _read_tensors(directory: Path, tensors_digest: str | None) -> tuple[Path, bytes]:
-    """The tensors' file and its content; ValueError where it is not the one that config.json was written with."""
-    path = directory / TENSORS
-    places = [path] if tensors_digest is None else [path, _apart(directory, tensors_digest)]
-    found = [place for place in places if place.is_file()]
-    if not found:
-        raise ValueError(f"{directory} holds no task vectors: there is no {TENSORS} in it")
-    for place in found:
-        try:
-            content = place.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{place} cannot be read: {error.strerror}") from error
-        if tensors_digest in (None, digest(content)):
-            return place, content
-    raise ValueError(f"{path} does not belong to {CONFIG} beside it, or is damaged: its checksum is another")
-
-
-def read_config(directory: str | Path) -> VectorsConfig:
-    """config.json of task vectors; ValueError where it is missing, damaged or of no known format."""
-    return _read_config(Path(directory))[0]
-
-
-def _read_config(directory: Path) -> tuple[VectorsConfig, str | None]:
-    """The configuration, and the digest of the tensors that belong to it, None in formats 1 and 2."""
-    path = directory / CONFIG
-    if not path.is_file():
-        raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it{hub.hint(directory)}")
-    values: Any = read_json(path)
-    if not isinstance(values, dict) or "format" not in values:
-        raise ValueError(f"{path} is not of task vectors: it has no format")
-    version = values["format"]
-    if type(version) is not int or not 1 <= version <= FORMAT:
-        raise ValueError(f"{path} has format {version}, expected {FORMAT} or an earlier one")
-    if version in WITHOUT_DIGESTS:
-        record = values.pop("found", {})
-        values["base_model_name_or_path"] = public_name(values.pop("model", None))
-        config = parse(VectorsConfig, values, path)
-        try:
-            return replace(config, found=provenance.former(record)), None
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: found: {' '.join(str(error).split())}") from error
-    checked = {name: values.pop(name, None) for name in CHECKED}
-    if checked["digest"] != digests.of_json({**values, "tensors": checked["tensors"]}):
-        raise ValueError(f"{path} is damaged or was changed: its checksum is another")
-    if version <= NAMED_MODEL:
-        values["base_model_name_or_path"] = public_name(values.pop("model", None))
-    config = parse(VectorsConfig, values, path)
-    if version <= NAMED_MODEL and isinstance(config.found, Combination):  # whose expression named directories
-        config = replace(config, found=replace(config.found, expression=_as_sum(config.found.terms)))
-    return config, str(checked["tensors"])

@@ -25,6 +25,7 @@ from rich.text import Text
 import taskvec
 from taskvec import evaluation
 from taskvec.answering import Choices, calibrate
+from taskvec.artefacts import read_config
 from taskvec.cli import main, scores, terminal, vectors
 from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
@@ -35,7 +36,7 @@ from taskvec.progress import COLUMNS
 from taskvec.prompts import draw_prompts
 from taskvec.statistics import Statistics
 from taskvec.tasks import task_named
-from taskvec.vectors import TaskVectors, read_config
+from taskvec.vectors import TaskVectors
 
 QUICK_SEARCH = [
     "--objective",

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taskvec.artefacts import read_config
 from taskvec.cli import main
 from taskvec.cli.data_options import DataOptions
 from taskvec.data.scenes import Scenes
-from taskvec.vectors import read_config
 
 
 @pytest.fixture

@@ -21,12 +21,13 @@ from taskvec.app.maps import Head, head_map, heads_of, task_points, token_map, w
 from taskvec.app.offer import MADE, Offer
 from taskvec.app.pairs import stage, told_by_name
 from taskvec.app.session import Session, Sessions
+from taskvec.artefacts import read_config
 from taskvec.data import load_data
 from taskvec.data.folder import Folder
 from taskvec.models.interface import PromptedModel
 from taskvec.presets import PRESETS, default_preset
 from taskvec.tasks import TASKS, Task
-from taskvec.vectors import TaskVectors, read_config
+from taskvec.vectors import TaskVectors
 
 MOST_TERMS = 6  # task vectors that are added up
 MOST_WAITING = 64  # requests, beyond which a visitor is told to come back

@@ -42,7 +42,7 @@ def combine_command(
     """
     from taskvec.arithmetic import combine, names_in
     from taskvec.models import load_model
-    from taskvec.vectors import CONFIG
+    from taskvec.records import CONFIG
 
     for name in (CONFIG, SEARCH_LOG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite)

@@ -11,7 +11,7 @@ from taskvec.cli import options
 from taskvec.cli.terminal import console, say_row, show, write_json
 
 if TYPE_CHECKING:
-    from taskvec.catalogue import Entry
+    from taskvec.catalogue import Listed
 
 COLUMNS = ("kind", "path", "task", "model", "score", "sites", "date")
 
@@ -23,7 +23,7 @@ def list_command(
     """Task vectors and models in a directory, and in those that are in it.
 
     A table on a terminal; elsewhere lines of values with a tab between two: kind, path, task, model, score, sites, date
-    and remark. The score is what `taskvec find` or `demo` measured. A directory that cannot be read gets a line, too.
+    and remark. The score is the last that is recorded in them. A directory that cannot be read gets a line, too.
     """
     from taskvec.catalogue import entries
 
@@ -38,7 +38,7 @@ def list_command(
         console.print(f"there are no task vectors and no models in {directory}")
 
 
-def _told(entry: "Entry") -> list[str]:
+def _told(entry: "Listed") -> list[str]:
     """The columns of an entry, and a remark."""
     score = "" if entry.score is None else f"{entry.metric} {entry.score:.3f}"
     sites = "" if entry.sites is None else f"{entry.sites} of {entry.of}"
@@ -46,7 +46,7 @@ def _told(entry: "Entry") -> list[str]:
     return [" ".join((each or "").split()) for each in told]
 
 
-def _show(found: "list[Entry]") -> None:
+def _show(found: "list[Listed]") -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -128,9 +128,10 @@ def info_command(
 
 def _loaded(target: str, device: str) -> dict[str, Any]:
     """What a model, or task vectors, say of themselves that have to be read, which imports PyTorch."""
-    from taskvec.description import describe_model, describe_vectors, holds_vectors
+    from taskvec.description import describe_model, describe_vectors
     from taskvec.hub import located
     from taskvec.models import load_model
+    from taskvec.records import holds_vectors
 
     place = target if target in SHIPPED else located(target)
     if holds_vectors(place):

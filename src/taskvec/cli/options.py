@@ -151,7 +151,7 @@ def working_on(name: str, threads: int | None) -> "torch.device":
 
 def model_of(vectors: Iterable[Path], given: str | None) -> str:
     """The name of the model that was given, else that of the first task vectors, else tiny."""
-    from taskvec.vectors import base_model_of
+    from taskvec.artefacts import base_model_of
 
     return given or next(map(base_model_of, vectors), SHIPPED[0])
 

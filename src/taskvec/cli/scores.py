@@ -7,6 +7,7 @@ from typing import Any
 
 from taskvec import environment, evaluation
 from taskvec.answering import Answering, Choices, calibrate
+from taskvec.artefacts import read_config
 from taskvec.cli.terminal import console, partial_file, say
 from taskvec.cli.texts import tell_shots
 from taskvec.data.examples import DataSet
@@ -15,11 +16,10 @@ from taskvec.hub import located
 from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel
 from taskvec.names import choose_from
 from taskvec.prompts import PlannedPrompts, pairs_of, plan_prompts
+from taskvec.records import CONFIG as VECTORS_CONFIG
 from taskvec.report.evaluations import as_line, gain_line, plain, write_evaluations
 from taskvec.search.checkpoint import Checkpoint
 from taskvec.tasks import Task
-from taskvec.vectors import CONFIG as VECTORS_CONFIG
-from taskvec.vectors import read_config
 
 CALIBRATION = 100  # prompts by which a decoding is chosen
 

@@ -193,9 +193,9 @@ def search_command(
     from taskvec.presets import settings_of
     from taskvec.processes import current
     from taskvec.progress import SEARCH_COLUMNS
+    from taskvec.records import CONFIG, TENSORS
     from taskvec.search.checkpoint import Checkpoint
     from taskvec.statistics import Statistics
-    from taskvec.vectors import CONFIG, TENSORS
 
     given = {
         "prompts": prompts,
@@ -267,8 +267,7 @@ def _tell(finding: "Finding", settings: "FindSettings", out: Path) -> None:
 
 def _refuse_to_mix(out: Path, places: dict[str, Path], *, overwrite: bool) -> None:
     """ValueError where there are task vectors already: in a place to write to, or of another search beside it."""
-    from taskvec.description import holds_vectors
-    from taskvec.vectors import CONFIG
+    from taskvec.records import CONFIG, holds_vectors
 
     for place in places.values():
         options.refuse_to_overwrite(place / CONFIG, overwrite)

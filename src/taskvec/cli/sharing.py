@@ -1,5 +1,6 @@
 """Commands about task vectors that are shared: to the Hugging Face hub, and many of them in one place."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from taskvec.library import LibraryScores
     from taskvec.vectors import TaskVectors
 
-Place = Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where task vectors are, at any depth.")]
+Place = Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where task vectors are, at any depth up to six.")]
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs to score on, or as many as there are.")]
 OfSome = Annotated[
     str | None, typer.Option("--model", help="A model for the task vectors that are of it; others load theirs.")
@@ -50,9 +51,9 @@ def push_command(
     those of `taskvec find` have theirs. Nothing goes up but the files of the vectors, the card and, if asked for, the
     picture. Log in with `hf auth login` before, or set HF_TOKEN.
     """
-    from taskvec.description import holds_vectors
     from taskvec.hub import named
     from taskvec.models import load_model
+    from taskvec.records import holds_vectors
     from taskvec.vectors import TaskVectors
 
     data = data_options.data or ("folder" if data_options.given() else None)
@@ -147,67 +148,50 @@ def library_show_command(
     write_json(json_file, facts)
 
 
-@takes_data("folder")
-def library_score_command(
-    directory: Place,
-    data_options: DataOptions = NONE_GIVEN,
-    task: options.Task = None,
-    part: Annotated[str, typer.Option(help="Of the data: all, test or train.")] = "all",
-    pairs: Pairs = 100,
-    model: OfSome = None,
-    json_file: options.Json = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-) -> None:
+def _scores_a_library(tell: Callable[["LibraryScores"], dict[str, Any]]) -> Callable[..., None]:
+    """A command that scores what is in a directory; ``tell`` says what came out, and what more JSON has than scores."""
+
+    def command(
+        directory: Place,
+        data_options: DataOptions = NONE_GIVEN,
+        task: options.Task = None,
+        part: Annotated[str, typer.Option(help="Of the data: all, test or train.")] = "all",
+        pairs: Pairs = 100,
+        model: OfSome = None,
+        json_file: options.Json = None,
+        seed: options.Seed = 0,
+        device: options.Device = "cpu",
+        threads: options.Threads = None,
+    ) -> None:
+        from taskvec.library import Library
+        from taskvec.models import load_model
+
+        library, place = Library(directory), options.working_on(device, threads)
+        data = data_options.load_one(part, task)
+        chosen = choose_task(data, task, data_options.metric)
+        given = None if model is None else load_model(model, place)
+        scores = library.score(data, chosen, pairs=pairs, seed=seed, model=given, device=place, progress=True)
+        for name, reason in scores.skipped.items():
+            console.print(f"{name} is not scored: {reason}")
+        write_json(json_file, {**tell(scores), **_as_json(scores)})
+
+    command.__name__, command.__doc__ = tell.__name__, tell.__doc__
+    return takes_data("folder")(command)
+
+
+@_scores_a_library
+def library_score_command(scores: "LibraryScores") -> dict[str, Any]:
     """Score every one of the task vectors in a directory on the same pairs, beside the query alone."""
-    scores = _library_scores(directory, data_options, task, part, pairs, model, seed, device, threads)
     say(repr(scores))
-    write_json(json_file, _as_json(scores))
+    return {}
 
 
-@takes_data("folder")
-def library_best_command(
-    directory: Place,
-    data_options: DataOptions = NONE_GIVEN,
-    task: options.Task = None,
-    part: Annotated[str, typer.Option(help="Of the data: all, test or train.")] = "all",
-    pairs: Pairs = 100,
-    model: OfSome = None,
-    json_file: options.Json = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-) -> None:
+@_scores_a_library
+def library_best_command(scores: "LibraryScores") -> dict[str, Any]:
     """Which of the task vectors in a directory do best on pairs, by how much, and whether that is more than chance."""
-    scores = _library_scores(directory, data_options, task, part, pairs, model, seed, device, threads)
     best = scores.best()
     say(repr(best))
-    write_json(json_file, {"best": best.name, "beats_query_only": best.beats_query_only, **_as_json(scores)})
-
-
-def _library_scores(
-    directory: Path,
-    data_options: DataOptions,
-    task: list[str] | None,
-    part: str,
-    pairs: int,
-    model: str | None,
-    seed: int,
-    device: str,
-    threads: int | None,
-) -> "LibraryScores":
-    from taskvec.library import Library
-    from taskvec.models import load_model
-
-    library, place = Library(directory), options.working_on(device, threads)
-    data = data_options.load_one(part, task)
-    chosen = choose_task(data, task, data_options.metric)
-    given = None if model is None else load_model(model, place)
-    scores = library.score(data, chosen, pairs=pairs, seed=seed, model=given, device=place, progress=True)
-    for name, reason in scores.skipped.items():
-        console.print(f"{name} is not scored: {reason}")
-    return scores
+    return {"best": best.name, "beats_query_only": best.beats_query_only}
 
 
 def _as_json(scores: "LibraryScores") -> dict[str, Any]:
