@@ -88,7 +88,7 @@ $(VENV)/installed-language: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt,cluster]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,app,llm,seggpt,cluster]"
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

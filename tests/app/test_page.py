@@ -23,7 +23,7 @@ if BROWSER is None:
 
 from taskvec.app.page import serving  # noqa: E402 (which takes what was looked for above)
 
-PATIENCE = 30_000  # milliseconds that anything may take on a busy machine
+PATIENCE = 60_000  # milliseconds that anything may take on a busy machine
 
 
 @pytest.fixture
@@ -41,27 +41,32 @@ def address(small_directory: Path, small_model: MaeVqgan, small_means: Means, tm
 
 
 @pytest.fixture
-def page(address: str) -> Iterator:
-    """An open page, which asks nothing of anyone but its own server."""
+def visits(address: str) -> Iterator[Callable]:
+    """Opens the page for another visitor, who asks nothing of anyone but its own server."""
+    elsewhere, wrong = [], []
     with playwright.sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 360, "height": 780})
-        opened.set_default_timeout(PATIENCE)
-        elsewhere, wrong = [], []
-        opened.on(
-            "request",
-            lambda one: None if one.url.startswith((address, "data:", "blob:")) else elsewhere.append(one.url),
-        )
-        opened.on("pageerror", lambda error: wrong.append(str(error)))
-        opened.goto(address)
-        yield opened
+
+        def visit():
+            opened = browser.new_context(viewport={"width": 360, "height": 780}).new_page()
+            opened.set_default_timeout(PATIENCE)
+            opened.on(
+                "request",
+                lambda one: None if one.url.startswith((address, "data:", "blob:")) else elsewhere.append(one.url),
+            )
+            opened.on("pageerror", lambda error: wrong.append(str(error)))
+            opened.goto(address)
+            opened.wait_for_selector("#heads button")
+            return opened
+
+        yield visit
         browser.close()
     assert elsewhere == []
     assert wrong == []
 
 
-def test_an_image_is_dropped_and_answered(page, image_file: Callable[..., Path], tmp_path: Path) -> None:
-    page.wait_for_selector("#heads button")
+def test_an_image_is_dropped_and_answered(visits: Callable, image_file: Callable[..., Path], tmp_path: Path) -> None:
+    page = visits()
     assert "Drop an image" in page.inner_text("#answers")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
@@ -90,6 +95,46 @@ def test_an_image_is_dropped_and_answered(page, image_file: Callable[..., Path],
     page.click("text=Find task vectors")
     page.wait_for_selector("#progress .tv-error")
     assert page.inner_text("#progress") == "there are no inputs yet: drop 10 pairs or more, matched by their names"
+
+
+def test_two_visitors_at_once_get_the_answers_that_each_gets_alone(
+    visits: Callable, image_file: Callable[..., Path]
+) -> None:
+    files = [str(image_file(f"{seed}.png", seed=seed)) for seed in (1, 2)]
+    patched = "#answers figure.tv-patched img"
+
+    def drop(page, file: str) -> None:
+        page.set_input_files("#queries input[type=file]", [file])
+
+    def answer(page) -> str:
+        page.wait_for_selector(patched)
+        return page.get_attribute(patched, "src")
+
+    def picture(page, source: str) -> str:
+        """The bytes behind a source, which is an address of each visitor's own."""
+        read = "async (url) => Array.from(new Uint8Array(await (await fetch(url)).arrayBuffer())).join()"
+        return page.evaluate(read, source)
+
+    alone = []
+    for file in files:
+        page = visits()
+        drop(page, file)
+        alone.append(picture(page, answer(page)))
+        page.close()
+    assert alone[0] != alone[1]
+    both = [visits(), visits()]
+    for page, file in zip(both, files, strict=True):
+        drop(page, file)
+    together = [(page, answer(page)) for page in both]
+    assert [picture(*one) for one in together] == alone
+    (first, shown), (second, kept) = together
+    first.click("#heads [data-head='decoder L1 H1']")
+    first.wait_for_function("([where, before]) => document.querySelector(where).src != before", arg=[patched, shown])
+    assert second.locator("#heads button.tv-off").count() == 0
+    assert second.get_attribute(patched, "src") == kept
+    third = visits()
+    drop(third, files[0])
+    assert picture(third, answer(third)) == alone[0]  # with no head switched off
 
 
 def test_all_that_was_dropped_goes_with_the_server(
