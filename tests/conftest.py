@@ -128,6 +128,14 @@ def random_vectors(small_model: MaeVqgan, small_means: Means) -> TaskVectors:
 
 
 @pytest.fixture(scope="session")
+def small_directory(small_model: MaeVqgan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small random model, for commands whose numbers are no matter."""
+    directory = tmp_path_factory.mktemp("small")
+    small_model.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def tiny() -> MaeVqgan:
     return load_model("tiny")
 

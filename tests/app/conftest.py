@@ -11,13 +11,6 @@ from taskvec.vectors import TaskVectors
 
 
 @pytest.fixture(scope="session")
-def small_directory(small_model: MaeVqgan, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("small")
-    small_model.save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture(scope="session")
 def mask_vectors(small_model: MaeVqgan, small_means: Means) -> TaskVectors:
     """Of the same sites as ``random_vectors``, with the other task's means, whose outputs are masks."""
     sites = small_model.sites("quadrant")

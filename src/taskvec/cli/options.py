@@ -272,4 +272,7 @@ Refine = Annotated[
         help="Also follow the gradient of the loss by the values at the sites that were found, from the means.",
     ),
 ]
+WriteTensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write each step's numbers to OUT/tensorboard, for TensorBoard.")
+]
 Curve = Annotated[bool, typer.Option("--curve", help="Also the validation score by the number of sites.")]

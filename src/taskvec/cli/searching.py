@@ -173,6 +173,7 @@ def search_command(
             help=f"Losses that are NaN or infinite: {' or '.join(NON_FINITE)}; refuse.",
         ),
     ] = None,
+    tensorboard: options.WriteTensorBoard = False,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.SearchSeed = None,
@@ -235,7 +236,7 @@ def search_command(
         settings = replace(settings, prompts=next(iter(collected.tasks.values())).count, pool=0)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar = progress.add_task(" + ".join(each.name for each in tasks), total=None, status="")
-        on_step = search_log(progress, bar, out / SEARCH_LOG, settings.search.number_of_steps)
+        on_step = search_log(progress, bar, out / SEARCH_LOG, settings.search.number_of_steps, tensorboard=tensorboard)
         finding = find_sites(network, examples, tasks, settings, collected, on_step, checkpoint)
     if current().first:
         _keep(finding, places, out, json_file)

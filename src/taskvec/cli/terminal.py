@@ -154,21 +154,27 @@ def choose_task(data: "DataSet", names: Sequence[str] | None, metric: str | None
     return task
 
 
-def search_log(progress: "Progress", bar: "TaskID", log: Path, steps: int | None) -> Callable[[dict[str, Any]], None]:
-    """Shows a search's records as ``show_step`` does, and writes them to LOG.partial.
+def search_log(
+    progress: "Progress", bar: "TaskID", log: Path, steps: int | None, *, tensorboard: bool = False
+) -> Callable[[dict[str, Any]], None]:
+    """Shows a search's records as ``show_step`` does, and writes them to LOG.partial, or for TensorBoard as well.
 
     The name is for a search that is not over: an earlier log stays until ``keep`` replaces it.
     """
     from taskvec import files
     from taskvec.progress import show_step
+    from taskvec.tracking import TensorBoard
 
     show = show_step(progress, bar, steps)
+    watch = TensorBoard(log.parent / "tensorboard") if tensorboard else None
 
     def on_step(record: dict[str, Any]) -> None:
         show(record)
         log.parent.mkdir(parents=True, exist_ok=True)
         with partial_file(log).open("w" if record["step"] == 1 else "a") as lines:
             lines.write(files.json_text(record) + "\n")
+        if watch is not None:
+            watch(record)
 
     return on_step
 

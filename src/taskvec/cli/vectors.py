@@ -67,6 +67,7 @@ def find_command(
     settings_file: options.SettingsFile = None,
     assignments: options.Set = None,
     bfloat16: options.Bfloat16 = False,
+    tensorboard: options.WriteTensorBoard = False,
     overwrite: options.Overwrite = False,
     json_file: options.Json = None,
     seed: options.SearchSeed = None,
@@ -128,7 +129,7 @@ def find_command(
         tell_shots("prompts that judge", judged_on)
     with Progress(*SEARCH_COLUMNS, console=console) as progress:
         bar, total = progress.add_task(chosen.name, total=None, status=""), _steps_of(settings)
-        on_step = search_log(progress, bar, out / SEARCH_LOG, total)
+        on_step = search_log(progress, bar, out / SEARCH_LOG, total, tensorboard=tensorboard)
         outcome, _ = find_and_judge(
             network,
             examples,
