@@ -4,7 +4,7 @@ import pytest
 
 import bad_inputs
 from bad_inputs import CASES, OUT, Case
-from taskvec.cli import scores
+from taskvec import evaluation
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_a_broken_input_gets_one_sentence(case: Case, workspace: Path, tmp_path:
 
 def test_the_untouched_workspace_is_in_order(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise every case would pass for another reason than its own."""
-    monkeypatch.setattr(scores, "CALIBRATION", 4)
+    monkeypatch.setattr(evaluation, "TRAINING", 4)
     few = [bad_inputs.APPLY, *(f"{each} --pairs 12" for each in (bad_inputs.PASCAL, bad_inputs.FOLDER))]
     for index, arguments in enumerate(few):
         case = Case("nothing", lambda _: None, arguments, "", 0)

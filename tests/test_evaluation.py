@@ -11,6 +11,7 @@ from forked import outcomes
 from taskvec import evaluation, rounds
 from taskvec.data.scenes import Scenes
 from taskvec.heads import Means
+from taskvec.metrics import cut
 from taskvec.models.interface import Decoding, ViewName
 from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.processes import Processes
@@ -72,6 +73,45 @@ def test_queries_that_vectors_were_found_on_are_counted(random_vectors: TaskVect
 def test_copying_is_perfect_at_identity(small_model: MaeVqgan) -> None:
     prompts = draw_prompts(Scenes("test"), IDENTITY, 4, 15, seed=0)
     assert (evaluation.scores(small_model, evaluation.copy_input(small_model), prompts) == 0).all()
+
+
+def test_named_methods_choose_their_decoding_on_training_data(tiny: MaeVqgan) -> None:
+    """As the command has it, and as task vectors have theirs; without, the likeliest codes."""
+    test, training, some = Scenes("test"), Scenes("train"), {"task": SEGMENTATION, "pairs": 8}
+    chosen = evaluation.evaluate(tiny, "one_shot", test, training=training, **some)
+    assert chosen.decoding is not None
+    assert chosen.decoding.kind == "expected"
+    assert repr(chosen).endswith(f"8 pairs, decoded as {chosen.decoding})")
+    method, decoding = evaluation.chosen_method(tiny, "one_shot", test, lambda: training, SEGMENTATION)
+    assert decoding == chosen.decoding
+    assert np.array_equal(evaluation.evaluate(tiny, method, chosen.prompts).scores, chosen.scores)
+    paper = evaluation.evaluate(tiny, "one_shot", test, **some)
+    assert paper.decoding == Decoding()
+    assert not np.array_equal(paper.scores, chosen.scores)
+
+
+def test_one_answer_to_every_query(small_model: MaeVqgan) -> None:
+    """The mean of training outputs; of masks cut where that scores best on them."""
+    learnt = draw_prompts(Scenes("train"), IDENTITY, 70, small_model.image_size, seed=0)
+    queries = draw_prompts(Scenes("test"), IDENTITY, 3, small_model.image_size, seed=0)
+    answers = evaluation.constant(small_model, learnt)(queries)
+    expected = torch.from_numpy(learnt.query_output).double().mean(0).round().to(torch.uint8)
+    assert torch.equal(answers, expected.expand(3, *expected.shape))
+    masks = draw_prompts(Scenes("train"), SEGMENTATION, 70, small_model.image_size, seed=0)
+    (answer,) = evaluation.constant(small_model, masks)(queries[:1])
+    assert set(answer.unique().tolist()) <= {0, 255}
+    truths = torch.from_numpy(masks.query_output)
+    mean = truths.double().mean(0).round().to(torch.uint8)
+    own = SEGMENTATION.metric.score(answer.expand_as(truths), truths).mean()
+    for level in (8.0, 64.0, 127.5):
+        other = cut(mean[None], level).expand_as(truths)
+        assert own >= SEGMENTATION.metric.score(other, truths).mean()
+    with pytest.raises(ValueError, match="constant takes other outputs than those that are judged: pass training"):
+        evaluation.evaluate(small_model, "constant", queries)
+    found = evaluation.evaluate(
+        small_model, "constant", Scenes("test"), task=IDENTITY, pairs=3, training=Scenes("train")
+    )
+    assert found.decoding is None
 
 
 def test_batches_make_no_difference(

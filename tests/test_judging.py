@@ -11,7 +11,7 @@ from taskvec.report import figures
 from taskvec.tasks import TASKS
 
 QUERIES = 20
-METHODS = ("one_shot", "several", "query_only", "task_vectors", "random", "copy_input", "reconstruction")
+METHODS = ("one_shot", "several", "query_only", "task_vectors", "random", "copy_input", "constant", "reconstruction")
 
 
 EVERY_ANSWER = ("one_shot", "several", "query_only", "task_vectors")

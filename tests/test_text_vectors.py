@@ -167,6 +167,15 @@ def test_answers_are_no_longer_than_what_is_scored(model: CausalLm, tmp_path: Pa
         assert judged.tokens[row][judged.tokens[row] >= 0].tolist() == alone[0].tolist()
 
 
+def test_one_answer_to_every_text_is_the_commonest(model: CausalLm, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("".join(f"{word},{'no' if row % 3 else 'yes'}\n" for row, word in enumerate(_words(24))))
+    data = WordPairs(path, "all", template="colon", shots=2)
+    prompts = draw_prompts(data, data.own_task, 24, 0, seed=0)
+    answers = evaluation.constant(model.variant(Variant(answers="whole")), prompts)(prompts[:2])
+    assert model.texts(answers) == ["no", "no"]
+
+
 def test_models_and_data_must_fit(model: CausalLm, pairs: Path, small_model: MaeVqgan) -> None:
     with pytest.raises(ValueError, match="pairs are texts, and the model takes images of"):
         find(small_model, WordPairs(pairs), settings=COARSE, progress=False)

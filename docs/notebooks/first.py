@@ -29,12 +29,12 @@ Image.fromarray(np.hstack([scene.images[0], vectors(scene.images[0])[..., None].
 
 # %% [markdown]
 # Is that the task vectors' doing? The model without an example and without them, and with an example, on the same
-# queries:
+# queries, each with the decoding that suits it on the training scenes, as the vectors have theirs:
 
 # %%
 test = taskvec.load_data("scenes", split="test")
-alone = taskvec.evaluate(model, "query_only", test, task="segmentation", pairs=50)
-example = taskvec.evaluate(model, "one_shot", test, task="segmentation", pairs=50)
+alone = taskvec.evaluate(model, "query_only", test, task="segmentation", pairs=50, training=data)
+example = taskvec.evaluate(model, "one_shot", test, task="segmentation", pairs=50, training=data)
 found = taskvec.evaluate(model, vectors, test, task="segmentation", pairs=50)
 print(f"query alone {alone.interval.mean:.3f}, an example {example.interval.mean:.3f}", end=", ")
 print(f"task vectors {found.interval.mean:.3f} [{found.interval.low:.3f}, {found.interval.high:.3f}]")

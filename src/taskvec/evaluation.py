@@ -11,14 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from taskvec import heads, metrics, opponents
-from taskvec.answering import BATCH, Answering, Choices, answered, calibrate, joined, passes_of
+from taskvec.answering import BATCH, LEVELS, Answering, Choices, answered, calibrate, joined, passes_of
 from taskvec.artefacts import VectorsConfig
 from taskvec.data.examples import DataSet, task_for
 from taskvec.heads import Patch
 from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
 from taskvec.memory import Passes
-from taskvec.metrics import Metric
+from taskvec.metrics import Metric, cut
 from taskvec.models.interface import VIEWS, Decoding, Items, Pixels, PromptedModel, ViewName
 from taskvec.names import choose_from
 from taskvec.processes import current
@@ -32,6 +32,8 @@ from taskvec.vectors import TaskVectors
 
 Method = Callable[[Prompts], Pixels]
 PAIRS = 1000  # prompts that are drawn of data at most, if no number is given
+CHOICES = Choices()  # of a decoding, if no others are given
+TRAINING = 100  # of training data, by which a decoding is chosen, and a constant answer
 
 # before a directory, name the methods of the task vectors in it, by the view in which they are patched
 VECTORS: dict[str, ViewName] = {"vectors:": "query_only", "one_shot+vectors:": "one_shot"}
@@ -70,20 +72,20 @@ class Evaluation(Judged):
     """What a method scored on ``prompts``, and the ``seconds`` that it took.
 
     Answers that are images are not kept: ``examples`` makes a few of them again. ``of`` is the fingerprint of the task
-    vectors that answered, if it is known that some did.
+    vectors that answered, if it is known that some did, ``decoding`` how a model's outputs became images.
     """
 
     prompts: AnyPrompts = field(kw_only=True)
     seconds: float = field(kw_only=True)
     method: Method = field(kw_only=True)
     of: str | None = field(default=None, kw_only=True)
+    decoding: Decoding | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         metric, found = self.prompts.task.metric, self.interval
         between = "too few to tell" if found.too_few else f"[{found.low:.4f}, {found.high:.4f}]"
-        return (
-            f"Evaluation({self.prompts.task.name}: {metric.label} {found.mean:.4f} {between}, {len(self.scores)} pairs)"
-        )
+        told = f"{self.prompts.task.name}: {metric.label} {found.mean:.4f} {between}, {len(self.scores)} pairs"
+        return f"Evaluation({told}{'' if self.decoding is None else f', decoded as {self.decoding}'})"
 
     def _repr_html_(self) -> str:
         from taskvec.report.notebook import evaluation_html  # noqa: PLC0415 which knows of evaluations
@@ -221,6 +223,33 @@ def _require_tokenizer(model: PromptedModel) -> None:
         raise ValueError(f"a model of the type {model.model_type} has no tokenizer: its answers can be any picture")
 
 
+CONSTANT = "constant"
+
+
+def constant(model: PromptedModel, prompts: AnyPrompts) -> Method:
+    """One answer to every query, from the true outputs of other ``prompts``: what outputs being alike is worth.
+
+    It is the mean of these outputs; of masks, cut at the level that scores best on them; of texts the commonest output.
+    """
+    metric, blocks = prompts.task.metric, [prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH)]
+    truths = joined([model.truths(block).cpu() for block in blocks])
+    if metric.of_tokens:
+        outputs, counts = truths.unique(dim=0, return_counts=True)
+        answer = outputs[counts.argmax()]
+    else:
+        answer = torch.stack([each.float() for each in truths]).mean(0).round().to(torch.uint8)
+    if metric.of_masks:
+        ignored = [block.query_ignored for block in blocks]
+        left_out = None if ignored[0] is None else torch.from_numpy(np.concatenate(ignored))
+
+        def loss(level: float) -> float:
+            same = cut(answer[None], level).expand_as(truths)
+            return float(metric.loss(metric.score(same, truths, left_out).double().mean()))
+
+        answer = cut(answer[None], min(LEVELS, key=loss))[0]
+    return lambda queries: answer.expand(len(queries), *answer.shape)
+
+
 REFERENCES = {"copy_input": copy_input, "reconstruction": reconstruction, "mixture": mixture}  # which no model answers
 
 
@@ -246,6 +275,7 @@ def evaluate(
     task: Task | str | None = None,
     pairs: int = PAIRS,
     seed: int = 0,
+    training: DataSet | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Run a method on prompts and score its answers by the task's metric; ValueError for a score that is not finite.
@@ -254,6 +284,10 @@ def evaluate(
     as ``one_shot``. ``prompts`` is also a data set, of which ``pairs`` prompts of a ``task``, or as many as there are,
     are drawn by ``seed``; by default of its own task, or else that of the task vectors. ``progress`` shows a bar on
     standard error, or in a notebook.
+
+    Task vectors have a decoding that was chosen for them, and a named method has the same right on ``training``, data
+    that judge nothing, as in `taskvec evaluate`. Without it, it answers with the model's own decoding, the likeliest
+    codes by default: scores of different decodings say little about methods.
     """
     data = None
     if not isinstance(prompts, Prompts | PlannedPrompts):
@@ -262,12 +296,16 @@ def evaluate(
             task = method.task
         count = min(pairs, pairs_of(data))
         prompts = plan_prompts(data, task_for(data, task), max(1, count), model.image_size, seed)
-    of = None
+    of = decoding = None
     if isinstance(method, TaskVectors):
         of = method.fingerprint()
         method = run(method.answering, "query_only", method.patch)
+    elif isinstance(method, str) and training is not None:
+        method, _ = chosen_method(model, method, data, lambda: training, prompts.task, seed=seed)
     elif isinstance(method, str):
         method = method_named(model, method, data)
+    if isinstance(method, Answering) and not model.takes_texts:
+        decoding = method.model.decoding
     with counting(prompts.task.name, len(prompts), shown=progress and current().first) as advance:
 
         def each_batch(done: int) -> None:
@@ -275,7 +313,7 @@ def evaluate(
             on_batch(done)
 
         (evaluation,) = evaluate_each(model, [Way.of(method)], prompts, each_batch).values()
-    return replace(evaluation, of=of)
+    return replace(evaluation, of=of, decoding=decoding)
 
 
 @dataclass(frozen=True)
@@ -515,7 +553,37 @@ def method_named(model: PromptedModel, name: str, data: DataSet | None = None) -
         raise ValueError(f"{name} is of images, and the model takes texts: expected one of {expected}")
     if opponents.is_opponent(name):
         return opponents.opponent_named(model, name, data)
+    if name == CONSTANT:
+        raise ValueError(f"{name} takes other outputs than those that are judged: pass training data, training=DATA")
     if name not in REFERENCES:
-        choices = [*VIEWS, *opponents.NAMES, *REFERENCES, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
+        choices = [*VIEWS, *opponents.NAMES, *REFERENCES, CONSTANT, *(f"{prefix}DIRECTORY" for prefix in VECTORS)]
         raise ValueError(f"there is no method {name!r}: {choose_from(name, choices)}")
     return REFERENCES[name](model)
+
+
+def chosen_method(
+    model: PromptedModel,
+    name: str,
+    data: DataSet | None,
+    training: Callable[[], DataSet],
+    task: Task,
+    choices: Choices = CHOICES,
+    seed: int = 0,
+) -> tuple[Method, Decoding | None]:
+    """``method_named`` with what it may take from training data, which are only loaded for that: the decoding with
+    which it scores best on TRAINING prompts of them, also returned, or the answer of ``constant``."""
+
+    def prompts_of(learnt: DataSet) -> AnyPrompts:
+        return plan_prompts(learnt, task, min(TRAINING, pairs_of(learnt)), model.image_size, seed)
+
+    if name == CONSTANT:
+        return constant(model, prompts_of(training())), None
+    method = method_named(model, name, data)
+    if not isinstance(method, Answering):
+        return method, None
+    decoding = choices.first(model)
+    if choices.adapted and not model.takes_texts:
+        learnt = training()
+        own = method_named(model, name, learnt)  # which takes other supports from there
+        decoding = calibrate(own, prompts_of(learnt), choices) if isinstance(own, Answering) else decoding
+    return method.decoded(decoding), decoding

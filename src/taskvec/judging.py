@@ -81,7 +81,7 @@ def find_and_judge(
             found = refine(found, train, refining, partial(on_refine, task.name))
         on_found(found)
         seconds = shared + time.monotonic() - begun
-        judged_task = _Judge(model, settings, statistics, calibrated_by, (prompts, test)).judge(found, seconds)
+        judged_task = _Judge(model, settings, statistics, calibrated_by, (prompts, test), train).judge(found, seconds)
         outcomes.append(judged_task)
         others = {name: judged_task.scores[name] for name in RECORDED}
         vectors.append(evaluation.with_score(found, prompts, judged_task.scores["task_vectors"], others))
@@ -122,7 +122,7 @@ class _Judge:
     Each way answers with the decoding that suits it best on the prompts of ``calibration``, as the vectors do with the
     one that suits them, and, to compare with the paper, with the likeliest code. Five examples have the decoding of
     one, which saves five hundred runs. ``judged`` are prompts, which are read a block at a time, and the data that they
-    were drawn from.
+    were drawn from; the constant answer is of ``learnt``, that of the vectors.
     """
 
     model: PromptedModel
@@ -130,6 +130,7 @@ class _Judge:
     statistics: Statistics
     calibration: Prompts
     judged: tuple[PlannedPrompts, DataSet]
+    learnt: DataSet
 
     def judge(self, vectors: TaskVectors, seconds: float) -> TaskOutcome:
         model, prompts = self.model, self.judged[0]
@@ -152,6 +153,9 @@ class _Judge:
         references = {} if model.takes_texts else {"copy_input": evaluation.copy_input(model)}
         if model.has_tokenizer:
             references["reconstruction"] = evaluation.reconstruction(model)
+        count = min(evaluation.TRAINING, pairs_of(self.learnt))
+        outputs = plan_prompts(self.learnt, task, count, model.image_size, self.settings.seed)
+        references[evaluation.CONSTANT] = evaluation.constant(model, outputs)
         ways += [evaluation.Way.of(method, name) for name, method in {**draws, **references}.items()]
         evaluated = evaluation.evaluate_each(model, ways, prompts)
         scores = {name: evaluated[name].scores for name in methods}

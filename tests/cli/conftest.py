@@ -1,12 +1,12 @@
 import pytest
 
-from taskvec.cli import scores
+from taskvec import evaluation
 
 
 @pytest.fixture(autouse=True)
 def few_prompts_choose_a_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where users have a hundred, whose runs would be most of the work of these tests."""
-    monkeypatch.setattr(scores, "CALIBRATION", 12)
+    monkeypatch.setattr(evaluation, "TRAINING", 12)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ import taskvec
 from taskvec import evaluation
 from taskvec.answering import Choices, calibrate
 from taskvec.artefacts import read_config
-from taskvec.cli import main, scores, terminal, vectors
+from taskvec.cli import main, terminal, vectors
 from taskvec.data.scenes import Scenes
 from taskvec.models import load_model
 from taskvec.models.interface import Decoding
@@ -139,7 +139,7 @@ def test_a_way_is_evaluated_with_the_decoding_that_is_chosen_for_it(
     """On training data, as is said; beside task vectors of the likeliest codes, by these; references have none."""
     named, vectors = f"vectors:{workspace / 'vectors'}", TaskVectors.load(workspace / "vectors", tiny)
     options = ["--task", "low_light", "--pairs", "4", "--json", str(tmp_path / "e.json")]
-    training = draw_prompts(Scenes("train"), task_named("low_light"), scores.CALIBRATION, tiny.image_size, seed=0)
+    training = draw_prompts(Scenes("train"), task_named("low_light"), evaluation.TRAINING, tiny.image_size, seed=0)
     judged = draw_prompts(Scenes("test"), task_named("low_light"), 4, tiny.image_size, seed=0)
     ways = {
         "query_only": evaluation.run(tiny, "query_only"),

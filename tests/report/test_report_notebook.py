@@ -40,7 +40,7 @@ def test_evaluations_show_scores_and_answers(
     html = _check(evaluation._repr_html_())
     assert html.count("data:image/png;base64,") == 1
     assert repr(evaluation).startswith("Evaluation(colorization: MSE ")
-    assert repr(evaluation).endswith("6 pairs)")
+    assert repr(evaluation).endswith("6 pairs, decoded as likeliest)")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -16,6 +16,7 @@ GOOD = {
     "task_vectors": 0.8,
     "random": 0.3,
     "copy_input": 0.1,
+    "constant": 0.15,
     "reconstruction": 0.95,
 }
 MASKS = "If the outputs are masks, score them so: --metric iou."
@@ -99,6 +100,27 @@ def test_copying_the_input_is_told_first() -> None:
     assert judgement.headline == "Copying the input (0.810) does as well as task vectors (IoU 0.800)."
     assert judgement.notes == ()
     assert MASKS not in judgement.advice
+
+
+def test_one_answer_to_every_query() -> None:
+    """Means over ten x-rays, once reported as better than an example in the prompt."""
+    judgement = said(query_only=0.2, one_shot=0.533, task_vectors=0.576, constant=0.69)
+    assert judgement.kind == "ignoring"
+    assert judgement.headline == (
+        "Answering every query with the mean output (0.690) does better than task vectors (IoU 0.576), though these do "
+        "better than an example in the prompt (0.533)."
+    )
+    assert "looks at no query" in judgement.advice[0]
+    assert "Try another model" in judgement.advice[2]
+    copied = said(copy_input=0.81, constant=0.82)
+    assert copied.kind == "copying"
+    assert copied.notes == (
+        "Answering every query with the mean output (0.820) does better than task vectors (IoU 0.800).",
+    )
+    words = {**{name: 1 - mean for name, mean in GOOD.items()}, "constant": 0.9, "task_vectors": 0.8, "query_only": 0.2}
+    del words["copy_input"], words["reconstruction"]
+    rows = {name: (np.arange(400) % 100 < 100 * mean).astype(float) for name, mean in words.items()}
+    assert judge(TOP1, rows).headline.startswith("Answering every query with the commonest output (0.900) does better")
 
 
 def test_a_newcomers_task() -> None:

@@ -24,8 +24,9 @@ def evaluate_command(
     method: Annotated[
         str,
         typer.Option(
-            help="one_shot, query_only, copy_input, reconstruction, mixture, vectors:DIRECTORY or, with the example, "
-            "one_shot+vectors:DIRECTORY; {fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads. "
+            help="one_shot, query_only, copy_input, constant (the mean of the training outputs), reconstruction, "
+            "mixture, vectors:DIRECTORY or, with the example, one_shot+vectors:DIRECTORY; "
+            "{fold} in it is the fold; hub:OWNER/NAME in place of a directory downloads. "
             "Stronger prompts than one_shot: nearest, nearest:K, several:K (the mean of K supports), arrangements."
         ),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from taskvec import environment, evaluation
-from taskvec.answering import Answering, Choices, calibrate
+from taskvec.answering import Choices
 from taskvec.artefacts import read_config
 from taskvec.cli.terminal import console, partial_file, say
 from taskvec.cli.texts import tell_shots
@@ -15,13 +15,11 @@ from taskvec.files import digest, read_bytes
 from taskvec.hub import located
 from taskvec.models.interface import DECODINGS, Decoding, DecodingKind, PromptedModel
 from taskvec.names import choose_from
-from taskvec.prompts import PlannedPrompts, pairs_of, plan_prompts
+from taskvec.prompts import PlannedPrompts
 from taskvec.records import CONFIG as VECTORS_CONFIG
 from taskvec.report.evaluations import as_line, gain_line, plain, write_evaluations
 from taskvec.search.checkpoint import Checkpoint
 from taskvec.tasks import Task
-
-CALIBRATION = 100  # prompts by which a decoding is chosen
 
 
 @dataclass(frozen=True)
@@ -120,23 +118,22 @@ class Way:
         self, model: PromptedModel, choices: Choices, load: Callable[[], DataSet], task: Task, seed: int
     ) -> tuple[evaluation.Method, Decoding | None]:
         """The method with its decoding, None where there is none; ``load`` gives the data by which it is chosen."""
-        method, vectors = evaluation.method_named(model, self.name, self.data), evaluation.patched_by(self.name)
-        if not isinstance(method, Answering):
-            return method, None
+        vectors = evaluation.patched_by(self.name)
         if vectors and not self.redecoded:
+            method = evaluation.method_named(model, self.name, self.data)
             return method, read_config(located(vectors[1])).decoding
-        decoding = choices.first(model)
-        if choices.adapted and not model.takes_texts:
+
+        def training() -> DataSet:
             try:
-                training = load()
+                return load()
             except ValueError as error:
+                if self.name == evaluation.CONSTANT:
+                    raise ValueError(f"{self.name} is the mean of outputs of training data: {error}") from error
                 raise ValueError(
                     f"a decoding is chosen on training data, but with --decoding likeliest: {error}"
                 ) from error
-            prompts = plan_prompts(training, task, min(CALIBRATION, pairs_of(training)), model.image_size, seed)
-            own = evaluation.method_named(model, self.name, training)
-            decoding = calibrate(own, prompts, choices) if isinstance(own, Answering) else decoding
-        return method.decoded(decoding), decoding
+
+        return evaluation.chosen_method(model, self.name, self.data, training, task, choices, seed)
 
 
 def decoding_kind(given: str | None, model: PromptedModel, vectors: Sequence[Path]) -> DecodingKind:

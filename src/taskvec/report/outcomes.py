@@ -23,10 +23,14 @@ METHODS = {
     "task_vectors": "the query alone, task vectors patched in",
     "random": "as many random sites patched, mean of several draws",
     "copy_input": "the query input returned as the answer",
+    "constant": "the mean of the outputs learnt from, whatever the query",
     "reconstruction": "the tokenizer's reconstruction of the truth",
 }
 
-OF_TEXTS = {"one_shot": "the model with examples in its prompt"}  # in place of these, where answers are texts
+OF_TEXTS = {
+    "one_shot": "the model with examples in its prompt",
+    "constant": "the commonest of the outputs learnt from, whatever the query",
+}  # in place of these, where answers are texts
 EXAMPLES = ("support_input", "support_output", "query_input", "one_shot", "query_only", "task_vectors", "truth")
 
 

@@ -21,6 +21,7 @@ METHOD_LABELS = {
     "task_vectors": "task vectors",
     "random": "random sites",
     "copy_input": "copy input",
+    "constant": "one answer",
     "reconstruction": "tokenizer",
 }
 
@@ -31,7 +32,7 @@ def method_label(method: str, task: TaskOutcome) -> str:
 
 
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
-TABLE_WIDTH = 116  # columns
+TABLE_WIDTH = 120  # columns
 
 
 def span(interval: Interval) -> str:
@@ -53,7 +54,7 @@ def results_table(outcome: Outcome) -> Table:
     likeliest = "; in brackets, with the likeliest codes" if outcome.tasks[0].likeliest else ""
     table = Table(
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,  # the box has a space between columns
         caption=f"Means over {outcome.counted}, the best in bold; {outcome.explained};\n"
         f"what task vectors are beside each method, by the differences query by query{likeliest}.",
         caption_justify="left",

@@ -20,14 +20,15 @@ BASELINES = (
     "query_only",
     "random",
     "copy_input",
-)  # what task vectors are compared with; the last of images
+    "constant",
+)  # what task vectors are compared with; copies are of images
 
 Relation = Literal["better", "as good", "not worse", "not better", "worse", "undecided", "too few"]
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 AT_MOST_AS_GOOD: tuple[Relation, ...] = ("as good", "not better", "worse")
 
 Kind = Literal[
-    "too few", "nothing learnt", "cannot tell", "copying", "better", "as well", "less well", "undecided"
+    "too few", "nothing learnt", "cannot tell", "copying", "ignoring", "better", "as well", "less well", "undecided"
 ]  # fmt: skip
 
 NAMES = {
@@ -35,13 +36,19 @@ NAMES = {
     "query_only": "the query alone",
     "random": "patching as many random sites",
     "copy_input": "copying the input",
+    "constant": "answering every query with the mean output",
     "several": "the mean of five examples",
 }
-NAMES_OF_TEXTS = {**NAMES, "one_shot": "a prompt with examples"}
+NAMES_OF_TEXTS = {
+    **NAMES,
+    "one_shot": "a prompt with examples",
+    "constant": "answering every query with the commonest output",
+}
 
 LOOK = "Look at the pictures in the report: does every output follow from its input, and in the same way?"
 LOOK_AT_TEXTS = "Look at the answers in the report: are they of the right kind, if not right?"
 COPYING = "Where outputs are nearly their inputs, a small error says little: look at what the pictures change."
+IGNORING = "An answer that looks at no query scores as much: outputs are alike, or the model cannot do the task."
 MASKS = f"If the outputs are masks, score them so: --metric {FOR_MASKS.name}."
 SEARCH_MORE = "Search longer (--steps 100, or --preset paper), or bring more pairs."
 OTHER_MODEL = "Try another model: --model tiny is for drawn scenes, --model small for photographs."
@@ -117,8 +124,8 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
     are texts have no ``copy_input``, and, where they are there, ``several`` and ``reconstruction``.
 
     ``groups`` tell which queries hang together. In this order: too few queries say nothing; vectors that are no better
-    than the query alone, or than as many random sites, have learnt nothing; where copying the input does as well, that
-    is said before how they stand to an example in the prompt.
+    than the query alone, or than as many random sites, have learnt nothing; where copying the input, or one answer to
+    all, does as well, that is said before how they stand to an example in the prompt.
     """
     others = [other for other in (*BASELINES, "several") if other in scores]
     versus = {other: compare(metric, scores["task_vectors"], scores[other], groups) for other in others}
@@ -136,10 +143,13 @@ def judge(metric: Metric, scores: Scores, groups: Sequence[Hashable] | None = No
         f"{metric.label} {mean['task_vectors']}",
         one_shot,
     )
-    kind, headline, advice = case.nothing_learnt() or case.copying() or case.cannot_tell() or case.beside_an_example()
+    kind, headline, advice = (
+        case.nothing_learnt() or case.copying() or case.ignoring() or case.cannot_tell() or case.beside_an_example()
+    )
     notes = []
-    if case.relation.get("copy_input") in AT_MOST_AS_GOOD and kind != "copying":
-        notes.append(f"{_sentence(case.does_as_well('copy_input'))}.")
+    for other, said in (("copy_input", "copying"), ("constant", "ignoring")):
+        if case.relation.get(other) in AT_MOST_AS_GOOD and kind != said:
+            notes.append(f"{_sentence(case.does_as_well(other))}.")
     if case.relation.get("several") == "worse" and case.relation["one_shot"] != "worse":
         notes.append(f"{_sentence(case.does_as_well('several'))}.")
     if one_shot != "better":
@@ -187,12 +197,20 @@ class _Case:
 
     def copying(self) -> Said | None:
         """The task can be done as well without a model."""
-        if self.relation.get("copy_input") not in AT_MOST_AS_GOOD:
+        return self._as_well_by("copy_input", "copying", [COPYING, *self._masks])
+
+    def ignoring(self) -> Said | None:
+        """Answers need not look at the query to be as good."""
+        return self._as_well_by("constant", "ignoring", [IGNORING, self._look, self._other_model])
+
+    def _as_well_by(self, trivial: str, kind: Kind, advice: Sequence[str]) -> Said | None:
+        """No model is needed for as much, even if task vectors do as much as a prompt."""
+        if self.relation.get(trivial) not in AT_MOST_AS_GOOD:
             return None
         learnt = all(self.relation[other] == "better" for other in NO_VECTORS)
         beside = BESIDE.get(self.relation["one_shot"])
         though = f", though these do {beside} {self._prompting}" if learnt and beside else ""
-        return "copying", f"{_sentence(self.does_as_well('copy_input'))}{though}.", [COPYING, *self._masks]
+        return kind, f"{_sentence(self.does_as_well(trivial))}{though}.", advice
 
     def cannot_tell(self) -> Said | None:
         """There is no evidence that task vectors are better than none, nor that they are not."""
