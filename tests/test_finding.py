@@ -56,6 +56,18 @@ QUICK = FindSettings(
 )
 
 
+def test_a_name_is_no_model() -> None:
+    name: Any = "tiny"
+    for call in (
+        lambda: find(name, Scenes("train"), "segmentation"),
+        lambda: evaluation.evaluate(name, "one_shot", Scenes("test"), task=SEGMENTATION),
+    ):
+        with pytest.raises(
+            ValueError, match=r"the model is 'tiny', a name: expected what taskvec.load_model\('tiny'\)"
+        ):
+            call()
+
+
 def test_one_seed_seeds_everything(small_model: MaeVqgan) -> None:
     data = Scenes("train", count=600)
     first, again, other = (

@@ -19,7 +19,7 @@ from taskvec.hub import located
 from taskvec.intervals import FEWEST, Interval, bounded, interval, nested_interval
 from taskvec.memory import Passes
 from taskvec.metrics import Metric, cut
-from taskvec.models.interface import VIEWS, Decoding, Items, Pixels, PromptedModel, ViewName
+from taskvec.models.interface import VIEWS, Decoding, Items, Pixels, PromptedModel, ViewName, require_model
 from taskvec.names import choose_from
 from taskvec.processes import current
 from taskvec.progress import counting
@@ -289,6 +289,7 @@ def evaluate(
     that judge nothing, as in `taskvec evaluate`. Without it, it answers with the model's own decoding, the likeliest
     codes by default: scores of different decodings say little about methods.
     """
+    require_model(model)
     data = None
     if not isinstance(prompts, Prompts | PlannedPrompts):
         data = prompts

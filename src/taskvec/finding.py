@@ -16,7 +16,7 @@ from taskvec.data.examples import DataSet, Part, Wording, partition, task_for, t
 from taskvec.heads import Means, Patch
 from taskvec.interrupts import stoppable
 from taskvec.metrics import METRICS
-from taskvec.models.interface import AnswerScope, Area, Decoding, DecodingKind, PromptedModel, Variant
+from taskvec.models.interface import AnswerScope, Area, Decoding, DecodingKind, PromptedModel, Variant, require_model
 from taskvec.objectives import OBJECTIVES, Objective, ObjectiveKind
 from taskvec.processes import current
 from taskvec.progress import search_progress, show_step
@@ -445,6 +445,7 @@ def find_all(
     ``data`` is that of all tasks, or a list with one for each: ``find_all(model, [lungs, ribs], [None, None])`` of two
     folders that are tasks of their own. ``settings``, ``progress``, Ctrl-C and errors are as in ``find``.
     """
+    require_model(model)
     settings = settings or FindSettings(prompts=TEXT_PROMPTS if model.takes_texts else FindSettings.prompts)
     chosen = [task_for(one, task) for one, task in zip(data_of_each(data, tasks), tasks, strict=True)]
     with search_progress(shown=progress and current().first) as shown:

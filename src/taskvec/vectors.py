@@ -219,7 +219,10 @@ class TaskVectors:
         """
         wording = self.config.wording
         if wording is None:
-            raise ValueError(f"the task vectors of {self.task} are of images: texts are none")
+            raise ValueError(
+                f"the task vectors of {self.task} are of images: texts are none, nor are names of files; "
+                "PIL.Image.open opens one"
+            )
         if isinstance(texts, str):
             raise ValueError(f"the inputs are one text, {texts!r}: expected a list of texts")
         inputs = [text.strip() for text in texts]

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -461,3 +462,9 @@ class PromptedModel(Shared, ABC):
     ) -> Sites:
         """The sites of a search among the places that ``view`` has, in these stacks or in all."""
         return Sites.group(self.stacks, self.present(view), granularity, stacks)
+
+
+def require_model(model: object) -> None:
+    """ValueError for the name of a model, or the directory of one, in its place."""
+    if isinstance(model, str | Path):
+        raise ValueError(f"the model is {str(model)!r}, a name: expected what taskvec.load_model({str(model)!r}) gives")
