@@ -10,7 +10,8 @@ import nox
 nox.options.default_venv_backend = "uv|virtualenv"
 
 EXTRAS = "dev,llm,seggpt,cluster"
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # in each of the processes that share the tests
+# One thread in each of the processes that share the tests; bytecode is kept, as many tests start the command.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 SHARED = ["-n", "auto", "--dist", "loadgroup", "--no-loadscope-reorder"]
 
 
@@ -18,14 +19,14 @@ SHARED = ["-n", "auto", "--dist", "loadgroup", "--no-loadscope-reorder"]
 def newest(session: nox.Session) -> None:
     """What pip takes today."""
     session.install(f".[{EXTRAS}]")
-    session.run("python", "-m", "pytest", *SHARED, *session.posargs, env=ONE_THREAD)
+    session.run("python", "-m", "pytest", *SHARED, *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session(python="3.11", venv_backend="uv")
 def oldest(session: nox.Session) -> None:
     """The lowest versions that pyproject.toml allows."""
     session.install("--resolution", "lowest-direct", f".[{EXTRAS}]")
-    session.run("python", "-m", "pytest", *SHARED, *session.posargs, env=ONE_THREAD)
+    session.run("python", "-m", "pytest", *SHARED, *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session(python="3.11")

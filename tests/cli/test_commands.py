@@ -56,7 +56,7 @@ def test_help_and_errors_of_usage_import_nothing_that_takes_long(random_vectors:
     wanted = [[status, []] for status in asked.values()]
     wanted[list(asked).index(("find", "--out", "config.json/under/a/file"))][0] = 1
     assert [each[:2] for each in told] == wanted
-    assert told[list(asked).index(("apply", "--owt", "x"))][2].startswith("taskvec: No such option: --owt")
+    assert _names_no_option(told[list(asked).index(("apply", "--owt", "x"))][2], "--owt")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -126,7 +126,12 @@ def test_a_typo_is_told_with_what_was_meant(capsys: pytest.CaptureFixture[str]) 
     assert main(["serch"]) == 2
     assert "taskvec: No such command 'serch'. Did you mean 'search'" in capsys.readouterr().err
     assert main(["experiment", "status", "--stts"]) == 2
-    assert "No such option: --stts" in capsys.readouterr().err
+    assert _names_no_option(capsys.readouterr().err, "--stts")
+
+
+def _names_no_option(told: str, option: str) -> bool:
+    """Some versions of typer and click put a colon before it, others quotes around it."""
+    return re.match(rf"taskvec: No such option:? '?{option}\b", told) is not None
 
 
 @pytest.mark.parametrize(

@@ -148,13 +148,19 @@ def png(pixels: np.ndarray, colour: int, bits: int = 8, chunks: Mapping[bytes, b
     return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def fits(levels: np.ndarray, **cards: object) -> bytes:
-    """A FITS file of one plane, whose first row is the lowest."""
+def fits(levels: np.ndarray, extension: bool = False, **cards: object) -> bytes:
+    """A FITS file of one plane, whose first row is the lowest, in an extension where that is asked for."""
     bits = {"i2": 16, "f4": -32, "u1": 8, "i4": 32}[levels.dtype.str[1:]]
-    every = {"SIMPLE": "T", "BITPIX": bits, "NAXIS": 2, "NAXIS1": levels.shape[1], "NAXIS2": levels.shape[0], **cards}
-    text = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in every.items()) + "END".ljust(80)
+    first = {"XTENSION": "'IMAGE   '"} if extension else {"SIMPLE": "T"}
+    sizes = {"BITPIX": bits, "NAXIS": 2, "NAXIS1": levels.shape[1], "NAXIS2": levels.shape[0]}
     data = levels[::-1].astype(levels.dtype.newbyteorder(">")).tobytes()
-    return text.ljust(-(-len(text) // 2880) * 2880).encode() + data.ljust(-(-len(data) // 2880) * 2880, b"\0")
+    before = _fits_header({"SIMPLE": "T", "BITPIX": 8, "NAXIS": 0}) if extension else b""
+    return before + _fits_header({**first, **sizes, **cards}) + data.ljust(-(-len(data) // 2880) * 2880, b"\0")
+
+
+def _fits_header(cards: dict[str, object]) -> bytes:
+    text = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
+    return text.ljust(-(-len(text) // 2880) * 2880).encode()
 
 
 SRGB_PRIMARIES = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
@@ -1009,6 +1015,7 @@ def _fits() -> Kind:
     counts = np.round(RAMP * 65535)
     stored = (counts - 32768).astype(np.int16)
     signed = np.round(2000 * RAMP - 1000).astype(np.int16)
+    wide = np.round(200000 * RAMP - 100000).astype(np.int32)
     return Kind(
         "FITS",
         "read with its offset and factor, and as signed numbers",
@@ -1022,6 +1029,7 @@ def _fits() -> Kind:
                 1,
             ),
             Case("float32", content("a.fits", fits(RAMP.astype(np.float32))), scaled(RAMP, 0, 1)),
+            Case("32 bits in an extension", content("a.fits", fits(wide, extension=True)), by_percentiles(wide), 1),
         ],
     )
 

@@ -130,9 +130,10 @@ class ParquetShard(_OfFile):
         seen: set[int] = set()
         with _breaking(self.name), parquet.ParquetFile(self.path, pre_buffer=False) as file:
             image, key = self.columns(file.schema_arrow)
+            others = [place for place, name in enumerate(file.schema_arrow.names) if name != image]
             number = 0
             for batch in file.iter_batches(_ROWS):
-                rest = batch.drop_columns([image])
+                rest = batch.select(others)
                 keys = batch[key].to_pylist() if key else [f"{number + row:08}" for row in range(len(batch))]
                 for row, own in enumerate(keys):
                     yield self._sample(number, str(own), batch[image][row].as_py(), rest.slice(row, 1), seen)

@@ -28,6 +28,8 @@ _JPEG, _PNG, _PNG_BITS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", 24  # where a PN
 _NUMPY = b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics (ITU-T H.273)
+_FITS_BLOCK = 2880  # bytes, of which headers and pixels fill whole ones
+_FITS_NUMBERS = {b"16": (">i2", "i2"), b"32": (">i4", "i4"), b"-32": (">f4", "f4"), b"-64": (">f8", "f4")}
 _MANY = 16  # levels of transparency that no edge needs
 
 
@@ -375,7 +377,7 @@ def _deep_levels(image: Image.Image, upright: Image.Image, data: bytes) -> np.nd
             levels = levels.astype(np.uint16)
     else:
         return None
-    return _fits_levels(levels, data) if image.format == "FITS" and data else levels
+    return _fits_levels(data, image.height, image.width) if image.format == "FITS" and data else levels
 
 
 def _deep_colours(data: bytes) -> np.ndarray | None:
@@ -447,24 +449,37 @@ def _check_alpha(alpha: np.ndarray | None) -> np.ndarray | None:
     return alpha
 
 
-def _fits_levels(levels: np.ndarray, data: bytes) -> np.ndarray:
-    """Of signed integers, with the header's offset and factor (FITS standard 4.0, 4.4.2.5)."""
+def _fits_levels(data: bytes, height: int, width: int) -> np.ndarray:
+    """With the header's offset and factor (FITS standard 4.0, 4.4.2.5), from the file's own bytes: pillow before 13
+    takes them in the wrong order.
+    """
+    cards, start = _fits_header(data, 0)
+    if cards.get(b"NAXIS") == b"0":  # what is shown is in the first extension
+        cards, start = _fits_header(data, start)
+    numbers = _FITS_NUMBERS.get(cards.get(b"BITPIX", b""))
+    if b"ZIMAGE" in cards or cards.get(b"NAXIS") != b"2" or numbers is None:
+        raise ValueError("its FITS is compressed or of several planes: save the plane as .npy, by astropy")
+    stored, native = numbers
+    levels = np.frombuffer(data, stored, height * width, start).reshape(height, width)[::-1].astype(native)
+    offset, factor = float(cards.get(b"BZERO", 0)), float(cards.get(b"BSCALE", 1))
+    if (offset, factor) == (0.0, 1.0):
+        return levels
+    scaled = levels.astype(np.float64) * factor + offset
+    whole = offset.is_integer() and factor.is_integer() and scaled.min() >= 0 and scaled.max() < 65536
+    return scaled.astype(np.uint16 if whole else np.float32)
+
+
+def _fits_header(data: bytes, begin: int) -> tuple[dict[bytes, bytes], int]:
+    """Its cards from there on, and where what it is of begins."""
     cards = {}
-    for start in range(0, min(len(data), 2880 * 100), 80):
+    for start in range(begin, min(len(data), begin + _FITS_BLOCK * 100), 80):
         card = data[start : start + 80]
         if card.startswith(b"END     "):
+            begin = start // _FITS_BLOCK * _FITS_BLOCK + _FITS_BLOCK
             break
         if card[8:10] == b"= ":
             cards[card[:8].strip()] = card[10:].split(b"/")[0].strip()
-    if b"ZIMAGE" in cards or cards.get(b"NAXIS", b"2") not in (b"2", b"0"):
-        raise ValueError("its FITS is compressed or of several planes: save the plane as .npy, by astropy")
-    offset, factor = float(cards.get(b"BZERO", 0)), float(cards.get(b"BSCALE", 1))
-    signed = levels.view(np.int16) if levels.dtype == np.uint16 else levels
-    if (offset, factor) == (0.0, 1.0):
-        return signed
-    scaled = signed.astype(np.float64) * factor + offset
-    whole = offset.is_integer() and factor.is_integer() and scaled.min() >= 0 and scaled.max() < 65536
-    return scaled.astype(np.uint16 if whole else np.float32)
+    return cards, begin
 
 
 def _check_array(levels: np.ndarray) -> None:
