@@ -12,6 +12,7 @@ _EXPECTED = (
     "expected input/NAME.* and output/NAME.* (or images/ and masks/), images alone, or --input DIR --output DIR, with "
     "--suffix _mask where outputs are called NAME_mask.*"
 )
+FEWEST = 10  # of which two are kept aside and four are behind the means
 _SHOWN = 4  # names in a sentence
 
 
@@ -51,6 +52,15 @@ def find_pairs(root: Path, given_input: Path | None, given_output: Path | None, 
         return Pairs(inputs.images, None, input_place, None, left_out)
     partners = _partners(inputs.images, outputs.images, suffix, input_place, output_place, left_out)
     return Pairs(inputs.images, partners, input_place, output_place, left_out)
+
+
+def check_enough(pairs: Pairs, split: str) -> None:
+    """ValueError where there are too few to split."""
+    if len(pairs.inputs) < FEWEST and split != "all":
+        raise ValueError(
+            f"{pairs.input_place} has {len(pairs.inputs)} images, expected {FEWEST} or more: "
+            "some are kept aside to judge by (`taskvec evaluate --data folder --part all` scores on every one)"
+        )
 
 
 def _places(root: Path, given_input: Path | None, given_output: Path | None, suffix: str) -> tuple[Path, Path | None]:
