@@ -66,7 +66,7 @@ def test_too_few_queries_are_no_comparison(outcome: Outcome, tmp_path: Path):
     write_report(replace(outcome, tasks=[task], pairs=123, queries=12), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("Too few queries to tell: 2 independent queries were judged, it takes 5 or more.") == 2
-    assert "123 pairs of 12 queries" in page
+    assert "123 prompts over 12 queries" in page
     assert "Student&#39;s t over 2 groups of images" in page
 
 

@@ -166,10 +166,21 @@ class Outcome:
 
     @property
     def counted(self) -> str:
-        """What scores are means over: 200 queries, or 132 pairs of 12 queries."""
-        return (
-            f"{self.queries} queries" if self.pairs == self.queries else f"{self.pairs} pairs of {self.queries} queries"
-        )
+        """What scores are means over: 200 queries, or 30 prompts over the 6 pairs kept aside."""
+        if self.pairs == self.queries:
+            return f"{self.queries} queries"
+        return f"{self.pairs} prompts over {self._asked}"
+
+    @property
+    def _asked(self) -> str:
+        """What the prompts of a query each are drawn of."""
+        judged_on = self.data["judged on"]
+        own = not all(is_built_in(task.task) for task in self.tasks)
+        if not own or judged_on.get("split") != "test":
+            return f"{self.queries} queries"
+        every = judged_on.get("examples", self.queries)
+        of_all = "" if every == self.queries else f"{self.queries} of "
+        return f"{of_all}the {every} pairs kept aside"
 
     @property
     def explained(self) -> str:
