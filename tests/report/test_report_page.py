@@ -49,6 +49,7 @@ def test_the_best_mean_is_bold_and_the_ceiling_never(html: str):
 def test_the_verdicts_are_those_of_the_terminal(html: str, outcome: Outcome):
     """Every task's sentence on top and in its section, with what it follows from."""
     assert "As well as" not in html
+    assert html.count("task vectors: better") > 5
     for task in outcome.tasks:
         assert html.count(task.judgement.headline) == 2
         for comparison in task.judgement.comparisons.values():
@@ -67,7 +68,9 @@ def test_too_few_queries_are_no_comparison(outcome: Outcome, tmp_path: Path):
     page = (tmp_path / "report.html").read_text()
     assert page.count("Too few queries to tell: 2 independent queries were judged, it takes 5 or more.") == 2
     assert "123 prompts over 12 queries" in page
-    assert "Student&#39;s t over 2 groups of images" in page
+    assert "no intervals, for which 5 or more independent images are needed" in page
+    assert page.count("<small>too few</small>") == len(METHODS)
+    assert page.count("too few to tell</td>") == len(task.judgement.comparisons)
 
 
 def test_names_are_escaped(html: str):

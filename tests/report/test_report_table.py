@@ -71,8 +71,18 @@ def test_copying_may_be_the_best(outcome: Outcome):
 
 def test_what_task_vectors_are_beside_each_method_is_in_its_column(outcome: Outcome):
     lines = [line.split() for line in printed(outcome).splitlines()]
-    assert ["better"] * 5 in lines  # segmentation: than one-shot, .533 to .511, and the rest
-    assert ["worse", *["better"] * 4] in lines
+    beside = ["task", "vectors:"]  # are
+    assert [*beside, *["better"] * 5] in lines  # segmentation: than one-shot, .533 to .511, and the rest
+    assert [*beside, "worse", *["better"] * 4] in lines
+
+
+def test_intervals_of_too_few_queries_are_not_shown(outcome: Outcome):
+    few = [replace(task, groups=["a"] * 60 + ["b"] * 63) for task in outcome.tasks]
+    text = printed(replace(outcome, tasks=few))
+    assert text.count("too few") == 2 * len(METHODS)
+    assert "\N{EN DASH}" not in text
+    assert "task vectors:" not in text
+    assert "no intervals, for which 5 or more independent images are needed" in " ".join(text.split())
 
 
 def test_scores_with_the_likeliest_codes_are_in_a_line_of_their_own(outcome: Outcome):
@@ -96,7 +106,7 @@ def test_intervals_hold_only_what_a_score_can_be(outcome: Outcome):
     assert (task.intervals["one_shot"].low, task.intervals["one_shot"].high) == (0, 1)
     task = replace(outcome.tasks[1], groups=["a"] * 123)
     assert (task.intervals["one_shot"].low, task.intervals["one_shot"].high) == (0, float("inf"))
-    assert span(task.intervals["one_shot"]) == "no interval"
+    assert span(task.intervals["one_shot"]) == "too few"
     written = json.dumps(results_json(replace(outcome, tasks=[task])), allow_nan=False)
     assert json.loads(written)["tasks"][task.task]["one_shot"]["high"] is None
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from taskvec.intervals import Interval, bounded, interval
+from taskvec.intervals import FEWEST, Interval, bounded, interval
 from taskvec.metrics import Metric
 from taskvec.models.interface import Decoding, PromptedModel
 from taskvec.report.verdicts import MASKS, Judgement, judge
@@ -187,4 +187,6 @@ class Outcome:
         """How the intervals come about."""
         groups = len(set(self.tasks[0].groups))
         each = "texts" if self.of_texts else "images"
+        if groups < FEWEST:
+            return f"no intervals, for which {FEWEST} or more independent {each} are needed"
         return f"95 % intervals (Student's t over {groups} {each if groups == self.queries else f'groups of {each}'})"

@@ -31,13 +31,14 @@ def method_label(method: str, task: TaskOutcome) -> str:
 
 
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
+BESIDE = "task vectors:"  # before the line of relations: better, not better, ...
 TABLE_WIDTH = 116  # columns
 
 
 def span(interval: Interval) -> str:
-    """The ends of an interval, such as 0.393-0.431 with an en dash; words where there is none."""
-    if math.isinf(interval.low) or math.isinf(interval.high):
-        return "no interval"
+    """The ends of an interval, such as 0.393-0.431 with an en dash; words where so few groups tell nothing."""
+    if interval.too_few:
+        return "too few"
     return f"{number(interval.low)}\N{EN DASH}{number(interval.high)}"
 
 
@@ -55,16 +56,18 @@ def results_table(outcome: Outcome) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         caption=f"Means over {outcome.counted}, the best in bold; {outcome.explained};\n"
-        f"what task vectors are beside each method, by the differences query by query{likeliest}.",
+        f"below them whether task vectors are better than each method, by the differences query by query{likeliest}.",
         caption_justify="left",
     )
-    table.add_column("task", overflow="fold", min_width=12)
+    table.add_column("task", overflow="fold", min_width=len(BESIDE))
     for method in outcome.methods:
         table.add_column(method_label(method, outcome.tasks[0]), justify="right", width=11)
     table.add_column("sites", justify="right")
     for task in outcome.tasks:
         scores = [_cell(task, method) for method in task.methods]
-        name = Text.assemble(f"{escaped(task.task)}\n", (f"{task.metric.label} {ARROWS[task.metric.better]}", "dim"))
+        beside = BESIDE if any(_relation(task, method) for method in task.methods) else ""
+        metric = f"{task.metric.label} {ARROWS[task.metric.better]}"
+        name = Text.assemble(f"{escaped(task.task)}\n", (f"{metric}\n{beside}", "dim"))
         enough = "" if task.fewest is None else f"\nenough: {task.fewest:,}"
         table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}{enough}", "dim")))
     return table
@@ -73,11 +76,16 @@ def results_table(outcome: Outcome) -> Table:
 def _cell(task: TaskOutcome, method: str) -> Text:
     score, best = task.intervals[method], method in winners(task)
     text = Text.assemble((number(score.mean), "bold" if best else ""), "\n", (span(score), "dim"))
-    compared = task.judgement.comparisons.get(method)
-    text.append(f"\n{RELATION_LABELS[compared.relation] if compared else ''}")  # a line for all, so that the next agree
+    text.append(f"\n{_relation(task, method)}")  # a line for all, so that the next agree
     if method in task.likeliest:
         text.append(f"\n({number(task.likeliest_intervals[method].mean)})", "dim")
     return text
+
+
+def _relation(task: TaskOutcome, method: str) -> str:
+    """What task vectors are beside a method, "" where that is not said: beside themselves, and of too few queries."""
+    compared = task.judgement.comparisons.get(method)
+    return "" if compared is None or compared.relation == "too few" else RELATION_LABELS[compared.relation]
 
 
 def verdicts_text(outcome: Outcome) -> Text:
