@@ -36,9 +36,8 @@ def test_prompts_are_told_from_the_pairs_that_they_are_drawn_of(outcome: Outcome
     data = {**outcome.data, "judged on": {"data": "folder", "split": "test", "examples": 12}}
     own = replace(outcome, tasks=[replace(outcome.tasks[0], task="lungs")], data=data)
     assert own.counted == "123 queries"
-    assert replace(own, queries=12).counted == "123 prompts over the 12 pairs kept aside"
-    assert replace(own, queries=11).counted == "123 prompts over 11 of the 12 pairs kept aside"
-    assert replace(own, queries=12, tasks=outcome.tasks[:1]).counted == "123 prompts over 12 queries"
+    assert replace(own, queries=12).counted == "123 prompts drawn from the 12 pairs kept aside"
+    assert replace(own, queries=12, tasks=outcome.tasks[:1]).counted == "123 prompts with 12 queries"
 
 
 def test_names_are_not_markup(outcome: Outcome):

@@ -1,9 +1,8 @@
 """Commands about task vectors: the whole job, better values, the demonstration."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ from taskvec.cli.terminal import (
     say,
     search_log,
     show,
+    so_far,
     write_json,
 )
 from taskvec.files import replacing
@@ -104,7 +104,6 @@ def find_command(
     for name in (CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite or state.exists())
     options.check_destinations(out, (*VECTORS, *JUDGEMENT, SEARCH_STATE))
-    started = time.monotonic()
     network = load_model(model, options.working_on(device, threads))
     network = network.variant(Variant(answers=options.answer_scope(answers, network)))
     settings = _settings(
@@ -149,7 +148,7 @@ def find_command(
     pictures: dict[str, Callable[[], bytes]] = {}
     if sheet is not None:
         pictures = {"examples.png": lambda: example_grid(outcome.tasks[0]), "pairs.png": lambda: sheet}
-    _write_outcome(outcome, out, json_file, time.monotonic() - started, pictures, sheet, examples.remarks())
+    _write_outcome(outcome, out, json_file, pictures, sheet, examples.remarks())
     state.forget()
 
 
@@ -267,7 +266,6 @@ def demo_command(
 
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
-    started = time.monotonic()
     settings = _settings(DEFAULT, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16)
     network = load_model(model, options.working_on(device, threads))
     usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
@@ -306,7 +304,7 @@ def demo_command(
             (place / file).unlink(missing_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-    _write_outcome(outcome, out, json_file, time.monotonic() - started, {OVERVIEW: lambda: overview(outcome)})
+    _write_outcome(outcome, out, json_file, {OVERVIEW: lambda: overview(outcome)})
     for state in states.values():
         state.forget()
 
@@ -347,22 +345,26 @@ def _write_outcome(
     outcome: "Outcome",
     out: Path,
     json_file: Path | None,
-    seconds: float,
     pictures: Mapping[str, Callable[[], bytes]],
     pairs: bytes | None = None,
     remarks: Sequence[str] = (),
 ) -> None:
-    """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last."""
-    from taskvec.report.page import write_report
-    from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
+    """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last.
 
-    results = {**results_json(outcome), "seconds": seconds}
-    write_json(out / "results.json", results)
-    write_json(json_file, results)
+    All of them say the same of how long it took, which is told when the last picture is drawn.
+    """
+    from taskvec.report.page import write_report
+    from taskvec.report.table import TABLE_WIDTH, results_json, results_table, time_told, verdicts_text
+
+    results, seconds = results_json(outcome), cache(so_far)
+    write_json(out / "results.json", results)  # whatever becomes of the pictures
     show(results_table(outcome), TABLE_WIDTH)
     show(verdicts_text(outcome), TABLE_WIDTH)
     for name, draw in pictures.items():
         with replacing(out / name) as temporary:
             temporary.write_bytes(draw())
-    write_report(outcome, out / "report.html", pairs, remarks)
-    say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
+    write_report(outcome, out / "report.html", pairs, remarks, seconds)
+    results["seconds"] = seconds()
+    write_json(out / "results.json", results)
+    write_json(json_file, results)
+    say(f"{time_told(outcome, seconds())}; look at {out / 'report.html'}")

@@ -166,21 +166,14 @@ class Outcome:
 
     @property
     def counted(self) -> str:
-        """What scores are means over: 200 queries, or 30 prompts over the 6 pairs kept aside."""
+        """What scores are means over: 200 queries, or 30 prompts drawn from the 6 pairs kept aside."""
         if self.pairs == self.queries:
             return f"{self.queries} queries"
-        return f"{self.pairs} prompts over {self._asked}"
-
-    @property
-    def _asked(self) -> str:
-        """What the prompts of a query each are drawn of."""
         judged_on = self.data["judged on"]
         own = not all(is_built_in(task.task) for task in self.tasks)
-        if not own or judged_on.get("split") != "test":
-            return f"{self.queries} queries"
-        every = judged_on.get("examples", self.queries)
-        of_all = "" if every == self.queries else f"{self.queries} of "
-        return f"{of_all}the {every} pairs kept aside"
+        if own and judged_on.get("split") == "test" and "examples" in judged_on:
+            return f"{self.pairs} prompts drawn from the {judged_on['examples']} pairs kept aside"
+        return f"{self.pairs} prompts with {self.queries} queries"
 
     @property
     def explained(self) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from taskvec.files import escaped
 from taskvec.intervals import Interval
 from taskvec.report.outcomes import Outcome, TaskOutcome
+from taskvec.report.rendering import duration
 from taskvec.report.style import ARROWS
 from taskvec.report.verdicts import RELATIONS, Relation, number
 
@@ -86,6 +87,12 @@ def _relation(task: TaskOutcome, method: str) -> str:
     """What task vectors are beside a method, "" where that is not said: beside themselves, and of too few queries."""
     compared = task.judgement.comparisons.get(method)
     return "" if compared is None or compared.relation == "too few" else RELATION_LABELS[compared.relation]
+
+
+def time_told(outcome: Outcome, seconds: float) -> str:
+    """How long a whole job took by the clock, and what of it was spent on finding."""
+    found = sum(task.seconds for task in outcome.tasks)
+    return f"{duration(seconds)} by the clock, {duration(found)} of it for statistics and search"
 
 
 def verdicts_text(outcome: Outcome) -> Text:
