@@ -239,6 +239,8 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["find", "--root", root, "--out", str(out), "--steps", "20"]) == 0
     said = capsys.readouterr()
     assert "metric MSE: the outputs are pictures of many levels" in said.err
+    assert said.err.startswith("model tiny, which is for drawn scenes (--model small for photographs)\n")
+    assert "The model is tiny, which is for drawn scenes." in (out / "report.html").read_text()
     results = json.loads((out / "results.json").read_text())
     scores = results["tasks"]["brighten"]
     assert (results["pairs"], results["queries"]) == (2, 2)

@@ -74,6 +74,16 @@ def test_too_few_queries_are_no_comparison(outcome: Outcome, tmp_path: Path):
     assert page.count("too few to tell</td>") == len(task.judgement.comparisons)
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_the_model_is_named(html: str, outcome: Outcome, tmp_path: Path):
+    assert "The model is" not in html
+    for name, told in (("tiny", "tiny, which is for drawn scenes. "), ("seggpt", "seggpt. ")):
+        write_report(replace(outcome, model={"name": name, **outcome.model}), tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        assert f"The model is {told}Every score" in page
+        assert page.index(f"<td>{name}</td>") < page.index("c0ffee")
+
+
 def test_names_are_escaped(html: str):
     assert "<b>" not in html
     assert html.count("&lt;b&gt;&amp; blur") >= 3

@@ -40,6 +40,40 @@ def test_prompts_are_told_from_the_pairs_that_they_are_drawn_of(outcome: Outcome
     assert replace(own, queries=12, tasks=outcome.tasks[:1]).counted == "123 prompts with 12 queries"
 
 
+def test_the_one_thing_that_limits_the_queries_is_named(outcome: Outcome):
+    """The judged pairs, or how many queries were asked for; which may be of too few groups, too."""
+    undecided = replace(outcome.tasks[0], scores={**outcome.tasks[0].scores, "task_vectors": _far_apart(0.5)})
+    few = replace(undecided, groups=["a"] * 60 + ["b"] * 63)
+    folder = {"data": "folder", "split": "test", "examples": 12}
+    data = {**outcome.data, "judged on": folder}
+    of_all = replace(outcome, tasks=[undecided, few], data=data, queries=12)
+    assert of_all.advice(undecided)[0] == "Bring more pairs: all 12 that are kept aside judge already."
+    assert of_all.advice(few) == ("Bring more pairs: a fifth of them is kept aside to judge by, so it takes 25.",)
+    of_some = replace(of_all, data={**outcome.data, "judged on": {**folder, "examples": 300}}, queries=123)
+    for task in (undecided, few):
+        assert of_some.advice(task)[0] == "Judge by more queries: --queries 246 or more."
+    shipped = replace(of_all, data={**outcome.data, "judged on": {"data": "pictures", "split": "test"}}, queries=6)
+    assert shipped.advice(undecided)[0].startswith("Bring more pairs: all 6 ")
+    for told in (of_all, of_some):
+        assert not any("where that is what limits them" in advice for advice in told.advice(undecided))
+
+
+def test_another_model_is_named_where_it_may_help(outcome: Outcome):
+    nothing = replace(outcome.tasks[0], scores={**outcome.tasks[0].scores, "task_vectors": _far_apart(0.1)})
+    small = "Try --model small, which is for photographs; tiny, which is for drawn scenes."
+    tiny = replace(outcome, tasks=[nothing], model={"name": "tiny", **outcome.model})
+    assert small in tiny.advice(nothing)
+    assert small not in tiny.advice(replace(nothing, scores=outcome.tasks[0].scores))  # which are better
+    scenes = replace(tiny, data={**tiny.data, "judged on": {"data": "scenes"}})
+    assert small not in scenes.advice(nothing)
+    for name in ("small", "seggpt"):
+        assert small not in replace(tiny, model={"name": name}).advice(nothing)
+
+
+def _far_apart(mean: float) -> np.ndarray:
+    return mean + np.random.default_rng(1).choice([-0.4, 0.4], 123)
+
+
 def test_names_are_not_markup(outcome: Outcome):
     outcome = replace(outcome, tasks=[replace(outcome.tasks[0], task="[bold]x[/]")])
     assert "[bold]x[/]" in printed(outcome)
@@ -113,7 +147,7 @@ def test_intervals_hold_only_what_a_score_can_be(outcome: Outcome):
 def test_the_json_has_the_numbers_and_what_follows(outcome: Outcome):
     results = results_json(outcome)
     assert json.loads(json.dumps(results, allow_nan=False)) == results
-    assert results.keys() == {"tasks", "pairs", "queries", "data", "seconds", "machine", "versions"}
+    assert results.keys() == {"tasks", "model", "pairs", "queries", "data", "seconds", "machine", "versions"}
     assert (results["pairs"], results["queries"], results["seconds"]) == (123, 123, 200.4)
     for task in outcome.tasks:
         written = results["tasks"][task.task]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskvec.choices import DEFAULT, DEFAULT_OF_TEXTS, OBJECTIVES, PRESETS, QUERIES, TASKS
+from taskvec.choices import DEFAULT, DEFAULT_OF_TEXTS, MADE_FOR, OBJECTIVES, PRESETS, QUERIES, TASKS
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
@@ -25,6 +25,7 @@ from taskvec.cli.terminal import (
     write_json,
 )
 from taskvec.files import replacing
+from taskvec.names import HUB
 from taskvec.records import CONFIG, TENSORS
 from taskvec.refine_settings import RefineSettings
 
@@ -105,6 +106,7 @@ def find_command(
         options.refuse_to_overwrite(out / name, overwrite or state.exists())
     options.check_destinations(out, (*VECTORS, *JUDGEMENT, SEARCH_STATE))
     network = load_model(model, options.working_on(device, threads))
+    _tell_model(model)
     network = network.variant(Variant(answers=options.answer_scope(answers, network)))
     settings = _settings(
         preset or default_preset(network),
@@ -148,7 +150,7 @@ def find_command(
     pictures: dict[str, Callable[[], bytes]] = {}
     if sheet is not None:
         pictures = {"examples.png": lambda: example_grid(outcome.tasks[0]), "pairs.png": lambda: sheet}
-    _write_outcome(outcome, out, json_file, pictures, sheet, examples.remarks())
+    _write_outcome(_of_model(outcome, model), out, json_file, pictures, sheet, examples.remarks())
     state.forget()
 
 
@@ -268,6 +270,7 @@ def demo_command(
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
     settings = _settings(DEFAULT, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16)
     network = load_model(model, options.working_on(device, threads))
+    _tell_model(model)
     usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
     name = data_options.data or usual
     chosen = replace(data_options, data=name)
@@ -304,7 +307,7 @@ def demo_command(
             (place / file).unlink(missing_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-    _write_outcome(outcome, out, json_file, {OVERVIEW: lambda: overview(outcome)})
+    _write_outcome(_of_model(outcome, model), out, json_file, {OVERVIEW: lambda: overview(outcome)})
     for state in states.values():
         state.forget()
 
@@ -339,6 +342,19 @@ def _settings(
 def _steps_of(settings: "FindSettings") -> int | None:
     """How many steps a search will take; None where it finds its own end."""
     return settings.search.number_of_steps
+
+
+def _tell_model(name: str) -> None:
+    """Which model it is, what it was made for, and which other one there is."""
+    made_for = f", which is for {MADE_FOR[name]}" if name in MADE_FOR else ""
+    others = [f"--model {other} for {what}" for other, what in MADE_FOR.items() if made_for and other != name]
+    console.print(f"model {name}{made_for}{f' ({others[0]})' if others else ''}")
+
+
+def _of_model(outcome: "Outcome", name: str) -> "Outcome":
+    """The outcome with the name of its model, of a directory its own name, not where that is."""
+    known = name in MADE_FOR or name.startswith(HUB)
+    return replace(outcome, model={"name": name if known else Path(name).resolve().name, **outcome.model})
 
 
 def _write_outcome(

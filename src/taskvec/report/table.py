@@ -1,6 +1,7 @@
 """The results as a table for the terminal and as data, and the words and number formats that every output shares."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -103,7 +104,7 @@ def verdicts_text(outcome: Outcome) -> Text:
         lines.append(f"{escaped(task.task)}: ", "bold").append(f"{judgement.headline}\n")
         for note in judgement.notes:
             lines.append(f"  {note}\n")
-        for advice in judgement.advice:
+        for advice in outcome.advice(task):
             lines.append(f"  - {advice}\n")
     lines.rstrip()
     return lines
@@ -117,7 +118,8 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
     answers were decoded, ``likeliest`` the means and intervals where the likeliest codes are.
     """
     return {
-        "tasks": {task.task: _task_json(task) for task in outcome.tasks},
+        "tasks": {task.task: _task_json(task, outcome.advice(task)) for task in outcome.tasks},
+        "model": outcome.model,
         "pairs": outcome.pairs,
         "queries": outcome.queries,
         "data": outcome.data,
@@ -127,7 +129,7 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _task_json(task: TaskOutcome) -> dict[str, Any]:
+def _task_json(task: TaskOutcome, advice: Sequence[str]) -> dict[str, Any]:
     scores = {method: _finite(asdict(task.intervals[method])) for method in task.methods}
     judgement = task.judgement
     compared = {
@@ -141,7 +143,7 @@ def _task_json(task: TaskOutcome) -> dict[str, Any]:
         for other, comparison in judgement.comparisons.items()
     }
     said = {"kind": judgement.kind, "headline": judgement.headline}
-    said |= {"notes": list(judgement.notes), "advice": list(judgement.advice)}
+    said |= {"notes": list(judgement.notes), "advice": list(advice)}
     return {
         "metric": task.metric.name,
         **scores,
