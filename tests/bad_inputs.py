@@ -268,7 +268,7 @@ CASES = [
         "a directory of directories",
         _nothing,
         FIND.replace("pairs", "voc"),
-        "voc has no images, but JPEGImages/, SegmentationClass/, splits/: expected input/NAME.* and output/NAME.*",
+        "voc has no images, but JPEGImages/, SegmentationClass/, splits/: did you mean --input JPEGImages --output",
     ),
     Case("a corrupt output", _half("pairs/output/04.png"), FIND, "04.png cannot be read as an image"),
     Case("a corrupt input kept aside", _half_of_the_kept_aside, FIND, "cannot be read as an image"),

@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from taskvec.cli import main
+from taskvec.extras import install
 from taskvec.tracking import TensorBoard
 
 
@@ -38,5 +40,5 @@ def test_a_search_is_watched(small_directory: Path, tmp_path: Path) -> None:
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ValueError, match=r"pip install 'taskvec\[tensorboard\]'"):
+    with pytest.raises(ValueError, match=re.escape(install("tensorboard"))):
         TensorBoard(tmp_path)

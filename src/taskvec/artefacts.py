@@ -16,7 +16,7 @@ from taskvec.models import SHIPPED, public_name, shipped_model
 from taskvec.models.interface import Decoding
 from taskvec.models.pretrained import parse
 from taskvec.provenance import Combination, Provenance, Score
-from taskvec.records import CONFIG, TENSORS
+from taskvec.records import CONFIG, TENSORS, check_there
 from taskvec.sites import Granularity, Site
 
 # 5 called the model by a name alone, and had no scores; 4 was of images alone, 3 had no decoding; 1 and 2 no digests,
@@ -90,9 +90,8 @@ def read_config(directory: str | Path) -> VectorsConfig:
 
 def read_with_digest(directory: Path) -> tuple[VectorsConfig, str | None]:
     """The configuration, and the digest of the tensors that belong to it, None in formats 1 and 2."""
+    check_there(directory)
     path = directory / CONFIG
-    if not path.is_file():
-        raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it{hub.hint(directory)}")
     values: Any = read_json(path)
     if not isinstance(values, dict) or "format" not in values:
         raise ValueError(f"{path} is not of task vectors: it has no format")

@@ -42,7 +42,8 @@ class _Place(str):
     __slots__ = ()
 
 
-SHIPPED = ("tiny", "small")  # models
+MADE_FOR = {"tiny": "drawn scenes", "small": "photographs"}  # models that ship, and what they were trained on
+SHIPPED = tuple(MADE_FOR)
 
 TASKS: Registry["Task"] = Registry(
     {

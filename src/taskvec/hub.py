@@ -14,7 +14,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-PREFIX = "hub:"  # before OWNER/NAME, in commands and in Python
+from taskvec.names import HUB
+
+PREFIX = HUB  # in commands and in Python
 _NAME = re.compile(r"(?P<repository>(?!\.)[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?", re.ASCII)
 _NEW = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?", re.ASCII)  # to push to, one's own without an owner
 _COMMIT = re.compile(r"[0-9a-f]{40}")

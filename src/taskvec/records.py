@@ -70,6 +70,14 @@ def holds_vectors(directory: str | Path) -> bool:
         return False
 
 
+def check_there(directory: Path) -> None:
+    """ValueError where a directory has no file by which it could hold task vectors."""
+    if not (directory / CONFIG).is_file():
+        from taskvec import hub  # noqa: PLC0415 (which takes long to import, and is needed for this sentence alone)
+
+        raise ValueError(f"{directory} holds no task vectors: there is no {CONFIG} in it{hub.hint(directory)}")
+
+
 def is_vectors(record: Any) -> bool:
     """Whether what a config.json holds is of task vectors, whatever state they are in."""
     return isinstance(record, dict) and "model_fingerprint" in record

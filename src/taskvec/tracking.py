@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taskvec.extras import install
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
@@ -19,7 +21,7 @@ class TensorBoard:
         try:
             import tensorboard  # noqa: F401, PLC0415 (an extra)
         except ImportError as error:
-            raise ValueError("TensorBoard takes tensorboard: pip install 'taskvec[tensorboard]'") from error
+            raise ValueError(f"TensorBoard takes tensorboard: {install('tensorboard')}") from error
         self._directory = str(directory)
         self._writer: SummaryWriter | None = None
 

@@ -34,6 +34,7 @@ from taskvec.models.mae_vqgan import MaeVqgan
 from taskvec.presets import PRESETS
 from taskvec.progress import COLUMNS
 from taskvec.prompts import draw_prompts
+from taskvec.report.rendering import duration
 from taskvec.statistics import Statistics
 from taskvec.tasks import task_named
 from taskvec.vectors import TaskVectors
@@ -238,9 +239,15 @@ def test_a_users_own_task_from_ten_pairs(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["find", "--root", root, "--out", str(out), "--steps", "20"]) == 0
     said = capsys.readouterr()
     assert "metric MSE: the outputs are pictures of many levels" in said.err
+    assert said.err.startswith("model tiny, which is for drawn scenes (--model small for photographs)\n")
+    assert "The model is tiny, which is for drawn scenes." in (out / "report.html").read_text()
     results = json.loads((out / "results.json").read_text())
     scores = results["tasks"]["brighten"]
     assert (results["pairs"], results["queries"]) == (2, 2)
+    took = re.search(r"(.* by the clock, .* of it for statistics and search); look at ", said.out)
+    assert took is not None
+    assert f"It took {took[1]}." in (out / "report.html").read_text()
+    assert took[1].startswith(duration(results["seconds"]))
     assert len((out / "pairs.jsonl").read_text().splitlines()) == 2
     assert scores["task_vectors"]["mean"] < 0.5 * scores["query_only"]["mean"]
     assert "brighten: Too few queries to tell: 2 independent queries were judged, it takes 5 or more." in said.out

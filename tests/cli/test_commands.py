@@ -8,8 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,14 +51,57 @@ def test_help_and_errors_of_usage_import_nothing_that_takes_long(random_vectors:
         ("list",): 0,
     }
     (tmp_path / "config.json").write_text("")
-    lines = "".join(json.dumps(arguments) + "\n" for arguments in asked)
-    command = [sys.executable, "-c", ASKED, *HEAVY]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=tmp_path, check=True)
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    told = _told(asked, HEAVY, tmp_path)
     wanted = [[status, []] for status in asked.values()]
     wanted[list(asked).index(("find", "--out", "config.json/under/a/file"))][0] = 1
     assert [each[:2] for each in told] == wanted
     assert _names_no_option(told[list(asked).index(("apply", "--owt", "x"))][2], "--owt")
+
+
+def test_places_and_names_that_there_are_not_are_told_without_pytorch(
+    random_vectors: TaskVectors, tmp_path: Path
+) -> None:
+    random_vectors.save_pretrained(tmp_path / "vectors")
+    for place in ("pairs/input", "few/input", "pairs/output", "few/output"):
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(9 if "few" in place else 12):
+            (tmp_path / place / f"{number}.png").touch()
+    (tmp_path / "collected").write_text("statistics")
+    asked = {
+        "find --root nothere --out out": "nothere is not a directory",
+        "find --root few --out out": "few/input has 9 images, expected 10 or more",
+        "find --root pairs --suffix _mask --out out": "has no partner of the same name",
+        "find --root pairs --out vectors": "vectors/config.json exists",
+        "find --root pairs --out out --model tinny": "tinny is no model: did you mean tiny?",
+        "find --out out": "folder needs root (--root)",
+        "find --data pairs --root pairs.csv --out out": "pairs.csv is not there: expected a file of pairs",
+        "find --data fodler --root pairs --out out": "there is no data set 'fodler': did you mean folder?",
+        "demo --root nothere --out out": "nothere is not a directory",
+        "search --data folder --root pairs --out vectors": "vectors/config.json exists",
+        "search --data folder --root pairs --root nothere --out out": "nothere is not a directory",
+        "collect --out collected": "collected exists",
+        "evaluate --data folder --root nothere --method one_shot": "nothere is not a directory",
+        "apply nothere pairs/input --out out": "nothere holds no task vectors: there is no config.json in it",
+        "apply vectors pairs/input --out out --model tinny": "tinny is no model",
+        "refine nothere --root pairs --out out": "nothere holds no task vectors",
+        "combine a+b --out vectors": "vectors/config.json exists",
+        "library best vectors --root nothere": "nothere is not a directory",
+        "convert --out vectors": "vectors exists",
+        "example vectors": "vectors exists",
+    }
+    told = _told([tuple(line.split()) for line in asked], ("torch", "matplotlib", "safetensors"), tmp_path)
+    assert [each[:2] for each in told] == [[1, []]] * len(asked)
+    for (_, _, sentence), expected in zip(told, asked.values(), strict=True):
+        assert expected in sentence
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["collected", "few", "pairs", "vectors"]
+
+
+def _told(asked: Iterable[tuple[str, ...]], heavy: Sequence[str], place: Path) -> list[Any]:
+    """Of each command its status, which of the heavy modules were there by then, and what it said."""
+    lines = "".join(json.dumps(arguments) + "\n" for arguments in asked)
+    command = [sys.executable, "-c", ASKED, *heavy]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=place, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

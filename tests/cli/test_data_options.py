@@ -63,10 +63,10 @@ def test_the_options_of_a_folder_go_through_the_whole_job(
     assert "levels 0..2 are classes: which is the object? --object N (0, 1, 2 occur)" in capsys.readouterr().err
     assert main([*find, "--object", "2", "--levels", "100", "1885"]) == 0
     told = capsys.readouterr().err
-    assert told.count("metric IoU: level 2 of 3, ") == 1
+    assert told.count("metric IoU: level 2 of 0, 1 and 2, ") == 1
     assert told.count("levels 100 to 1885 of the 12 deep files in ") == 1
     assert read_config(out).input_levels == (100.0, 1885.0)
-    assert "level 2 of 3" in (out / "config.json").read_text()
+    assert "level 2 of 0, 1 and 2" in (out / "config.json").read_text()
     assert "The first pairs as the model is given them" in (out / "report.html").read_text()
     with Image.open(out / "pairs.png") as sheet:
         assert sheet.width > 200

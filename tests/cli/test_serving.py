@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from taskvec.cli import main
+from taskvec.extras import install
 
 
 def test_places_and_libraries_that_are_not_there(
@@ -15,7 +16,7 @@ def test_places_and_libraries_that_are_not_there(
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "taskvec.app.page", raising=False)
     assert main(["app"]) == 1
-    assert capsys.readouterr().err == "taskvec: the page takes gradio: pip install 'taskvec[app]'\n"
+    assert capsys.readouterr().err == f"taskvec: the page takes gradio: {install('app')}\n"
     monkeypatch.setitem(sys.modules, "taskvec.app.page", SimpleNamespace(serving=None))
     missing = tmp_path / "nowhere"
     assert main(["app", "--vectors", str(missing)]) == 1

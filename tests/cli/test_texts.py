@@ -72,7 +72,7 @@ def test_evaluate_tells_answers_and_truths(
     evaluate = ["evaluate", "--model", model, *plural, "--pairs", "4", "--json", str(tmp_path / "e.json")]
     assert main([*evaluate, "--method", f"vectors:{found}", "--against", "one_shot", "--answers", "whole"]) == 0
     said = capsys.readouterr()
-    assert "4 pairs of 4 texts" in said.out
+    assert "4 prompts over 4 texts" in said.out
     assert "is decoded as" not in said.err
     lines = [json.loads(line) for line in (tmp_path / "e.pairs.jsonl").read_text().splitlines()]
     assert [line["truth"] for line in lines] == [f"{line['query'].split(' -> ')[1]}" for line in lines]

@@ -828,7 +828,7 @@ def _label_maps() -> Kind:
         "`--void N` names what does not count",
         [
             Case("grey", pairs(grey), refuses=asked),
-            Case("grey, --object", pairs(grey), MASK, options={"object_level": "2"}, says="metric IoU: level 2 of 4"),
+            Case("grey, --object", pairs(grey), MASK, options={"object_level": "2"}, says="level 2 of 0, 1, 2 and 3, "),
             Case("grey, no such class", pairs(grey), refuses="--object 9: no output in", options={"object_level": "9"}),
             Case("grey with --metric iou", pairs(grey), refuses=asked, options={"metric": "iou"}),
             Case("palette", pairs(palette), refuses=asked),
@@ -1249,7 +1249,7 @@ def _layouts() -> Kind:
         Case(
             "other directories",
             pairs(mask, places="x y"),
-            refuses="has no images, but x/, y/: expected input/NAME.* and output/NAME.* (or images/ and masks/)",
+            refuses="has no images, but x/, y/: did you mean --input x --output y, or the other way round?",
         ),
         Case(
             "two of a kind",

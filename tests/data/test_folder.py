@@ -1,4 +1,6 @@
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -136,6 +138,51 @@ def test_directories_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> 
         Folder(tmp_path)
     (root / "input" / "film.mp4").write_bytes(b"")
     assert Folder(root).remarks()[-1] == "left out, as they are no images: film.mp4"
+
+
+@pytest.mark.parametrize(
+    ("places", "options"),
+    [
+        ("JPEGImages SegmentationClass", "--input JPEGImages --output SegmentationClass?"),
+        ("annotated photos", "--input photos --output annotated?"),
+        ("gt photos", "--input photos --output gt?"),
+        ("one other", "--input one --output other, or the other way round?"),
+        ("my\N{NO-BREAK SPACE}photos truth", "--input 'my\N{NO-BREAK SPACE}photos' --output truth?"),
+        ("photos masks", "--input photos --output masks?"),
+    ],
+)
+def test_two_directories_by_other_names_are_told_as_the_options_that_take_them(
+    places: str, options: str, root: Path, tmp_path: Path
+) -> None:
+    first, last = places.split(" ")
+    inputs, outputs = (last, first) if options.startswith(f"--input {last}") else (first, last)
+    (root / "input").rename(tmp_path / "negate" / inputs)
+    (root / "output").rename(tmp_path / "negate" / outputs)
+    (root / "lists").mkdir()
+    (root / "lists" / "train.txt").write_text("00\n")
+    with pytest.raises(ValueError, match=re.escape(f": did you mean {options}") + "$"):
+        Folder(root)
+    told = shlex.split(options.removesuffix("?").removesuffix(", or the other way round"))
+    assert len(Folder(root, "all", input=Path(told[1]), output=Path(told[3]))) == 12
+    shutil.copytree(root / inputs, root / "more")  # whose names go with those of both
+    with pytest.raises(ValueError, match=re.escape(": expected input/NAME.* and output/NAME.*")):
+        Folder(root)
+    for image in (root / "more").iterdir():
+        image.rename(image.with_stem(f"other_{image.stem}"))
+    with pytest.raises(ValueError, match=re.escape(f": did you mean {options}")):
+        Folder(root)
+
+
+def test_the_suffix_of_outputs_is_among_these_options(root: Path) -> None:
+    (root / "input").rename(root / "scans")
+    (root / "output").rename(root / "lungs")
+    for output in (root / "lungs").iterdir():
+        output.rename(output.with_stem(f"{output.stem}_lung"))
+    with pytest.raises(ValueError, match="did you mean --input lungs --output scans, or the other way round"):
+        Folder(root)
+    (root / "lungs").rename(root / "truth")
+    with pytest.raises(ValueError, match=r"did you mean --input scans --output truth --suffix _lung\?"):
+        Folder(root)
 
 
 def test_fewer_than_ten_pairs_are_not_divided(root: Path) -> None:

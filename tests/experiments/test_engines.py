@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from taskvec.experiments.journal import CELLS, Journal, status
 from taskvec.experiments.protocol import Protocol
 from taskvec.experiments.spec import StudySpec
 from taskvec.experiments.study import Study
+from taskvec.extras import install
 from taskvec.models.mae_vqgan import MaeVqgan
 from told import Told
 
@@ -238,5 +240,5 @@ def test_a_study_is_of_the_model_that_it_began_with(spec: StudySpec, tmp_path: P
 
 def test_ray_is_an_extra(spec: StudySpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(ValueError, match=r'the engine ray needs Ray: pip install "taskvec\[cluster\]"'):
+    with pytest.raises(ValueError, match=re.escape(f"the engine ray needs Ray: {install('cluster')}")):
         OnRay(spec).open()

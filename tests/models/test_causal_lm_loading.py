@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import hub_server
 from small_decoders import decoder
+from taskvec.extras import install
 from taskvec.models import causal_lm_loading, load_model
 from taskvec.models.causal_lm import CausalLm
 from taskvec.models.interface import Queries
@@ -193,7 +195,7 @@ def test_damaged_files_are_named(directory: Path) -> None:
 
 def test_without_the_library(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(causal_lm_loading, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'needs the library transformers: pip install "taskvec\[llm\]"'):
+    with pytest.raises(ValueError, match=re.escape(f"needs the library transformers: {install('llm')}")):
         load_model(saved)
     with pytest.raises(ValueError, match="needs the library transformers"):
         CausalLm.load(saved)

@@ -23,6 +23,7 @@ from taskvec import evaluation
 from taskvec.cli import main
 from taskvec.data.scenes import Scenes
 from taskvec.description import describe_model
+from taskvec.extras import install
 from taskvec.heads import Means, Patch, intercept, recording, run
 from taskvec.models import load_model
 from taskvec.models.interface import VIEWS, Images, Queries, Variant, ViewName
@@ -521,7 +522,7 @@ def test_configurations_of_no_such_model_are_refused(saved: Path, change: dict[s
 
 def test_without_the_library_it_is_said_what_to_install(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r'pip install "taskvec\[seggpt\]"'):
+    with pytest.raises(ValueError, match=re.escape(install("seggpt"))):
         SegGpt.load(saved)
 
 

@@ -31,14 +31,14 @@ def test_a_summary_is_told_in_a_line() -> None:
     folds = [_evaluation(SEGMENTATION, [0.25, 0.75], fold) for fold in (0, 1)]
     line = as_line(summarise(folds), SEGMENTATION)
     assert line.startswith("IoU 0.5000 (too few to tell), std")
-    assert "std 0.2887 over pairs, 0.0000 over folds, 4 pairs of 4 images, 1 pairs/s" in line
+    assert "std 0.2887 over pairs, 0.0000 over folds, 4 prompts over 4 images, 1 pairs/s" in line
     assert "over folds" not in as_line(summarise(folds[:1]), SEGMENTATION)
     many = _evaluation(SEGMENTATION, [0.25, 0.75, 0.5, 0.5, 0.5])
     assert as_line(summarise([many]), SEGMENTATION).startswith("IoU 0.5000 [0.2805, 0.7195], std")
     patients = replace(many, prompts=replace(many.prompts, query_groups=list("aabbc")))
     line = as_line(summarise([patients]), SEGMENTATION)
     assert line.startswith("IoU 0.5000 (too few to tell)")
-    assert "5 pairs of 5 images, 3 independent groups," in line
+    assert "5 prompts over 5 images, 3 independent groups," in line
 
 
 def test_what_cannot_be_bounded_is_null_in_json(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from taskvec.report.rendering import duration, facts
 
 def test_facts_are_flat_and_readable():
     values = {"search": {"learning_rate": 0.1, "best": {"of": 3}}, "stacks": ["a", "b"], "fast": True, "count": 10000}
+    values["metric"] = None  # nobody asked for one
     assert facts(values) == {
         "search · learning rate": "0.1",
         "search · best · of": "3",

@@ -32,6 +32,48 @@ def test_the_terminal_has_every_number_in_its_columns(outcome: Outcome):
     assert "123 queries" in text
 
 
+def test_prompts_are_told_from_the_pairs_that_they_are_drawn_of(outcome: Outcome):
+    data = {**outcome.data, "judged on": {"data": "folder", "split": "test", "examples": 12}}
+    own = replace(outcome, tasks=[replace(outcome.tasks[0], task="lungs")], data=data)
+    assert own.counted == "123 queries"
+    assert replace(own, queries=12).counted == "123 prompts drawn from the 12 pairs kept aside"
+    assert replace(own, queries=12, tasks=outcome.tasks[:1]).counted == "123 prompts with 12 queries"
+
+
+def test_the_one_thing_that_limits_the_queries_is_named(outcome: Outcome):
+    """The judged pairs, or how many queries were asked for; which may be of too few groups, too."""
+    undecided = replace(outcome.tasks[0], scores={**outcome.tasks[0].scores, "task_vectors": _far_apart(0.5)})
+    few = replace(undecided, groups=["a"] * 60 + ["b"] * 63)
+    folder = {"data": "folder", "split": "test", "examples": 12}
+    data = {**outcome.data, "judged on": folder}
+    of_all = replace(outcome, tasks=[undecided, few], data=data, queries=12)
+    assert of_all.advice(undecided)[0] == "Bring more pairs: all 12 that are kept aside judge already."
+    assert of_all.advice(few) == ("Bring more pairs: a fifth of them is kept aside to judge by, so it takes 25.",)
+    of_some = replace(of_all, data={**outcome.data, "judged on": {**folder, "examples": 300}}, queries=123)
+    for task in (undecided, few):
+        assert of_some.advice(task)[0] == "Judge by more queries: --queries 246 or more."
+    shipped = replace(of_all, data={**outcome.data, "judged on": {"data": "pictures", "split": "test"}}, queries=6)
+    assert shipped.advice(undecided)[0].startswith("Bring more pairs: all 6 ")
+    for told in (of_all, of_some):
+        assert not any("where that is what limits them" in advice for advice in told.advice(undecided))
+
+
+def test_another_model_is_named_where_it_may_help(outcome: Outcome):
+    nothing = replace(outcome.tasks[0], scores={**outcome.tasks[0].scores, "task_vectors": _far_apart(0.1)})
+    small = "Try --model small, which is for photographs; tiny, which is for drawn scenes."
+    tiny = replace(outcome, tasks=[nothing], model={"name": "tiny", **outcome.model})
+    assert small in tiny.advice(nothing)
+    assert small not in tiny.advice(replace(nothing, scores=outcome.tasks[0].scores))  # which are better
+    scenes = replace(tiny, data={**tiny.data, "judged on": {"data": "scenes"}})
+    assert small not in scenes.advice(nothing)
+    for name in ("small", "seggpt"):
+        assert small not in replace(tiny, model={"name": name}).advice(nothing)
+
+
+def _far_apart(mean: float) -> np.ndarray:
+    return mean + np.random.default_rng(1).choice([-0.4, 0.4], 123)
+
+
 def test_names_are_not_markup(outcome: Outcome):
     outcome = replace(outcome, tasks=[replace(outcome.tasks[0], task="[bold]x[/]")])
     assert "[bold]x[/]" in printed(outcome)
@@ -62,8 +104,18 @@ def test_copying_may_be_the_best(outcome: Outcome):
 
 def test_what_task_vectors_are_beside_each_method_is_in_its_column(outcome: Outcome):
     lines = [line.split() for line in printed(outcome).splitlines()]
-    assert ["better"] * 6 in lines  # segmentation: than one-shot, .533 to .511, and the rest
-    assert ["worse", *["better"] * 5] in lines
+    beside = ["vectors", "are"]
+    assert [*beside, *["better"] * 6] in lines  # segmentation: than one-shot, .533 to .511, and the rest
+    assert [*beside, "worse", *["better"] * 5] in lines
+
+
+def test_intervals_of_too_few_queries_are_not_shown(outcome: Outcome):
+    few = [replace(task, groups=["a"] * 60 + ["b"] * 63) for task in outcome.tasks]
+    text = printed(replace(outcome, tasks=few))
+    assert text.count("too few") == 2 * len(METHODS)
+    assert "\N{EN DASH}" not in text
+    assert "vectors are" not in [line.strip()[:11] for line in text.splitlines()]
+    assert "no intervals, for which 5 or more independent images are needed" in " ".join(text.split())
 
 
 def test_scores_with_the_likeliest_codes_are_in_a_line_of_their_own(outcome: Outcome):
@@ -87,7 +139,7 @@ def test_intervals_hold_only_what_a_score_can_be(outcome: Outcome):
     assert (task.intervals["one_shot"].low, task.intervals["one_shot"].high) == (0, 1)
     task = replace(outcome.tasks[1], groups=["a"] * 123)
     assert (task.intervals["one_shot"].low, task.intervals["one_shot"].high) == (0, float("inf"))
-    assert span(task.intervals["one_shot"]) == "no interval"
+    assert span(task.intervals["one_shot"]) == "too few"
     written = json.dumps(results_json(replace(outcome, tasks=[task])), allow_nan=False)
     assert json.loads(written)["tasks"][task.task]["one_shot"]["high"] is None
 
@@ -95,7 +147,7 @@ def test_intervals_hold_only_what_a_score_can_be(outcome: Outcome):
 def test_the_json_has_the_numbers_and_what_follows(outcome: Outcome):
     results = results_json(outcome)
     assert json.loads(json.dumps(results, allow_nan=False)) == results
-    assert results.keys() == {"tasks", "pairs", "queries", "data", "seconds", "machine", "versions"}
+    assert results.keys() == {"tasks", "model", "pairs", "queries", "data", "seconds", "machine", "versions"}
     assert (results["pairs"], results["queries"], results["seconds"]) == (123, 123, 200.4)
     for task in outcome.tasks:
         written = results["tasks"][task.task]

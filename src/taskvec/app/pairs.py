@@ -10,7 +10,7 @@ import numpy as np
 
 from taskvec.data.examples import Examples
 from taskvec.data.folder import Folder
-from taskvec.data.image_pairs import FEWEST
+from taskvec.data.layouts import FEWEST
 from taskvec.files import printable
 from taskvec.metrics import Metric
 

@@ -18,13 +18,14 @@ from taskvec.application.running import Chunk, OnDone, answers, chunks_of, read_
 from taskvec.application.samples import Input, Making, Sample
 from taskvec.application.sinks import Left, Sink
 from taskvec.application.sources import Portion
+from taskvec.extras import install
 from taskvec.interrupts import own_signals
 from taskvec.vectors import BATCH, TaskVectors
 
 try:
     import ray
 except ImportError as error:
-    raise ValueError("--engine ray takes Ray: pip install 'taskvec[cluster]'") from error
+    raise ValueError(f"--engine ray takes Ray: {install('cluster')}") from error
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from taskvec.application.samples import Sample
+from taskvec.extras import install
 from taskvec.files import check_regular, escaped
 from taskvec.images.files import why_no_image
 
@@ -268,7 +269,7 @@ def require_pyarrow(path: Path) -> Any:
     try:
         from pyarrow import parquet  # noqa: PLC0415 an extra
     except ImportError as error:
-        raise ValueError(f"{path} is parquet, which takes pyarrow: pip install 'taskvec[parquet]'") from error
+        raise ValueError(f"{path} is parquet, which takes pyarrow: {install('parquet')}") from error
     return parquet
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache, wraps
 from importlib import import_module
 from inspect import Parameter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,9 @@ from typer.main import get_command
 import taskvec
 from taskvec.choices import Registry
 from taskvec.cli import UNEXPECTED, signals, terminal
+from taskvec.cli.checks import check
 from taskvec.cli.options import with_parameters
+from taskvec.records import CONFIG
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class Command:
     the help on all commands, which imports none; and command lines that its own help shows.
 
     ``loads`` are the modules that take long to import, of what it works with: there is nothing to keep until they are.
+    ``results``, ``unfinished`` and ``of_vectors`` say what is checked before that, as ``checks.check`` has them.
     """
 
     place: str
@@ -44,6 +48,14 @@ class Command:
     examples: tuple[str, ...]
     loads: tuple[str, ...] = ()
     context: Mapping[str, Any] = field(default_factory=dict)
+    results: tuple[str, ...] = ()
+    unfinished: Callable[[Path], Path] | None = None
+    of_vectors: bool = False
+
+
+def _search_state(out: Path) -> Path:
+    """What a search that was stopped leaves."""
+    return out / terminal.SEARCH_STATE
 
 
 COMMANDS = {
@@ -56,6 +68,8 @@ COMMANDS = {
             "taskvec find --model models/smollm2 --data pairs --root capitals.csv --out vectors/capitals",
         ),
         ("judging", "report.page", "report.figures", "report.contact_sheet"),
+        results=(CONFIG, *terminal.JUDGEMENT),
+        unfinished=_search_state,
     ),
     "apply": Command(
         "applying:apply_command",
@@ -67,6 +81,7 @@ COMMANDS = {
             "taskvec apply vectors/capitals --model models/smollm2 --text France --text Peru",
         ),
         ("application", "models"),
+        of_vectors=True,
     ),
     "evaluate": Command(
         "evaluating:evaluate_command",
@@ -82,6 +97,8 @@ COMMANDS = {
         "Better values for task vectors at the same sites, by a gradient on the data of their search or on others.",
         ("taskvec refine vectors/mytask --root mytask --out vectors/refined",),
         ("refining",),
+        results=(CONFIG,),
+        of_vectors=True,
     ),
     "combine": Command(
         "combining:combine_command",
@@ -89,6 +106,7 @@ COMMANDS = {
         ('taskvec combine "inpainting + segmentation - identity" --vectors vectors/shared --out vectors/combined',),
         ("arithmetic",),
         {"ignore_unknown_options": True},  # an expression may begin with a minus
+        results=(CONFIG, terminal.SEARCH_LOG, *terminal.JUDGEMENT),
     ),
     "app": Command(
         "serving:app_command",
@@ -149,6 +167,8 @@ COMMANDS = {
         "Mean and variance of every head output over one-shot prompts of each task.",
         ("taskvec collect --task segmentation --out statistics.safetensors",),
         ("finding",),
+        results=("",),
+        unfinished=terminal.partial_file,
     ),
     "search": Command(
         "searching:search_command",
@@ -160,6 +180,8 @@ COMMANDS = {
             "taskvec search --data folder --root lungs --root ribs --out vectors/chest",
         ),
         ("finding", "presets"),
+        results=(CONFIG,),
+        unfinished=_search_state,
     ),
     "demo": Command(
         "vectors:demo_command",
@@ -193,6 +215,7 @@ COMMANDS = {
         "Write a task of your own to try the others on: drawn pairs in the directories that `taskvec find --root` "
         "reads.",
         ("taskvec example mytask", "taskvec example holes --task inpainting --pairs 100"),
+        results=("",),
     ),
     "convert": Command(
         "models:convert_command",
@@ -203,6 +226,7 @@ COMMANDS = {
             "taskvec convert --checkpoint seggpt_vit_large.pth --out models/seggpt",
         ),
         ("models.checkpoints",),
+        results=("",),
     ),
 }
 
@@ -249,7 +273,7 @@ def command_named(name: str) -> Any:
     command = COMMANDS[name]
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     epilog = _listed("Examples" if len(command.examples) > 1 else "Example", command.examples)
-    alone.command(name, context_settings=dict(command.context), epilog=epilog)(_begun(_FUNCTIONS[name], command.loads))
+    alone.command(name, context_settings=dict(command.context), epilog=epilog)(_begun(_FUNCTIONS[name], command))
     return get_command(alone)
 
 
@@ -262,19 +286,21 @@ _QUIET = typer.Option("--quiet", help="Say nothing but results and errors.")
 _VERBOSE = typer.Option("--verbose", help="Also say what is loaded, from where, and when.")
 
 
-def _begun(command: Callable[..., None], loads: tuple[str, ...]) -> Callable[..., None]:
-    """The command with the options that say how much it tells, begun when all that takes long to import is there."""
+def _begun(function: Callable[..., None], command: Command) -> Callable[..., None]:
+    """The command with the options that say how much it tells, begun when what it is given is there, and then all that
+    takes long to import."""
 
-    @wraps(command)
+    @wraps(function)
     def run(*, quiet: bool, verbose: bool, context: typer.Context, **given: Any) -> None:
         terminal.set_volume(quiet=quiet, verbose=verbose)
-        for module in loads:
+        check(given, command.results, command.unfinished, of_vectors=command.of_vectors)
+        for module in command.loads:
             import_module(f"taskvec.{module}")
         _log.info("imported what it works with")
         context.obj.at_once = False
-        command(**given)
+        function(**given)
 
-    own = inspect.signature(command, eval_str=True).parameters.values()
+    own = inspect.signature(function, eval_str=True).parameters.values()
     common = [
         Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, _QUIET]),
         Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, _VERBOSE]),

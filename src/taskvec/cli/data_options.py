@@ -1,7 +1,7 @@
 """Which data a command works on: one bundle of options for all commands that read a data set."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import wraps
 from inspect import Parameter, signature
@@ -125,6 +125,11 @@ class DataOptions:
         int | None, _of_pairs("--shots", min=1, help="Pairs before the query of a prompt; 10 if not given.")
     ] = None
     _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    @classmethod
+    def among(cls, given: Mapping[str, Any]) -> "DataOptions":
+        """Those among a command's options, by their names."""
+        return cls(**{one.name: given[one.name] for one in fields(cls) if one.init and one.name in given})
 
     def given(self) -> dict[str, object]:
         """The data set's options that were given, by the names that ``load_data`` takes.

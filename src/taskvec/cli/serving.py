@@ -8,6 +8,7 @@ import typer
 
 from taskvec.cli import options
 from taskvec.cli.terminal import say
+from taskvec.extras import install
 
 
 def app_command(
@@ -43,7 +44,7 @@ def app_command(
     try:
         from taskvec.app.page import serving
     except ImportError as error:
-        raise ValueError("the page takes gradio: pip install 'taskvec[app]'") from error
+        raise ValueError(f"the page takes gradio: {install('app')}") from error
     from taskvec.app.offer import Offer
     from taskvec.models import SHIPPED
 

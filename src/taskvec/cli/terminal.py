@@ -52,17 +52,22 @@ console = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True, q
 class _Told(logging.Handler):
     """What the library logs, each with the seconds since the command began."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.began = time.monotonic()
-
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(f"{time.monotonic() - self.began:7.2f} s  {record.getMessage()}")
+        console.print(f"{so_far():7.2f} s  {record.getMessage()}")
+
+
+_began = [time.monotonic()]
+
+
+def so_far() -> float:
+    """Seconds by the clock since the command began, its imports among them."""
+    return time.monotonic() - _began[0]
 
 
 @contextmanager
 def as_told() -> Iterator[None]:
     """In the block a command may say how much it tells, and to whom; behind it all is as before."""
+    _began[0] = time.monotonic()
     quiet, log = console.quiet, logging.getLogger("taskvec")
     handlers, level = list(log.handlers), log.level
     with warnings.catch_warnings():
@@ -83,7 +88,7 @@ def set_volume(*, quiet: bool, verbose: bool) -> None:
         warnings.simplefilter("ignore")
     if verbose:
         log = logging.getLogger("taskvec")
-        log.addHandler(_Told())
+        log.addHandler(_Told(logging.INFO))
         log.setLevel(logging.INFO)
 
 

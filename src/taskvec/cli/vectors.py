@@ -1,15 +1,14 @@
 """Commands about task vectors: the whole job, better values, the demonstration."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskvec.choices import DEFAULT, DEFAULT_OF_TEXTS, OBJECTIVES, PRESETS, QUERIES, TASKS
+from taskvec.choices import DEFAULT, DEFAULT_OF_TEXTS, MADE_FOR, OBJECTIVES, PRESETS, QUERIES, TASKS
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
 from taskvec.cli.terminal import (
@@ -22,9 +21,11 @@ from taskvec.cli.terminal import (
     say,
     search_log,
     show,
+    so_far,
     write_json,
 )
 from taskvec.files import replacing
+from taskvec.names import HUB
 from taskvec.records import CONFIG, TENSORS
 from taskvec.refine_settings import RefineSettings
 
@@ -104,8 +105,8 @@ def find_command(
     for name in (CONFIG, *JUDGEMENT):
         options.refuse_to_overwrite(out / name, overwrite or state.exists())
     options.check_destinations(out, (*VECTORS, *JUDGEMENT, SEARCH_STATE))
-    started = time.monotonic()
     network = load_model(model, options.working_on(device, threads))
+    _tell_model(model)
     network = network.variant(Variant(answers=options.answer_scope(answers, network)))
     settings = _settings(
         preset or default_preset(network),
@@ -149,7 +150,7 @@ def find_command(
     pictures: dict[str, Callable[[], bytes]] = {}
     if sheet is not None:
         pictures = {"examples.png": lambda: example_grid(outcome.tasks[0]), "pairs.png": lambda: sheet}
-    _write_outcome(outcome, out, json_file, time.monotonic() - started, pictures, sheet, examples.remarks())
+    _write_outcome(_of_model(outcome, model), out, json_file, pictures, sheet, examples.remarks())
     state.forget()
 
 
@@ -267,9 +268,9 @@ def demo_command(
 
     _refuse_what_is_no_demo(out)
     options.check_destinations(out, (*JUDGEMENT, OVERVIEW), ("vectors",))
-    started = time.monotonic()
     settings = _settings(DEFAULT, settings_file, assignments, steps, seed, at_most, curve=curve, bfloat16=bfloat16)
     network = load_model(model, options.working_on(device, threads))
+    _tell_model(model)
     usual = "folder" if data_options.root or data_options.input else "scenes" if model == "tiny" else "pictures"
     name = data_options.data or usual
     chosen = replace(data_options, data=name)
@@ -306,7 +307,7 @@ def demo_command(
             (place / file).unlink(missing_ok=True)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-    _write_outcome(outcome, out, json_file, time.monotonic() - started, {OVERVIEW: lambda: overview(outcome)})
+    _write_outcome(_of_model(outcome, model), out, json_file, {OVERVIEW: lambda: overview(outcome)})
     for state in states.values():
         state.forget()
 
@@ -343,26 +344,43 @@ def _steps_of(settings: "FindSettings") -> int | None:
     return settings.search.number_of_steps
 
 
+def _tell_model(name: str) -> None:
+    """Which model it is, what it was made for, and which other one there is."""
+    made_for = f", which is for {MADE_FOR[name]}" if name in MADE_FOR else ""
+    others = [f"--model {other} for {what}" for other, what in MADE_FOR.items() if made_for and other != name]
+    console.print(f"model {name}{made_for}{f' ({others[0]})' if others else ''}")
+
+
+def _of_model(outcome: "Outcome", name: str) -> "Outcome":
+    """The outcome with the name of its model, of a directory its own name, not where that is."""
+    known = name in MADE_FOR or name.startswith(HUB)
+    return replace(outcome, model={"name": name if known else Path(name).resolve().name, **outcome.model})
+
+
 def _write_outcome(
     outcome: "Outcome",
     out: Path,
     json_file: Path | None,
-    seconds: float,
     pictures: Mapping[str, Callable[[], bytes]],
     pairs: bytes | None = None,
     remarks: Sequence[str] = (),
 ) -> None:
-    """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last."""
-    from taskvec.report.page import write_report
-    from taskvec.report.table import TABLE_WIDTH, results_json, results_table, verdicts_text
+    """Results of a whole job, its table on the terminal, pictures and report: what takes most memory comes last.
 
-    results = {**results_json(outcome), "seconds": seconds}
-    write_json(out / "results.json", results)
-    write_json(json_file, results)
+    All of them say the same of how long it took, which is told when the last picture is drawn.
+    """
+    from taskvec.report.page import write_report
+    from taskvec.report.table import TABLE_WIDTH, results_json, results_table, time_told, verdicts_text
+
+    results, seconds = results_json(outcome), cache(so_far)
+    write_json(out / "results.json", results)  # whatever becomes of the pictures
     show(results_table(outcome), TABLE_WIDTH)
     show(verdicts_text(outcome), TABLE_WIDTH)
     for name, draw in pictures.items():
         with replacing(out / name) as temporary:
             temporary.write_bytes(draw())
-    write_report(outcome, out / "report.html", pairs, remarks)
-    say(f"{seconds:.0f} seconds; look at {out / 'report.html'}")
+    write_report(outcome, out / "report.html", pairs, remarks, seconds)
+    results["seconds"] = seconds()
+    write_json(out / "results.json", results)
+    write_json(json_file, results)
+    say(f"{time_told(outcome, seconds())}; look at {out / 'report.html'}")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int, UInt8
 from taskvec.choices import IMAGE_METRICS
 from taskvec.data.examples import Examples, read_each
 from taskvec.data.groups import TEST_SHARE, kept_aside
-from taskvec.data.layouts import Pairs
+from taskvec.data.layouts import Pairs, check_enough
 from taskvec.data.levels import range_of
 from taskvec.data.masks import Census, MaskRule, Outputs, label_named, outputs_of
 from taskvec.digests import of_json
@@ -24,7 +24,6 @@ from taskvec.tasks import Task, image, own_output
 T = TypeVar("T")
 
 SPLITS = ("train", "test", "all")
-FEWEST = 10  # of which two are kept aside and four are behind the means
 _GLANCE = 16  # outputs that show whether all are pictures
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 _NAMED = 3  # files in a line
@@ -94,11 +93,7 @@ class ImagePairs(ABC):
             raise ValueError(f"{place} has no output/ that the metric {self.metric} could compare with")
         if self._asked is not None and self._asked.of_tokens:
             raise ValueError(f"--metric {self.metric} is for words: expected {' or '.join(IMAGE_METRICS)}")
-        if len(self.pairs.inputs) < FEWEST and self.split != "all":
-            raise ValueError(
-                f"{place} has {len(self.pairs.inputs)} images, expected {FEWEST} or more: "
-                "some are kept aside to judge by (`taskvec evaluate --data folder --part all` scores on every one)"
-            )
+        check_enough(self.pairs, self.split)
 
     def __len__(self) -> int:
         return len(self._members)

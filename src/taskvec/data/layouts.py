@@ -1,8 +1,11 @@
 """Where the pairs of a user's directory are: which directory has inputs, which outputs, and which belong together."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from shlex import quote
 
 from taskvec.images import FURNITURE, Listing, listing
 
@@ -12,6 +15,8 @@ _EXPECTED = (
     "expected input/NAME.* and output/NAME.* (or images/ and masks/), images alone, or --input DIR --output DIR, with "
     "--suffix _mask where outputs are called NAME_mask.*"
 )
+FEWEST = 10  # of which two are kept aside and four are behind the means
+_OF_OUTPUTS = re.compile("mask|label|annot|target|output|segm|class|truth|gt|result", re.IGNORECASE)
 _SHOWN = 4  # names in a sentence
 
 
@@ -43,7 +48,7 @@ def find_pairs(root: Path, given_input: Path | None, given_output: Path | None, 
     else:
         outputs = listing(output_place) if output_place else None
     if not inputs.images:
-        raise ValueError(f"{_found(input_place, inputs, root)}: {_EXPECTED}")
+        raise ValueError(f"{_found(input_place, inputs, root)}: {_meant(root) or _EXPECTED}")
     others = {**inputs.others, **(outputs.others if outputs else {})}
     left_out = {path: reason for path, reason in others.items() if path.name.lower() not in FURNITURE}
     if outputs is None or output_place is None:
@@ -51,6 +56,15 @@ def find_pairs(root: Path, given_input: Path | None, given_output: Path | None, 
         return Pairs(inputs.images, None, input_place, None, left_out)
     partners = _partners(inputs.images, outputs.images, suffix, input_place, output_place, left_out)
     return Pairs(inputs.images, partners, input_place, output_place, left_out)
+
+
+def check_enough(pairs: Pairs, split: str) -> None:
+    """ValueError where there are too few to split."""
+    if len(pairs.inputs) < FEWEST and split != "all":
+        raise ValueError(
+            f"{pairs.input_place} has {len(pairs.inputs)} images, expected {FEWEST} or more: "
+            "some are kept aside to judge by (`taskvec evaluate --data folder --part all` scores on every one)"
+        )
 
 
 def _places(root: Path, given_input: Path | None, given_output: Path | None, suffix: str) -> tuple[Path, Path | None]:
@@ -65,8 +79,29 @@ def _places(root: Path, given_input: Path | None, given_output: Path | None, suf
     if suffix and input_place is None and output_place is None:
         return root, root
     if output_place is not None and input_place is None:
-        raise ValueError(f"{root} has {output_place.name}/, but no inputs beside it: {_EXPECTED}")
+        raise ValueError(
+            f"{root} has {output_place.name}/, but no inputs beside it: {_meant(root, output_place) or _EXPECTED}"
+        )
     return input_place or root, output_place
+
+
+def _meant(root: Path, output: Path | None = None) -> str:
+    """The options that name the two directories of images in a directory, or the two whose names go together; with
+    ``output`` the one beside it. Nothing where that is not clear."""
+    images = {path: listing(path).images for path in sorted(root.iterdir()) if path.is_dir()}
+    names = {path: {image.stem for image in found} for path, found in images.items() if found}
+    pairs = [pair for pair in combinations(names, 2) if output is None or output in pair]
+    if len(pairs) > 1:
+        pairs = [(one, other) for one, other in pairs if _ending(names[one], names[other]) is not None]
+    if len(pairs) != 1:
+        return ""
+    likely = [path for path in pairs[0] if path == output or _OF_OUTPUTS.search(path.name)]
+    last = likely[0] if len(likely) == 1 else pairs[0][1]
+    first = next(path for path in pairs[0] if path != last)
+    ending = _ending(names[first], names[last])
+    more = f" --suffix {quote(ending)}" if ending else ""
+    either = "" if len(likely) == 1 else ", or the other way round"
+    return f"did you mean --input {quote(first.name)} --output {quote(last.name)}{more}{either}?"
 
 
 def _partners(
@@ -85,22 +120,23 @@ def _partners(
     reason = next((reason for other, reason in left_out.items() if _stem(other) == alone[0]), None)
     if reason is not None:
         raise ValueError(f"{path} has no partner: {reason}")
-    hint = "" if suffix else _suffix_of(names, partners)
+    ending = None if suffix else _ending(names.keys(), partners.keys())
+    remark = f"; --suffix {ending} pairs them" if ending else ""
     raise ValueError(
         f"{path} has no partner of the same name in the other directory ({len(alone)} such files in all): expected "
         f"{input_place.name}/NAME.* and {output_place.name}/NAME{suffix}.*, found {_few(inputs)} and {_few(outputs)}"
-        f"{hint}"
+        f"{remark}"
     )
 
 
-def _suffix_of(inputs: dict[str, Path], outputs: dict[str, Path]) -> str:
-    """The option that would pair the names, where one would."""
+def _ending(inputs: Set[str], outputs: Set[str]) -> str | None:
+    """What all outputs are called behind the names of their inputs, which may be nothing; None where they are not."""
     first = min(inputs)
     for name in sorted(outputs, key=len):
         ending = name.removeprefix(first)
-        if name.startswith(first) and {known + ending for known in inputs} == outputs.keys():
-            return f"; --suffix {ending} pairs them"
-    return ""
+        if name.startswith(first) and {known + ending for known in inputs} == outputs:
+            return ending
+    return None
 
 
 def _by_name(paths: Sequence[Path], suffix: str) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """What the outputs of a folder are: pictures, masks of one object, or maps of classes of which one is the object."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -192,7 +192,7 @@ def _one_label(files: Files, union: Union, wanted: int, void: int | None, where:
     elif void not in union:
         return Outputs(refusal=f"--void {_name(void)}: no output in {where} has that level")
     share = _share(files, lambda one: one.levels == wanted)
-    text = f"level {_name(wanted)} of {len(union)}, {share} of the outputs"
+    text = f"level {_name(wanted)} of {_listed(union)}, {share} of the outputs"
     return Outputs(MaskRule(text + _ignored(files, void), label=wanted, ignored=void))
 
 
@@ -207,7 +207,7 @@ def _brighter_of_two(files: Files, union: Union) -> MaskRule:
         return MaskRule(f"what is not transparent, {share} of the outputs", above=127.5)
     middle = (looks[low] + looks[high]) / 2
     share = _share(files, lambda one: one.brightness > middle)
-    what = "the brighter of 2 levels" if looks[low] != looks[high] else f"level {_name(high)} of 2"
+    what = "the brighter of 2 levels" if looks[low] != looks[high] else f"level {_name(high)} of {_listed(union)}"
     if looks[low] == looks[high]:
         return MaskRule(f"{what}, {_share(files, lambda one: one.levels == high)} of the outputs", label=high)
     return MaskRule(f"{what}, {share} of the outputs", above=middle)
@@ -225,7 +225,7 @@ def _with_void(files: Files, ids: Sequence[float], where: Path) -> Outputs:
             f"--object {thing:g} ignores {VOID}, and --object {VOID} takes it"
         )
     share = _share(files, lambda one: one.levels == thing)
-    text = f"level {thing:g} of {background:g} and {thing:g}, {share} of the outputs"
+    text = f"level {thing:g} of {_listed({background, thing, VOID})}, {share} of the outputs"
     return Outputs(MaskRule(text + _ignored(files, VOID), label=thing, ignored=VOID))
 
 
@@ -386,6 +386,14 @@ def label_named(text: str) -> int:
 
 def _name(label: float) -> str:
     return f"{label:g}" if label < _COLOUR else f"#{int(label) - _COLOUR:06x}"
+
+
+def _listed(levels: Collection[float]) -> str:
+    """0, 8 and 255; of many the first, and how many there are."""
+    names = [_name(level) for level in sorted(levels)]
+    if len(names) > _SHOWN:
+        return f"{', '.join(names[:_SHOWN])}, ... ({len(names)} levels)"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
 
 
 def _count(labels: Labels) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ import torch
 
 from taskvec.experiments.cells import Cell
 from taskvec.experiments.spec import AnyStudy, StudySpec
+from taskvec.extras import install
 from taskvec.interrupts import own_signals
 
 ATTEMPTS = 3  # at a cell whose process is killed
@@ -448,7 +449,7 @@ def _ray() -> Any:
         import ray  # noqa: PLC0415
         import ray.exceptions  # noqa: PLC0415
     except ImportError as error:
-        raise ValueError('the engine ray needs Ray: pip install "taskvec[cluster]"') from error
+        raise ValueError(f"the engine ray needs Ray: {install('cluster')}") from error
     return ray
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from taskvec.experiments.cells import read_cell
 from taskvec.experiments.journal import CELLS
+from taskvec.extras import install
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,7 +31,7 @@ def read(directory: str | Path) -> "DataFrame":
     try:
         import pandas  # noqa: PLC0415 (an extra)
     except ImportError as error:
-        raise ValueError('a data frame needs pandas: pip install "taskvec[frames]"') from error
+        raise ValueError(f"a data frame needs pandas: {install('frames')}") from error
     cells = Path(directory) / CELLS
     if not cells.is_dir():
         raise ValueError(f"{directory} holds no study: expected the --out of `taskvec experiment`")

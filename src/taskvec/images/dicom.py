@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
+from taskvec.extras import install
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
-HOW = 'it is DICOM: pip install pydicom (or pip install "taskvec[medical]")'
+HOW = f"it is DICOM: {install('medical')}"
 SIGNED = 132  # bytes that tell: a preamble of 128 and a word
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from taskvec import hub
+from taskvec import hub, names
 from taskvec.choices import SHIPPED
 from taskvec.files import read_json
-from taskvec.names import choose_from
+from taskvec.names import GGUF, choose_from
 
 if TYPE_CHECKING:
     from taskvec.models.interface import PromptedModel
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-GGUF = ".gguf"
 DECODER = "causal_lm"  # no model_type, but what all of those are that are decoders of transformers
 
 # by ``model_type`` in config.json: module and class, which are imported when a model is one
@@ -70,9 +69,7 @@ def load_model(
         model = _load(place, hub.named(hub.repository(name)), device, dtype)
         model.revision = hub.commit_of(place)
         return model
-    if not Path(name).is_dir() and not (str(name).endswith(GGUF) and Path(name).is_file()):
-        more = f", a directory that holds one, or {hub.PREFIX}OWNER/NAME"
-        raise ValueError(f"{name} is no model: {choose_from(str(name), SHIPPED, more)}")
+    names.check_model(name)
     return _load(Path(name), None, device, dtype)
 
 

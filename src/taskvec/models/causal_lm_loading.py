@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from taskvec.extras import install
 from taskvec.files import read_json, replacing
 from taskvec.models.pretrained import CONFIG, WEIGHTS
 
@@ -22,7 +23,7 @@ GGUF = ".gguf"
 READERS = ("gguf", "accelerate")  # libraries that transformers reads GGUF with
 SAFETENSORS = ".safetensors"
 PICKLED = (".bin", ".pt", ".pth")
-INSTALL = 'a language model needs the library transformers: pip install "taskvec[llm]"'
+INSTALL = f"a language model needs the library transformers: {install('llm')}"
 # of every model that is read: files of this machine, and no code but the library's
 OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 

@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskvec import digests
+from taskvec.extras import install
 from taskvec.files import read_json, replacing
 from taskvec.images.colour import IMAGENET_MEAN, IMAGENET_STD
 from taskvec.models.interface import (
@@ -524,7 +525,7 @@ def _empty(values: dict[str, Any], source: str) -> Any:
     try:
         from transformers import SegGptConfig, SegGptForImageSegmentation  # noqa: PLC0415 an extra, and slow to import
     except ImportError as error:
-        raise ValueError('SegGPT needs the library transformers: pip install "taskvec[seggpt]"') from error
+        raise ValueError(f"SegGPT needs the library transformers: {install('seggpt')}") from error
     try:
         config = SegGptConfig.from_dict(values)
     except Exception as error:  # of the validation of dataclasses, which are no ValueErrors

@@ -28,7 +28,7 @@ def as_line(summary: Summary, task: Task) -> str:
     parts = [
         f"{mean} (too few to tell)" if summary.too_few else f"{mean} [{summary.low:.4f}, {summary.high:.4f}]",
         *spreads,
-        f"{summary.pairs} pairs of {summary.images} {'texts' if task.metric.of_tokens else 'images'}{of_groups}",
+        f"{summary.pairs} prompts over {summary.images} {'texts' if task.metric.of_tokens else 'images'}{of_groups}",
         f"{summary.pairs_per_second:.3g} pairs/s",
     ]
     if summary.detail is not None and task.detail is not None:

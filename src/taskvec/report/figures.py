@@ -316,7 +316,8 @@ def score_chart(outcome: TaskOutcome) -> str:
     methods = outcome.methods
     for row, method in enumerate(methods):
         score, colour = outcome.intervals[method], METHOD_COLOURS.get(method, MUTED)
-        axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
+        if not score.too_few:
+            axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot([score.mean], [row], color=colour, marker="o", markersize=6.5, clip_on=False, zorder=3)
     axes.set_yticks(range(len(methods)), [method_label(method, outcome) for method in methods])
     axes.invert_yaxis()

@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from taskvec.intervals import Interval, bounded, interval
+from taskvec.choices import MADE_FOR
+from taskvec.intervals import FEWEST, Interval, bounded, interval
 from taskvec.metrics import Metric
 from taskvec.models.interface import Decoding, PromptedModel
-from taskvec.report.verdicts import MASKS, Judgement, judge
+from taskvec.report.verdicts import MASKS, MORE_PAIRS, MORE_QUERIES, OTHER_MODEL, Judgement, judge
 from taskvec.sites import Site
 from taskvec.tasks import Images, is_built_in
 
@@ -170,14 +171,58 @@ class Outcome:
 
     @property
     def counted(self) -> str:
-        """What scores are means over: 200 queries, or 132 pairs of 12 queries."""
-        return (
-            f"{self.queries} queries" if self.pairs == self.queries else f"{self.pairs} pairs of {self.queries} queries"
-        )
+        """What scores are means over: 200 queries, or 30 prompts drawn from the 6 pairs kept aside."""
+        if self.pairs == self.queries:
+            return f"{self.queries} queries"
+        judged_on = self.data["judged on"]
+        own = not all(is_built_in(task.task) for task in self.tasks)
+        if own and judged_on.get("split") == "test" and "examples" in judged_on:
+            return f"{self.pairs} prompts drawn from the {judged_on['examples']} pairs kept aside"
+        return f"{self.pairs} prompts with {self.queries} queries"
+
+    @property
+    def made_for(self) -> str | None:
+        """The model by its name, and what it was made for, where that is known; None of a model without a name."""
+        name = self.model.get("name")
+        return f"{name}, which is for {MADE_FOR[name]}" if name in MADE_FOR else name
+
+    def advice(self, task: TaskOutcome) -> tuple[str, ...]:
+        """What to try next at a task: of too few queries what there are too few of, and another model by its name."""
+        more = MORE_PAIRS if MORE_PAIRS in task.judgement.advice and self._asks_all else self._more_queries
+        said = {MORE_QUERIES: more, MORE_PAIRS: more, OTHER_MODEL: self._other_model or OTHER_MODEL}
+        advice = [said.get(each, each) for each in task.judgement.advice]
+        for_others = self.model.get("name") == "tiny" and self.data["judged on"].get("data") != "scenes"
+        if for_others and self._other_model and task.judgement.kind not in ("better", "as well"):
+            advice.append(self._other_model)
+        return tuple(dict.fromkeys(advice))
+
+    @property
+    def _asks_all(self) -> bool:
+        """Whether every example that may judge is a query already."""
+        known = self.data["judged on"].get("examples")
+        return self.queries < self.pairs if known is None else self.queries >= known
+
+    @property
+    def _more_queries(self) -> str:
+        """What limits the queries that judge: the examples that there are, or how many were asked for."""
+        if not self._asks_all:
+            return f"Judge by more queries: --queries {2 * self.pairs} or more."
+        if self.data["judged on"].get("split") == "test":
+            return f"Bring more pairs: all {self.queries} that are kept aside judge already."
+        return f"Judge on data with more examples: all {self.queries} of these judge already."
+
+    @property
+    def _other_model(self) -> str | None:
+        """The other one that ships, of one that does."""
+        name = self.model.get("name")
+        others = [f"Try --model {other}, which is for {what}" for other, what in MADE_FOR.items() if other != name]
+        return f"{others[0]}; {self.made_for}." if name in MADE_FOR else None
 
     @property
     def explained(self) -> str:
         """How the intervals come about."""
         groups = len(set(self.tasks[0].groups))
         each = "texts" if self.of_texts else "images"
+        if groups < FEWEST:
+            return f"no intervals, for which {FEWEST} or more independent {each} are needed"
         return f"95 % intervals (Student's t over {groups} {each if groups == self.queries else f'groups of {each}'})"

@@ -1,6 +1,6 @@
 """The report: one HTML file that holds everything it shows, so that it can be kept, mailed and read offline."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +8,33 @@ from taskvec.files import replacing
 from taskvec.report import figures
 from taskvec.report.outcomes import Outcome, TaskOutcome
 from taskvec.report.rendering import data_uri, duration, environment, facts, place
-from taskvec.report.table import RELATION_LABELS, method_label, number, span, winners
+from taskvec.report.table import RELATION_LABELS, method_label, number, span, time_told, winners
 from taskvec.tasks import title_of
 
 
-def write_report(outcome: Outcome, path: Path, pairs: bytes | None = None, remarks: Sequence[str] = ()) -> None:
+def write_report(
+    outcome: Outcome,
+    path: Path,
+    pairs: bytes | None = None,
+    remarks: Sequence[str] = (),
+    seconds: Callable[[], float] | None = None,
+) -> None:
     """Write the report as one self-contained HTML file; an error leaves ``path`` as it was.
 
     ``pairs`` is a picture (PNG) of the first pairs as the model is given them, ``remarks`` what was told from their
-    files.
+    files. ``seconds`` is asked how long the whole job took when all is drawn; without, that is what the outcome took.
     """
-    page = _render(outcome, pairs, remarks)
+    page = _render(outcome, pairs, remarks, seconds)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str] = ()) -> str:
+def _render(
+    outcome: Outcome,
+    pairs: bytes | None = None,
+    remarks: Sequence[str] = (),
+    seconds: Callable[[], float] | None = None,
+) -> str:
     templates = environment()
     templates.filters.update(
         number=number, span=span, signed="{:+.3f}".format, duration=duration, thousands="{:,}".format, place=place
@@ -41,6 +52,7 @@ def _render(outcome: Outcome, pairs: bytes | None = None, remarks: Sequence[str]
         relations=RELATION_LABELS,
         idea=None if outcome.of_texts else data_uri(figures.idea(illustrated)),
         illustrated=illustrated,
+        took=lambda: time_told(outcome, outcome.seconds if seconds is None else seconds()),
         sections=[_section(outcome, task) for task in outcome.tasks],
         facts={
             "Model": facts(outcome.model),

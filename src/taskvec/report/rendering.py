@@ -29,13 +29,14 @@ def place(site: Site) -> str:
 
 
 def facts(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as flat rows of text: {"search": {"steps": 80}} becomes {"search · steps": "80"}."""
+    """Nested settings as flat rows of text: {"search": {"steps": 80}} becomes {"search · steps": "80"}; what is None,
+    such as a metric that nobody asked for, is left out."""
     rows: dict[str, str] = {}
     for name, value in values.items():
         label = f"{prefix}{name.replace('_', ' ')}"
         if isinstance(value, Mapping):
             rows |= facts(value, f"{label} \N{MIDDLE DOT} ")
-        else:
+        elif value is not None:
             rows[label] = _text(value)
     return rows
 

@@ -1,6 +1,7 @@
 """The results as a table for the terminal and as data, and the words and number formats that every output shares."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.text import Text
 from taskvec.files import escaped
 from taskvec.intervals import Interval
 from taskvec.report.outcomes import Outcome, TaskOutcome
+from taskvec.report.rendering import duration
 from taskvec.report.style import ARROWS
 from taskvec.report.verdicts import RELATIONS, Relation, number
 
@@ -32,13 +34,14 @@ def method_label(method: str, task: TaskOutcome) -> str:
 
 
 RELATION_LABELS: dict[Relation, str] = {**{name: name for name in RELATIONS}, "undecided": "can't tell"}
+BESIDE = "vectors are"  # before the line of relations: better, not better, ...
 TABLE_WIDTH = 120  # columns
 
 
 def span(interval: Interval) -> str:
-    """The ends of an interval, such as 0.393-0.431 with an en dash; words where there is none."""
-    if math.isinf(interval.low) or math.isinf(interval.high):
-        return "no interval"
+    """The ends of an interval, such as 0.393-0.431 with an en dash; words where so few groups tell nothing."""
+    if interval.too_few:
+        return "too few"
     return f"{number(interval.low)}\N{EN DASH}{number(interval.high)}"
 
 
@@ -56,7 +59,7 @@ def results_table(outcome: Outcome) -> Table:
         box=SIMPLE_HEAD,
         padding=0,  # the box has a space between columns
         caption=f"Means over {outcome.counted}, the best in bold; {outcome.explained};\n"
-        f"what task vectors are beside each method, by the differences query by query{likeliest}.",
+        f"below them whether task vectors are better than each method, by the differences query by query{likeliest}.",
         caption_justify="left",
     )
     table.add_column("task", overflow="fold", min_width=12)
@@ -65,7 +68,9 @@ def results_table(outcome: Outcome) -> Table:
     table.add_column("sites", justify="right")
     for task in outcome.tasks:
         scores = [_cell(task, method) for method in task.methods]
-        name = Text.assemble(f"{escaped(task.task)}\n", (f"{task.metric.label} {ARROWS[task.metric.better]}", "dim"))
+        beside = BESIDE if any(_relation(task, method) for method in task.methods) else ""
+        metric = f"{task.metric.label} {ARROWS[task.metric.better]}"
+        name = Text.assemble(f"{escaped(task.task)}\n", (f"{metric}\n{beside}", "dim"))
         enough = "" if task.fewest is None else f"\nenough: {task.fewest:,}"
         table.add_row(name, *scores, Text.assemble(f"{len(task.sites):,}\n", (f"of {task.of:,}{enough}", "dim")))
     return table
@@ -74,11 +79,22 @@ def results_table(outcome: Outcome) -> Table:
 def _cell(task: TaskOutcome, method: str) -> Text:
     score, best = task.intervals[method], method in winners(task)
     text = Text.assemble((number(score.mean), "bold" if best else ""), "\n", (span(score), "dim"))
-    compared = task.judgement.comparisons.get(method)
-    text.append(f"\n{RELATION_LABELS[compared.relation] if compared else ''}")  # a line for all, so that the next agree
+    text.append(f"\n{_relation(task, method)}")  # a line for all, so that the next agree
     if method in task.likeliest:
         text.append(f"\n({number(task.likeliest_intervals[method].mean)})", "dim")
     return text
+
+
+def _relation(task: TaskOutcome, method: str) -> str:
+    """What task vectors are beside a method, "" where that is not said: beside themselves, and of too few queries."""
+    compared = task.judgement.comparisons.get(method)
+    return "" if compared is None or compared.relation == "too few" else RELATION_LABELS[compared.relation]
+
+
+def time_told(outcome: Outcome, seconds: float) -> str:
+    """How long a whole job took by the clock, and what of it was spent on finding."""
+    found = sum(task.seconds for task in outcome.tasks)
+    return f"{duration(seconds)} by the clock, {duration(found)} of it for statistics and search"
 
 
 def verdicts_text(outcome: Outcome) -> Text:
@@ -89,7 +105,7 @@ def verdicts_text(outcome: Outcome) -> Text:
         lines.append(f"{escaped(task.task)}: ", "bold").append(f"{judgement.headline}\n")
         for note in judgement.notes:
             lines.append(f"  {note}\n")
-        for advice in judgement.advice:
+        for advice in outcome.advice(task):
             lines.append(f"  - {advice}\n")
     lines.rstrip()
     return lines
@@ -103,7 +119,8 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
     answers were decoded, ``likeliest`` the means and intervals where the likeliest codes are.
     """
     return {
-        "tasks": {task.task: _task_json(task) for task in outcome.tasks},
+        "tasks": {task.task: _task_json(task, outcome.advice(task)) for task in outcome.tasks},
+        "model": outcome.model,
         "pairs": outcome.pairs,
         "queries": outcome.queries,
         "data": outcome.data,
@@ -113,7 +130,7 @@ def results_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _task_json(task: TaskOutcome) -> dict[str, Any]:
+def _task_json(task: TaskOutcome, advice: Sequence[str]) -> dict[str, Any]:
     scores = {method: _finite(asdict(task.intervals[method])) for method in task.methods}
     judgement = task.judgement
     compared = {
@@ -127,7 +144,7 @@ def _task_json(task: TaskOutcome) -> dict[str, Any]:
         for other, comparison in judgement.comparisons.items()
     }
     said = {"kind": judgement.kind, "headline": judgement.headline}
-    said |= {"notes": list(judgement.notes), "advice": list(judgement.advice)}
+    said |= {"notes": list(judgement.notes), "advice": list(advice)}
     return {
         "metric": task.metric.name,
         **scores,
