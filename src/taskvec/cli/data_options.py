@@ -152,7 +152,7 @@ class DataOptions:
             chosen["template"] = _ESCAPE.sub(lambda found: _ESCAPES[found[1]], self.template)
         return chosen
 
-    def of_each_root(self) -> "list[DataOptions]":
+    def of_each_root(self) -> "Sequence[DataOptions]":
         """The same with one of the roots each."""
         return [replace(self, root=[root]) for root in self.root] if self.root else [self]
 
