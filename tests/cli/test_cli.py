@@ -357,6 +357,18 @@ def test_info_of_a_model_and_of_vectors(workspace: Path, tmp_path: Path, capsys:
     assert "task: low_light" in capsys.readouterr().out
 
 
+def test_info_is_for_people(capsys: pytest.CaptureFixture) -> None:
+    assert main(["info", "tiny"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert "parameters: 5,093,139" in told
+    assert "  encoder: layers 6, width 160, heads 5, mlp ratio 4" in told
+    assert not any(character in line for line in told for character in "{}'_")
+    facts = {"versions": {"python": "3"}, "shares": [0.5, 2.0], "fast": True, "seed": None, "of": {"a": {"b": [1, 2]}}}
+    assert terminal.as_lines(facts).splitlines() == [
+        *("versions:", "  python: 3", "shares: 0.5, 2", "fast: yes", "of:", "  a: b (1, 2)"),
+    ]
+
+
 def test_train_follows_a_recipe(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(

@@ -167,6 +167,34 @@ def test_colours_are_for_terminals_that_want_them() -> None:
     assert coloured == [True, False]
 
 
+def test_flags_have_no_type_in_help_and_options_for_folders_come_before_rare_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("", *COMMANDS):
+        assert main([*name.split(), "--help"]) == 0
+        assert "bool" not in capsys.readouterr().out.casefold()
+    for name in ("find", "search", "evaluate"):
+        assert main([name, "--help"]) == 0
+        told = capsys.readouterr().out
+        places = [told.index(option) for option in ("--root ", "--input ", "--suffix ", "--levels ", "--device ")]
+        assert places == sorted(places)
+
+
+def test_half_of_a_name_is_told_with_the_commands_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    libraries = "library list, library show, library score, library best"
+    of_experiments = "experiment status, or experiment with a name that `taskvec experiment --help` lists"
+    for words, told in {
+        "library": f"library alone is no command: expected one of {libraries}",
+        "library lst": f"there is no command 'library lst': did you mean library list? expected one of {libraries}",
+        "experiment": f"experiment alone is no command: expected one of {of_experiments}",
+        "experiment stauts --out x": "there is no command 'experiment stauts': did you mean experiment status?",
+    }.items():
+        assert main(words.split()) == 2
+        assert told in capsys.readouterr().err
+    assert main(["library", "--help"]) == 0
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == libraries.split(", ")
+
+
 def test_a_typo_is_told_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serch"]) == 2
     assert "taskvec: No such command 'serch'. Did you mean 'search'" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_every_command_takes_it(place: Path, capsys: pytest.CaptureFixture[str])
     model = ["--model", str(place / "model")]
     folder = ["--data", "folder", "--root", str(place / "pairs")]
     assert main(["info", str(place / "model")]) == 0
-    assert "blank_prompt: an image of ImageNet's mean colour" in capsys.readouterr().out
+    assert "blank prompt: an image of ImageNet's mean colour" in capsys.readouterr().out
     statistics = str(place / "statistics.safetensors")
     assert main(["collect", *model, *folder, "--prompts", "4", "--out", statistics]) == 0
     out = str(place / "searched")
@@ -75,7 +75,7 @@ def test_every_command_takes_it(place: Path, capsys: pytest.CaptureFixture[str])
     assert main(["evaluate", *model, *folder, "--method", "reconstruction"]) == 1
     assert "a model of the type seggpt has no tokenizer: its answers can be any picture" in capsys.readouterr().err
     assert main(["info", out]) == 0
-    assert "by_stack_and_region" in capsys.readouterr().out
+    assert "by stack and region" in capsys.readouterr().out
 
 
 def test_a_blank_prompt_is_part_of_what_vectors_belong_to(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_the_one_thing_that_limits_the_queries_is_named(outcome: Outcome):
 
 def test_another_model_is_named_where_it_may_help(outcome: Outcome):
     nothing = replace(outcome.tasks[0], scores={**outcome.tasks[0].scores, "task_vectors": _far_apart(0.1)})
-    small = "Try --model small, which is for photographs; tiny, which is for drawn scenes."
+    small = "Try --model small, which is for photographs: this is tiny, which is for drawn scenes."
     tiny = replace(outcome, tasks=[nothing], model={"name": "tiny", **outcome.model})
     assert small in tiny.advice(nothing)
     assert small not in tiny.advice(replace(nothing, scores=outcome.tasks[0].scores))  # which are better

@@ -19,11 +19,13 @@ def check(
     unfinished: Callable[[Path], Path] | None = None,
     *,
     of_vectors: bool = False,
+    each_root: bool = False,
 ) -> None:
     """ValueError for what no work could be done with, of a command's options by their names.
 
     ``results`` are the files of OUT that are never replaced unasked, "" OUT itself; where what is ``unfinished`` of OUT
     is there, the command goes on with it. ``of_vectors``: VECTORS is a directory of task vectors.
+    ``each_root``: several directories of data are tasks of their own.
     """
     repeated = [given[name] for name in ("task", "root") if isinstance(given.get(name), list)]
     several = any(len(each) > 1 for each in repeated)  # whose results have places of their own
@@ -38,7 +40,9 @@ def check(
 
         check_there(given["vectors"])
     if "root" in given:
-        _check_data(DataOptions.among(given), given.get("part"))
+        chosen = DataOptions.among(given)
+        for one in chosen.of_each_root() if each_root else [chosen]:
+            _check_data(one, given.get("part"))
 
 
 def _check_data(chosen: DataOptions, part: str | None) -> None:
@@ -48,18 +52,15 @@ def _check_data(chosen: DataOptions, part: str | None) -> None:
         return
     from taskvec.data import check_named
 
-    for one in chosen.of_each_root():  # of which several have a place in `taskvec search` alone
-        asked = one.given()
-        root = asked.get("root")
-        if name != "relations":  # whose name is that of the task
-            check_named(name, asked)
-        if not isinstance(root, Path):
-            continue
-        if name == "folder":
-            from taskvec.data.layouts import check_enough, find_pairs
+    asked = chosen.given()
+    root = asked.get("root")
+    if name != "relations":  # whose name is that of the task
+        check_named(name, asked)
+    if name == "folder" and isinstance(root, Path):
+        from taskvec.data.layouts import check_enough, find_pairs
 
-            check_enough(find_pairs(root, one.input, one.output, one.suffix), part or "train")
-        if name == "pairs":
-            from taskvec.data.pair_files import read_pairs
+        check_enough(find_pairs(root, chosen.input, chosen.output, chosen.suffix), part or "train")
+    if name == "pairs" and isinstance(root, Path):
+        from taskvec.data.pair_files import read_pairs
 
-            read_pairs(root)
+        read_pairs(root)

@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache, wraps
 from importlib import import_module
 from inspect import Parameter
@@ -18,7 +19,9 @@ import taskvec
 from taskvec.choices import Registry
 from taskvec.cli import UNEXPECTED, signals, terminal
 from taskvec.cli.checks import check
+from taskvec.cli.data_options import FOLDERS
 from taskvec.cli.options import with_parameters
+from taskvec.names import choose_from
 from taskvec.records import CONFIG
 
 _log = logging.getLogger(__name__)
@@ -40,7 +43,8 @@ class Command:
     the help on all commands, which imports none; and command lines that its own help shows.
 
     ``loads`` are the modules that take long to import, of what it works with: there is nothing to keep until they are.
-    ``results``, ``unfinished`` and ``of_vectors`` say what is checked before that, as ``checks.check`` has them.
+    ``results``, ``unfinished``, ``of_vectors`` and ``each_root`` say what is checked before that, as ``checks.check``
+    has them.
     """
 
     place: str
@@ -51,6 +55,7 @@ class Command:
     results: tuple[str, ...] = ()
     unfinished: Callable[[Path], Path] | None = None
     of_vectors: bool = False
+    each_root: bool = False
 
 
 def _search_state(out: Path) -> Path:
@@ -182,6 +187,7 @@ COMMANDS = {
         ("finding", "presets"),
         results=(CONFIG,),
         unfinished=_search_state,
+        each_root=True,
     ),
     "demo": Command(
         "vectors:demo_command",
@@ -235,8 +241,24 @@ _FUNCTIONS: Registry[Callable[..., None]] = Registry(
 )
 
 
+def _without_types_of_flags(params: list[Any]) -> list[Any]:
+    """Options as help is to show them: a flag takes no <bool>."""
+    for one in params:
+        if getattr(one, "is_flag", False):
+            one.metavar = ""
+    return params
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types_of_flags(super().get_params(ctx))
+
+
 class _Commands(TyperGroup):
     """Commands may have names of two words."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types_of_flags(super().get_params(ctx))
 
     def __init__(self, **given: Any):
         super().__init__(**given)
@@ -261,10 +283,43 @@ class _Commands(TyperGroup):
         return [item for item in super().shell_complete(ctx, incomplete) if " " not in item.value]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        _refuse_half_a_name(ctx, args)
         for words in (2, 1):
             if (name := " ".join(args[:words])) in COMMANDS:
                 return name, command_named(name), args[words:]
         return super().resolve_command(ctx, args)
+
+
+def _refuse_half_a_name(ctx: Any, args: list[str]) -> None:
+    """Of commands of two words which there are, where only the first is given, or another second one."""
+    group = {name: command for name, command in COMMANDS.items() if name.startswith(f"{args[0]} ")}
+    if not group or " ".join(args[:2]) in group or ctx.resilient_parsing:  # as completion does
+        return
+    if args[0] not in COMMANDS and args[1:2] == ["--help"]:
+        terminal.say("\n".join(f"{name:<20}  {command.summary}" for name, command in group.items()))
+        raise typer.Exit
+    meant = " ".join(args[:2])
+    more = f", or {args[0]} with a name that `taskvec {args[0]} --help` lists" if args[0] in COMMANDS else ""
+    if not args[1:]:
+        ctx.fail(f"{meant} alone is no command: expected one of {', '.join(group)}{more}")
+    if not more or (not args[1].startswith("-") and get_close_matches(meant, group, cutoff=0.8)):
+        ctx.fail(f"there is no command {meant!r}: {choose_from(meant, group, more)}")
+
+
+_FOLDERS_FIRST = {  # behind the options of a command for folders of one's own
+    *("answers", "assignments", "at_most", "bfloat16", "curve", "device", "fold", "layout", "non_finite", "quiet"),
+    *("refined", "seed", "settings_file", "skip_missing", "tensorboard", "threads", "verbose"),
+}
+
+
+def _arranged(command: Any) -> Any:
+    """The command with a help that has options for folders before what is rarely needed."""
+    if any(getattr(one, "rich_help_panel", None) == FOLDERS for one in command.params):
+        for one in command.params:
+            if one.name in _FOLDERS_FIRST:
+                one.rich_help_panel = "Options that are rarely needed"
+        command.params.sort(key=lambda one: one.name in _FOLDERS_FIRST)
+    return command
 
 
 @cache
@@ -273,8 +328,10 @@ def command_named(name: str) -> Any:
     command = COMMANDS[name]
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     epilog = _listed("Examples" if len(command.examples) > 1 else "Example", command.examples)
-    alone.command(name, context_settings=dict(command.context), epilog=epilog)(_begun(_FUNCTIONS[name], command))
-    return get_command(alone)
+    alone.command(name, cls=_Command, context_settings=dict(command.context), epilog=epilog)(
+        _begun(_FUNCTIONS[name], command)
+    )
+    return _arranged(get_command(alone))
 
 
 def _listed(title: str, lines: Any) -> str:
@@ -293,7 +350,13 @@ def _begun(function: Callable[..., None], command: Command) -> Callable[..., Non
     @wraps(function)
     def run(*, quiet: bool, verbose: bool, context: typer.Context, **given: Any) -> None:
         terminal.set_volume(quiet=quiet, verbose=verbose)
-        check(given, command.results, command.unfinished, of_vectors=command.of_vectors)
+        check(
+            given,
+            command.results,
+            command.unfinished,
+            of_vectors=command.of_vectors,
+            each_root=command.each_root,
+        )
         for module in command.loads:
             import_module(f"taskvec.{module}")
         _log.info("imported what it works with")

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}  # which a shell hands on as they are typed
 _ESCAPE = re.compile(r"\\([nt\\])")
-_FOLDERS, _PAIRS = "Options for your own folders", "Options for word pairs"
+FOLDERS, _PAIRS = "Options for your own folders", "Options for word pairs"
 
 
 def _of_folders(*names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=_FOLDERS, **settings)
+    return typer.Option(*names, rich_help_panel=FOLDERS, **settings)
 
 
 def _of_pairs(*names: str, **settings: Any) -> Any:
@@ -86,7 +86,7 @@ class DataOptions:
     suffix: Annotated[
         str, _of_folders("--suffix", help="Outputs are called as their inputs with this after the name, such as _mask.")
     ] = ""
-    levels: options.Levels = None
+    levels: Annotated[tuple[float, float] | None, _of_folders("--levels", metavar="LO HI", help=options.LEVELS)] = None
     object_level: Annotated[
         str | None,
         _of_folders(
@@ -99,7 +99,7 @@ class DataOptions:
         str | None,
         _of_folders("--void", metavar="N", help="The class whose pixels count nowhere; 255 in maps of classes."),
     ] = None
-    ignore_orientation: options.IgnoreOrientation = False
+    ignore_orientation: Annotated[bool, _of_folders("--ignore-orientation", help=options.IGNORE_ORIENTATION)] = False
     groups: Annotated[
         str | None,
         _of_folders(
@@ -110,7 +110,9 @@ class DataOptions:
             "expression, or a CSV file of lines NAME,GROUP.",
         ),
     ] = None
-    max_pixels: options.MaxPixels = MAX_PIXELS
+    max_pixels: Annotated[int, _of_folders("--max-pixels", min=1, max=options.MOST_PIXELS, help=options.MAX_PIXELS)] = (
+        MAX_PIXELS
+    )
     template: Annotated[
         str | None,
         _of_pairs(
@@ -150,7 +152,7 @@ class DataOptions:
             chosen["template"] = _ESCAPE.sub(lambda found: _ESCAPES[found[1]], self.template)
         return chosen
 
-    def of_each_root(self) -> "list[DataOptions]":
+    def of_each_root(self) -> "Sequence[DataOptions]":
         """The same with one of the roots each."""
         return [replace(self, root=[root]) for root in self.root] if self.root else [self]
 

@@ -8,7 +8,7 @@ import typer
 
 from taskvec.choices import SHIPPED
 from taskvec.cli import options
-from taskvec.cli.terminal import console, say, write_json
+from taskvec.cli.terminal import as_lines, console, say, write_json
 
 
 @options.together
@@ -121,8 +121,7 @@ def info_command(
         facts = records.model_told(target) or records.vectors_told(Path(target))
     if facts is None:
         facts = _loaded(target, device)
-    for name, value in facts.items():
-        say(f"{name}: {value}")
+    say(as_lines(facts))
     write_json(json_file, facts)
 
 

@@ -214,22 +214,15 @@ Json = Annotated[
     ),
 ]
 
-Levels = Annotated[
-    tuple[float, float] | None,
-    typer.Option(
-        "--levels",
-        metavar="LO HI",
-        help="The levels of 16-bit and floating-point files that become black and white, in all of them; told from all "
-        "together if not given.",
-    ),
-]
-IgnoreOrientation = Annotated[
-    bool, typer.Option("--ignore-orientation", help="Take pixels as they are stored, however EXIF turns them.")
-]
-MaxPixels = Annotated[
-    int,
-    typer.Option("--max-pixels", min=1, max=178_956_970, help="An image of more pixels than that is not decoded."),
-]
+LEVELS = (
+    "The levels of 16-bit and floating-point files that become black and white, in all of them; told from all together "
+    "if not given."
+)
+IGNORE_ORIENTATION = "Take pixels as they are stored, however EXIF turns them."
+MAX_PIXELS, MOST_PIXELS = "An image of more pixels than that is not decoded.", 178_956_970
+Levels = Annotated[tuple[float, float] | None, typer.Option("--levels", metavar="LO HI", help=LEVELS)]
+IgnoreOrientation = Annotated[bool, typer.Option("--ignore-orientation", help=IGNORE_ORIENTATION)]
+MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, max=MOST_PIXELS, help=MAX_PIXELS)]
 
 SearchSeed = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Of everything that is drawn; 0.", show_default=False)

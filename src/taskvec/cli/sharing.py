@@ -9,7 +9,7 @@ import typer
 
 from taskvec.cli import options
 from taskvec.cli.data_options import NONE_GIVEN, DataOptions, takes_data
-from taskvec.cli.terminal import choose_task, console, say, write_json
+from taskvec.cli.terminal import as_lines, choose_task, console, say, write_json
 
 if TYPE_CHECKING:
     from taskvec.library import LibraryScores
@@ -143,8 +143,7 @@ def library_show_command(
     if name not in library:
         raise ValueError(f"there are no task vectors {name} in {directory}: {choose_from(name, library)}")
     facts = describe_vectors(library[name].directory)
-    for label, value in facts.items():
-        say(f"{label}: {value}")
+    say(as_lines(facts))
     write_json(json_file, facts)
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,41 @@ def say(text: str) -> None:
     if _only_json or not is_first():
         return
     _print(_escaped_lines(text))
+
+
+def as_lines(facts: Mapping[str, Any]) -> str:
+    """Facts for people, a line each: what has parts has a line for each of these, and parts of parts share one.
+
+    What is None is left out.
+    """
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            told = {part: _words(each) for part, each in value.items() if each is not None}
+            lines += [f"{_label(name)}:", *(f"  {_label(part)}: {words}" for part, words in told.items())]
+        elif value is not None:
+            lines.append(f"{_label(name)}: {_words(value)}")
+    return "\n".join(lines)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _words(value: object) -> str:
+    """A value as people write it: a comma between two parts, and brackets around parts of parts."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_label(name)} {_inner(each)}" for name, each in value.items() if each is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_inner, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _inner(value: object) -> str:
+    several = isinstance(value, Mapping | list | tuple) and len(value) > 1
+    return f"({_words(value)})" if several else _words(value)
 
 
 def say_row(values: Sequence[str]) -> None:

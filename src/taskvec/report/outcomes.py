@@ -216,7 +216,7 @@ class Outcome:
         """The other one that ships, of one that does."""
         name = self.model.get("name")
         others = [f"Try --model {other}, which is for {what}" for other, what in MADE_FOR.items() if other != name]
-        return f"{others[0]}; {self.made_for}." if name in MADE_FOR else None
+        return f"{others[0]}: this is {self.made_for}." if name in MADE_FOR else None
 
     @property
     def explained(self) -> str:
