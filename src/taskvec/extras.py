@@ -7,10 +7,10 @@ EXTRAS = {
     "app": ("gradio>=6.0",),
     "cluster": ("ray[data]>=2.50",),
     "frames": ("pandas>=2.2",),
-    "llm": ("accelerate>=1.0", "gguf>=0.10", "transformers>=5.0"),
+    "llm": ("accelerate>=1.0", "gguf>=0.10", "transformers>=5.24"),
     "medical": ("pydicom>=3",),
     "parquet": ("pyarrow>=15",),
-    "seggpt": ("transformers>=5.0",),
+    "seggpt": ("transformers>=5.24",),
     "tensorboard": ("tensorboard>=2.17",),
 }
 

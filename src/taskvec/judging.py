@@ -15,6 +15,7 @@ from taskvec.choices import QUERIES
 from taskvec.data.examples import DataSet, remembered
 from taskvec.finding import FindSettings, SearchInterrupted, collect_for, find, validation_prompts
 from taskvec.heads import Patch
+from taskvec.models import public_name
 from taskvec.models.interface import Decoding, PromptedModel
 from taskvec.presets import PRESETS
 from taskvec.prompts import PlannedPrompts, Prompts, pairs_of, plan_prompts
@@ -91,7 +92,11 @@ def find_and_judge(
         pairs=count,
         queries=len(set(judged[0].query_images)),
         stacks={name: SearchedStack.of(model, name) for name in settings.stacks or ()},
-        model={"fingerprint": model.fingerprint(), "parameters": model.number_of_parameters},
+        model={
+            "name": public_name(model.name),
+            "fingerprint": model.fingerprint(),
+            "parameters": model.number_of_parameters,
+        },
         data={"found on": train.describe(), "judged on": test.describe()},
         settings={"method": settings.search.name, **asdict(settings)},
         seconds=time.monotonic() - started,

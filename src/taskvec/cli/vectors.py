@@ -354,7 +354,7 @@ def _tell_model(name: str) -> None:
 def _of_model(outcome: "Outcome", name: str) -> "Outcome":
     """The outcome with the name of its model, of a directory its own name, not where that is."""
     known = name in MADE_FOR or name.startswith(HUB)
-    return replace(outcome, model={"name": name if known else Path(name).resolve().name, **outcome.model})
+    return replace(outcome, model={**outcome.model, "name": name if known else Path(name).resolve().name})
 
 
 def _write_outcome(
