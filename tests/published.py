@@ -14,7 +14,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
+from taskvec.models.vqgan import VqganConfig
+
 KEYS = Path(__file__).parent / "golden" / "official_keys.json"
+
+YAML = """
+model:
+  target: taming.models.vqgan.VQModel
+  params:
+    embed_dim: 16
+    n_embed: 64
+    ddconfig: {double_z: false, z_channels: 16, resolution: 256, in_channels: 3, out_ch: 3, ch: 32,
+               ch_mult: [1, 1, 1, 1, 2], num_res_blocks: 1, attn_resolutions: [16], dropout: 0.0}
+"""  # of the recorded model, whose tokenizer that of write_small is, too
 
 
 class ModelCheckpoint:
@@ -53,6 +66,21 @@ def write_vqgan(path: Path, generator: Mapping[str, Tensor]) -> None:
         },
         path,
     )
+
+
+def write_small(directory: Path) -> None:
+    """The three files under the published names, of one layer a stack, with random weights.
+
+    Its widths are those of ViT-B and of the published decoder, as the number of heads is known by them.
+    """
+    tokenizer = VqganConfig(64, 16, 16, 32, (1, 1, 1, 1, 2), 1)
+    config = MaeVqganConfig(encoder=StackConfig(1, 768, 12), decoder=StackConfig(1, 512, 16), vqgan=tokenizer)
+    torch.manual_seed(0)
+    state = {name: torch.randn(each.shape) * 0.02 for name, each in MaeVqgan(config).state_dict().items()}
+    write_mae(directory / "checkpoint-3400.pth", {name: w for name, w in state.items() if not name.startswith("vae.")})
+    own = {name.removeprefix("vae."): weight for name, weight in state.items() if name.startswith("vae.")}
+    write_vqgan(directory / "last.ckpt", own)
+    (directory / "model.yaml").write_text(YAML)
 
 
 def main(directory: Path) -> None:
