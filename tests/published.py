@@ -7,15 +7,14 @@ writes the full-size pair with random weights (2.0 GB), for measuring a conversi
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
-
-from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig, StackConfig
-from taskvec.models.vqgan import VqganConfig
 
 KEYS = Path(__file__).parent / "golden" / "official_keys.json"
 
@@ -27,7 +26,7 @@ model:
     n_embed: 64
     ddconfig: {double_z: false, z_channels: 16, resolution: 256, in_channels: 3, out_ch: 3, ch: 32,
                ch_mult: [1, 1, 1, 1, 2], num_res_blocks: 1, attn_resolutions: [16], dropout: 0.0}
-"""  # of the recorded model, whose tokenizer that of write_small is, too
+"""  # of the recorded model's tokenizer
 
 
 class ModelCheckpoint:
@@ -69,16 +68,19 @@ def write_vqgan(path: Path, generator: Mapping[str, Tensor]) -> None:
 
 
 def write_small(directory: Path) -> None:
-    """The three files under the published names, of one layer a stack, with random weights.
+    """The three files under the published names, of the published widths and one layer a stack, with random weights.
 
-    Its widths are those of ViT-B and of the published decoder, as the number of heads is known by them.
+    The tokenizer is that of the recorded model.
     """
-    tokenizer = VqganConfig(64, 16, 16, 32, (1, 1, 1, 1, 2), 1)
-    config = MaeVqganConfig(encoder=StackConfig(1, 768, 12), decoder=StackConfig(1, 512, 16), vqgan=tokenizer)
+    recorded, prefix = load_file(KEYS.parent / "golden.safetensors"), "state_dict/vae."
+    own = {name.removeprefix(prefix): tensor for name, tensor in recorded.items() if name.startswith(prefix)}
+    codes = len(own["quantize.embedding.weight"])
+    model = {f"vae.{name}": tensor for name, tensor in own.items()}
     torch.manual_seed(0)
-    state = {name: torch.randn(each.shape) * 0.02 for name, each in MaeVqgan(config).state_dict().items()}
-    write_mae(directory / "checkpoint-3400.pth", {name: w for name, w in state.items() if not name.startswith("vae.")})
-    own = {name.removeprefix("vae."): weight for name, weight in state.items() if name.startswith("vae.")}
+    for name, shape in json.loads(KEYS.read_text())["mae_vit_large_patch16.model"].items():
+        if not re.match(r"vae\.|(decoder_)?blocks\.[1-9]", name):
+            model[name] = torch.randn([codes, *shape[1:]] if name.startswith("decoder_pred.") else shape) * 0.02
+    write_mae(directory / "checkpoint-3400.pth", model)
     write_vqgan(directory / "last.ckpt", own)
     (directory / "model.yaml").write_text(YAML)
 

@@ -11,12 +11,21 @@ from pathlib import Path
 import pytest
 
 import sentences
-import taskvec
-from snippets import LANGUAGE, LONG, PAGES, ROOT, SERVED, Snippet, known, lines_of, make_workspace, of_page
+from snippets import (
+    LANGUAGE,
+    LONG,
+    PAGES,
+    ROOT,
+    SERVED,
+    Snippet,
+    known,
+    lines_of,
+    make_workspace,
+    of_page,
+    some_vectors,
+)
 from taskvec.cli.commands import COMMANDS, command_named
-from taskvec.data.scenes import Scenes
 from taskvec.models.mae_vqgan import MaeVqgan
-from taskvec.vectors import TaskVectors
 
 SNIPPETS = [snippet for page in PAGES for snippet in of_page(page)]
 NOT_RUN = Counter(
@@ -76,13 +85,8 @@ def test_commands_are_such(snippet: Snippet, tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, tiny: MaeVqgan) -> Path:
-    """With vectors of some sites that nobody searched for."""
     place = tmp_path_factory.mktemp("pages")
-    task, sites = taskvec.TASKS["segmentation"], tiny.sites("quadrant")
-    prompts = taskvec.draw_prompts(Scenes("train"), task, count=2, size=tiny.image_size, seed=0)
-    means = {stack: each[0] for stack, each in taskvec.collect(tiny, [prompts]).means([task.name]).items()}
-    mask = sites.mask(range(30))
-    make_workspace(place, TaskVectors.select(tiny, sites, mask, means, task=task.name, metric="iou"))
+    make_workspace(place, some_vectors(tiny, "segmentation"))
     return place
 
 
