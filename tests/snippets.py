@@ -155,7 +155,7 @@ def _write_seggpt(place: Path) -> None:
 
 # What is made for a page that has these words in what is run.
 STAND_INS: dict[str, Callable[[Path], object]] = {
-    "VOCdevkit": drawn_pascal.write_devkit,
+    "VOCdevkit": lambda place: drawn_pascal.write_devkit(place, each=5),
     "checkpoint-3400.pth": published.write_small,
     "seggpt_vit_large.pth": _write_seggpt,
     "capitals.csv": _write_capitals,
