@@ -36,9 +36,9 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs
 	$(RUN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
 
-# What of the pages takes too long for the tests and no data, network or cluster; and the notebooks, that of a language
-# model where `make demo-language` has been.
-docs-long: $(VENV)/installed-docs
+# What of the pages takes too long for the tests, with drawn and random stand-ins for data, published files, the hub and a
+# cluster; and the notebooks. Those of a language model where `make demo-language` has been.
+docs-long: $(VENV)/installed-dev $(VENV)/installed-docs
 	$(RUN)/python tests/snippets.py
 	mkdir -p docs/_build/notebooks
 	cd docs/_build/notebooks && export PATH=$(abspath $(RUN)):$$PATH TASKVEC_LANGUAGE_MODEL=$(CURDIR)/models/smollm2 && \

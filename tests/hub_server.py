@@ -12,8 +12,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-ANNA, BERT = "hf_anna", "hf_bert"  # tokens
-USERS = {ANNA: "anna", BERT: "bert"}
+ANNA, BERT, ME = "hf_anna", "hf_bert", "hf_me"  # tokens
+USERS = {ANNA: "anna", BERT: "bert", ME: "me"}
 _REPOSITORY = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(\w+)(?:/(.+))?)?")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 

@@ -7,14 +7,26 @@ writes the full-size pair with random weights (2.0 GB), for measuring a conversi
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 KEYS = Path(__file__).parent / "golden" / "official_keys.json"
+
+YAML = """
+model:
+  target: taming.models.vqgan.VQModel
+  params:
+    embed_dim: 16
+    n_embed: 64
+    ddconfig: {double_z: false, z_channels: 16, resolution: 256, in_channels: 3, out_ch: 3, ch: 32,
+               ch_mult: [1, 1, 1, 1, 2], num_res_blocks: 1, attn_resolutions: [16], dropout: 0.0}
+"""  # of the recorded model's tokenizer
 
 
 class ModelCheckpoint:
@@ -53,6 +65,24 @@ def write_vqgan(path: Path, generator: Mapping[str, Tensor]) -> None:
         },
         path,
     )
+
+
+def write_small(directory: Path) -> None:
+    """The three files under the published names, of the published widths and one layer a stack, with random weights.
+
+    The tokenizer is that of the recorded model.
+    """
+    recorded, prefix = load_file(KEYS.parent / "golden.safetensors"), "state_dict/vae."
+    own = {name.removeprefix(prefix): tensor for name, tensor in recorded.items() if name.startswith(prefix)}
+    codes = len(own["quantize.embedding.weight"])
+    model = {f"vae.{name}": tensor for name, tensor in own.items()}
+    torch.manual_seed(0)
+    for name, shape in json.loads(KEYS.read_text())["mae_vit_large_patch16.model"].items():
+        if not re.match(r"vae\.|(decoder_)?blocks\.[1-9]", name):
+            model[name] = torch.randn([codes, *shape[1:]] if name.startswith("decoder_pred.") else shape) * 0.02
+    write_mae(directory / "checkpoint-3400.pth", model)
+    write_vqgan(directory / "last.ckpt", own)
+    (directory / "model.yaml").write_text(YAML)
 
 
 def main(directory: Path) -> None:

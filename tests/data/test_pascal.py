@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawn_pascal import lines_of, write_devkit, write_list
 from taskvec.data.examples import partition
 from taskvec.data.pascal import CLASSES, FOLDS, Pascal
 from taskvec.prompts import draw_prompts
@@ -16,41 +17,9 @@ from taskvec.tasks import SEGMENTATION
 real_data = pytest.mark.skipif("TASKVEC_PASCAL" not in os.environ, reason="needs TASKVEC_PASCAL, Pascal VOC 2012")
 
 
-def _lines(first: int, classes: range) -> list[str]:
-    """Two images of each class, numbered from ``first``."""
-    return [f"2007_{first + 2 * (c - 1) + i:06}__{c:02}" for c in classes for i in range(2)]
-
-
-def _write_list(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\r\n".join(lines) + "\r\n")
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """VOCdevkit with palette masks: two training and two validation images of each class, lists in the few-shot way."""
-    base = tmp_path / "VOCdevkit" / "VOC2012"
-    for directory in ("JPEGImages", "SegmentationClass"):
-        (base / directory).mkdir(parents=True)
-    for first in (0, 100):
-        for line in _lines(first, range(1, 21)):
-            name, class_index = line.split("__")
-            labels = np.zeros((20, 30), np.uint8)
-            labels[5:15, 10:25] = int(class_index)
-            labels[4, 10:25] = 255
-            mask = Image.fromarray(labels)
-            mask.putpalette(bytes(range(256)) * 3)
-            mask.save(base / "SegmentationClass" / f"{name}.png")
-            image = np.repeat(labels[..., None] * 8, 3, -1)
-            image[0] = int(name[-3:])  # no two images are the same
-            Image.fromarray(image).save(base / "JPEGImages" / f"{name}.jpg")
-    for fold in range(FOLDS):
-        inside = range(5 * fold + 1, 5 * fold + 6)
-        others = [c for c in range(1, 21) if c not in inside]
-        _write_list(base / "splits" / "val" / f"fold{fold}.txt", _lines(100, inside))
-        lines = [line for c in others for line in _lines(0, range(c, c + 1))]
-        _write_list(base / "splits" / "trn" / f"fold{fold}.txt", lines)
-    return tmp_path / "VOCdevkit"
+    return write_devkit(tmp_path)
 
 
 def _classes(data: Pascal) -> set[int]:
@@ -63,7 +32,7 @@ def test_both_layouts_come_from_lists_in_either_arrangement(root: Path, fold: in
     if arrangement == "official":
         for each in range(FOLDS):
             path = root / "VOC2012" / "splits" / "trn" / f"fold{each}.txt"
-            _write_list(path, _lines(0, range(5 * each + 1, 5 * each + 6)))
+            write_list(path, lines_of(0, range(5 * each + 1, 5 * each + 6)))
     inside = set(range(5 * fold + 1, 5 * fold + 6))
     assert _classes(Pascal(root, "test", fold)) == inside
     assert _classes(Pascal(root, "train", fold)) == set(range(1, 21)) - inside
@@ -109,7 +78,7 @@ def test_augmented_masks_go_first(root: Path) -> None:
 def test_parts_share_no_image(root: Path) -> None:
     """An image of several classes is in several lines."""
     several = [f"2007_{index:06}__{c:02}" for index in range(10) for c in (index // 2 + 1, index % 5 + 1)]
-    _write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", list(dict.fromkeys(several)))
+    write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", list(dict.fromkeys(several)))
     data = Pascal(root, "test", 0)
     parts = [set(part.images_of(np.arange(len(part)))) for part in partition(data, (0.5, 0.2, 0.3), 0)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 10
@@ -126,7 +95,7 @@ def test_official_sampling_goes_through_the_list_and_begins_again(root: Path) ->
 
 def test_classes_of_one_example_are_counted(root: Path) -> None:
     path = root / "VOC2012" / "splits" / "val" / "fold0.txt"
-    _write_list(path, _lines(100, range(1, 4)) + _lines(100, range(4, 5))[:1])
+    write_list(path, lines_of(100, range(1, 4)) + lines_of(100, range(4, 5))[:1])
     for sampling in ("balanced", "official"):
         prompts = draw_prompts(Pascal(root, "test", 0), SEGMENTATION, 12, 8, seed=0, sampling=sampling)
         assert prompts.origin["classes_of_one"] == 1
@@ -163,16 +132,16 @@ def test_wrong_places_and_choices_are_refused(root: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("line", ["2007_000100__21", "2007_000100__00", "2007_000100", "../etc__01", "a b__01"])
 def test_a_line_of_a_list_names_an_image_and_a_class(root: Path, line: str) -> None:
-    _write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", ["2007_000100__01", line])
+    write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", ["2007_000100__01", line])
     with pytest.raises(ValueError, match=r"fold0.txt, line 2: .*, expected ID__CC with a class CC from 01 to 20"):
         Pascal(root, "test", 0)
 
 
 def test_a_list_of_another_fold_is_refused(root: Path) -> None:
-    _write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", ["2007_000100__01", "2007_000110__06"])
+    write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", ["2007_000100__01", "2007_000110__06"])
     with pytest.raises(ValueError, match=r"line 2: '2007_000110__06' is a class of fold 1, expected 0"):
         Pascal(root, "test", 0)
-    _write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", [])
+    write_list(root / "VOC2012" / "splits" / "val" / "fold0.txt", [])
     with pytest.raises(ValueError, match="no example of split test, fold 0 is left"):
         Pascal(root, "test", 0)
 

@@ -14,16 +14,6 @@ from taskvec.models import load_model
 from taskvec.models.checkpoints import Converted, convert, from_official, infer_config
 from taskvec.models.mae_vqgan import MaeVqgan, MaeVqganConfig
 
-YAML = """
-model:
-  target: taming.models.vqgan.VQModel
-  params:
-    embed_dim: 16
-    n_embed: 64
-    ddconfig: {double_z: false, z_channels: 16, resolution: 256, in_channels: 3, out_ch: 3, ch: 32,
-               ch_mult: [1, 1, 1, 1, 2], num_res_blocks: 1, attn_resolutions: [16], dropout: 0.0}
-"""
-
 
 def _convert(mae: Path, out: Path, vqgan: Path | None = None, vqgan_config: Path | None = None) -> Converted:
     """Shapes do not tell the heads of the recorded model."""
@@ -45,7 +35,7 @@ def files(official: dict[str, Tensor], tmp_path: Path) -> dict[str, Path]:
     """The recorded model as the three published files."""
     published.write_mae(tmp_path / "mae.pth", official)
     published.write_vqgan(tmp_path / "last.ckpt", _generator(official))
-    (tmp_path / "model.yaml").write_text(YAML)
+    (tmp_path / "model.yaml").write_text(published.YAML)
     return {"mae": tmp_path / "mae.pth", "vqgan": tmp_path / "last.ckpt", "vqgan_config": tmp_path / "model.yaml"}
 
 
@@ -149,10 +139,10 @@ def test_heads_that_shapes_do_not_tell_are_asked_for(files: dict[str, Path], tmp
 
 
 def test_a_configuration_of_another_tokenizer_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
-    files["vqgan_config"].write_text(YAML.replace("n_embed: 64", "n_embed: 128"))
+    files["vqgan_config"].write_text(published.YAML.replace("n_embed: 64", "n_embed: 128"))
     with pytest.raises(ValueError, match=r"model.yaml: n_embed is 128, but the weights have 64"):
         _convert(files["mae"], tmp_path / "out", files["vqgan"], files["vqgan_config"])
-    files["vqgan_config"].write_text(YAML.replace("attn_resolutions: [16]", "attn_resolutions: [32]"))
+    files["vqgan_config"].write_text(published.YAML.replace("attn_resolutions: [16]", "attn_resolutions: [32]"))
     with pytest.raises(ValueError, match=r"levels with attention is \[3\], but the weights have \[4\]"):
         _convert(files["mae"], tmp_path / "out", files["vqgan"], files["vqgan_config"])
     files["vqgan_config"].write_text("- nothing")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from random_seggpt import CONFIG, network_of
+from random_seggpt import CONFIG, PUBLISHED, network_of, published_state
 from taskvec import evaluation
 from taskvec.cli import main
 from taskvec.data.scenes import Scenes
@@ -528,30 +528,6 @@ def test_without_the_library_it_is_said_what_to_install(saved: Path, monkeypatch
 
 # The published files
 
-PUBLISHED = {**CONFIG, "num_hidden_layers": 24, "merge_index": 2, "intermediate_hidden_state_indices": [5, 11, 17, 23]}
-TOKENS = {"segment_token_x": "segment_token_input", "segment_token_y": "segment_token_prompt"}
-TYPES = {"type_token_cls": "type_token_semantic", "type_token_ins": "type_token_instance"}
-IN_BLOCKS = {"attn": "attention", "mlp.fc1": "mlp.lin1", "mlp.fc2": "mlp.lin2", "norm1": "layernorm_before"}
-IN_BLOCKS["norm2"] = "layernorm_after"
-
-
-def _official(network: Any, painter: bool = False) -> dict[str, Tensor]:
-    """The state dict under the names that models_seggpt.py and models_painter.py give it."""
-    ours = network.state_dict()
-    state = {
-        "mask_token": ours["model.embeddings.mask_token"],
-        "pos_embed": ours["model.embeddings.position_embeddings"],
-    }
-    state |= {name: ours[f"model.embeddings.{own}"] for name, own in (TOKENS if painter else TOKENS | TYPES).items()}
-    modules = {"patch_embed.proj": "model.embeddings.patch_embeddings.projection", "norm": "model.encoder.layernorm"}
-    modules |= {"decoder_embed": "decoder.decoder_embed", "decoder_pred.0": "decoder.decoder_pred.conv"}
-    modules |= {"decoder_pred.1": "decoder.decoder_pred.layernorm", "decoder_pred.3": "decoder.decoder_pred.head"}
-    for layer in range(network.config.num_hidden_layers):
-        modules |= {f"blocks.{layer}.{name}": f"model.encoder.layers.{layer}.{own}" for name, own in IN_BLOCKS.items()}
-    for name, own in modules.items():
-        state |= {name + key.removeprefix(own): tensor for key, tensor in ours.items() if key.startswith(f"{own}.")}
-    return state
-
 
 def _published(state: dict[str, Tensor], canvas: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
     """The published model's arithmetic on normalised canvases; hidden [height, width] are the patches to paint."""
@@ -609,7 +585,7 @@ def test_published_files_give_the_published_numbers(drawn: Drawn, tmp_path: Path
     network = transformers.SegGptForImageSegmentation(transformers.SegGptConfig(**PUBLISHED))
     for parameter in network.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
-    official = _official(network, painter)
+    official = published_state(network, painter)
     torch.save({"model": official}, tmp_path / "seggpt_vit_large.pth")
     command = ["convert", "--checkpoint", str(tmp_path / "seggpt_vit_large.pth"), "--out", str(tmp_path / "out")]
     assert main([*command, "--licence", "mit"]) == 0
@@ -650,7 +626,7 @@ def test_published_files_give_the_published_numbers(drawn: Drawn, tmp_path: Path
 )
 def test_published_files_that_do_not_fit_are_refused(change: Callable[[Any], object], words: str) -> None:
     network = transformers.SegGptForImageSegmentation(transformers.SegGptConfig(**PUBLISHED))
-    state = _official(network)
+    state = published_state(network)
     change(state)
     with pytest.raises(ValueError, match=rf"^seggpt\.pth: .*{words}"):
         SegGpt.from_original(state, Path("seggpt.pth"))
