@@ -42,8 +42,8 @@ class _Place(str):
     __slots__ = ()
 
 
-MADE_FOR = {"tiny": "drawn scenes", "small": "photographs"}  # models that ship, and what they were trained on
-SHIPPED = tuple(MADE_FOR)
+SHIPPED = ("tiny", "small")  # models
+MADE_FOR = {"tiny": "drawn scenes", "small": "photographs"}  # what they were trained on
 
 TASKS: Registry["Task"] = Registry(
     {

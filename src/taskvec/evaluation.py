@@ -239,8 +239,8 @@ def constant(model: PromptedModel, prompts: AnyPrompts) -> Method:
     else:
         answer = torch.stack([each.float() for each in truths]).mean(0).round().to(torch.uint8)
     if metric.of_masks:
-        ignored = [block.query_ignored for block in blocks]
-        left_out = None if ignored[0] is None else torch.from_numpy(np.concatenate(ignored))
+        ignored = [each for block in blocks if (each := block.query_ignored) is not None]
+        left_out = torch.from_numpy(np.concatenate(ignored)) if ignored else None
 
         def loss(level: float) -> float:
             same = cut(answer[None], level).expand_as(truths)

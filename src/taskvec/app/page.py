@@ -13,6 +13,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # which gradio reads when it i
 
 import gradio as gr  # pyright: ignore[reportMissingImports] (an extra)
 import pandas as pd
+from gradio.themes import Base  # pyright: ignore[reportMissingImports] (as above)
 
 from taskvec.app import markup
 from taskvec.app.answers import SCENE, Answers, answer, answer_texts, drawn_example, weighted
@@ -50,9 +51,9 @@ _NO_VECTORS = (
 _NO_HEAD = "Every head is switched off: that is the query alone."
 
 
-def _theme() -> gr.themes.Base:
+def _theme() -> Base:
     """Fonts of the visitor's system: others would be fetched."""
-    return gr.themes.Base(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return Base(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
 def _sentence(error: Exception) -> str:
