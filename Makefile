@@ -6,7 +6,7 @@ PEERS ?= benchmarks/.venv
 RESULTS := benchmarks/results
 NOTEBOOKS := first inside $(if $(wildcard models/smollm2/model.safetensors),language)
 
-.PHONY: demo demo-language test lint docs docs-long bench bench-full clean
+.PHONY: demo demo-language test test-app lint docs docs-long bench bench-full clean
 
 demo: $(VENV)/installed
 	$(RUN)/taskvec demo --refine --out demo
@@ -26,6 +26,10 @@ models/smollm2/model.safetensors: | $(VENV)/installed-language
 test: $(VENV)/installed-dev
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest \
 		-n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+
+# The page in a Chromium, without which its tests are skipped; gradio wants another Pillow than the recorded numbers.
+test-app: $(VENV)-app/installed
+	OMP_NUM_THREADS=1 $(VENV)-app/bin/python -m pytest tests/app
 
 lint: $(VENV)/installed-dev
 	$(RUN)/ruff check .
@@ -88,11 +92,17 @@ $(VENV)/installed-language: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,app,llm,seggpt,cluster]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,llm,seggpt,cluster]"
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+$(VENV)-app/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-app
+	$(VENV)-app/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(VENV)-app/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[app]" hypothesis playwright "pytest<9.2"
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt
@@ -103,4 +113,4 @@ $(PEERS)/installed: benchmarks/requirements-peers.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv demo docs/_build
+	rm -rf $(VENV) $(VENV)-app benchmarks/.venv demo docs/_build

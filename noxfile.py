@@ -9,7 +9,7 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 
-EXTRAS = "dev,app,llm,seggpt,cluster"
+EXTRAS = "dev,llm,seggpt,cluster"
 # One thread in each of the processes that share the tests; bytecode is kept, as many tests start the command.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 SHARED = ["-n", "auto", "--dist", "loadgroup", "--no-loadscope-reorder"]

@@ -19,10 +19,10 @@ DIRECTORY, FILE = "out", "out.json"
 WRITERS = {
     "train": ["train", str(RECIPE), "--out", DIRECTORY],
     "search": ["search", "--task", "identity", "--out", DIRECTORY],
-    "find": ["find", "--root", "pairs", "--out", DIRECTORY],
+    "find": ["find", "--data", "scenes", "--task", "identity", "--out", DIRECTORY],
     "experiment": ["experiment", "table-1", "--out", DIRECTORY],
-    "apply": ["apply", "vectors", "images", "--out", DIRECTORY],
-    "refine": ["refine", "vectors", "--out", DIRECTORY],
+    "apply": ["apply", "hub:me/vectors", "images", "--out", DIRECTORY],
+    "refine": ["refine", "hub:me/vectors", "--data", "scenes", "--out", DIRECTORY],
     "combine": ["combine", "a + b", "--out", DIRECTORY],
     "convert": ["convert", "--mae", "mae.pth", "--out", DIRECTORY],
     "demo": ["demo", "--out", DIRECTORY],

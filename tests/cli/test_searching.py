@@ -56,8 +56,8 @@ def test_the_log_of_a_search_that_was_interrupted_is_whole(
     steps = ["--preset", "best", "--steps", "22", "--set", "search.candidates=1"]
     made = searching.search_log
 
-    def interrupted(*arguments: Any) -> object:
-        on_step = made(*arguments)
+    def interrupted(*arguments: Any, **options: Any) -> object:
+        on_step = made(*arguments, **options)
 
         def stop(record: dict[str, Any]) -> None:
             on_step(record)
