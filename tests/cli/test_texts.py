@@ -180,7 +180,10 @@ def test_one_search_finds_several_relations(model: str, tmp_path: Path, capsys: 
     [
         (["find", "--task", "segmentation", "--data", "scenes"], "scenes are images, and the model takes texts"),
         (["experiment", "table-3"], "a language model is studied by table-8 alone"),
-        (["experiment", "table-8", "--data", "pascal", "--root", "."], "--data pascal: table-8 is on relations or pairs"),
+        (
+            ["experiment", "table-8", "--data", "pascal", "--root", "."],
+            "--data pascal: table-8 is on relations or pairs",
+        ),
         (["experiment", "table-8", "--data", "scenes"], "--data scenes: table-8 is on relations or pairs"),
         (["experiment", "table-8", "--shots", "1"], "--shots 1: table-8 exchanges the outputs of a prompt's examples"),
         (["experiment", "table-8", "--task", "antonym", "--task", "antonym"], "--task antonym is there twice"),
