@@ -102,7 +102,7 @@ $(VENV)/installed-docs: $(VENV)/installed
 $(VENV)-app/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-app
 	$(VENV)-app/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(VENV)-app/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[app]" hypothesis playwright "pytest<9.2"
+	$(VENV)-app/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[app]" hypothesis playwright "pytest<9.2" pytest-xdist
 	touch $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt
