@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskvec.files import read_json
+from taskvec.names import GGUF
 from taskvec.records import CONFIG, TENSORS, is_vectors, is_whole, model_named
 
 DEPTH = 6  # directories below the place
-GGUF = ".gguf"
 _NOT_AS_WRITTEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 Kind = Literal["task vectors", "model", "unreadable"]

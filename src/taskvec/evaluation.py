@@ -237,7 +237,7 @@ def constant(model: PromptedModel, prompts: AnyPrompts) -> Method:
         outputs, counts = truths.unique(dim=0, return_counts=True)
         answer = outputs[counts.argmax()]
     else:
-        answer = torch.stack([each.float() for each in truths]).mean(0).round().to(torch.uint8)
+        answer = truths.float().mean(0).round().to(torch.uint8)
     if metric.of_masks:
         ignored = [each for block in blocks if (each := block.query_ignored) is not None]
         left_out = torch.from_numpy(np.concatenate(ignored)) if ignored else None
@@ -286,7 +286,8 @@ def evaluate(
     standard error, or in a notebook.
 
     Task vectors have a decoding that was chosen for them, and a named method has the same right on ``training``, data
-    that judge nothing, as in `taskvec evaluate`. Without it, it answers with the model's own decoding, the likeliest
+    that judge nothing, as in `taskvec evaluate`; so have task vectors that are named by a directory, which choose anew
+    there. Without it, it answers with the model's own decoding, the likeliest
     codes by default: scores of different decodings say little about methods.
     """
     require_model(model)
@@ -562,6 +563,11 @@ def method_named(model: PromptedModel, name: str, data: DataSet | None = None) -
     return REFERENCES[name](model)
 
 
+def training_prompts(model: PromptedModel, learnt: DataSet, task: Task, seed: int) -> PlannedPrompts:
+    """TRAINING prompts of data that judge nothing, or as many as there are."""
+    return plan_prompts(learnt, task, min(TRAINING, pairs_of(learnt)), model.image_size, seed)
+
+
 def chosen_method(
     model: PromptedModel,
     name: str,
@@ -572,13 +578,9 @@ def chosen_method(
     seed: int = 0,
 ) -> tuple[Method, Decoding | None]:
     """``method_named`` with what it may take from training data, which are only loaded for that: the decoding with
-    which it scores best on TRAINING prompts of them, also returned, or the answer of ``constant``."""
-
-    def prompts_of(learnt: DataSet) -> AnyPrompts:
-        return plan_prompts(learnt, task, min(TRAINING, pairs_of(learnt)), model.image_size, seed)
-
+    which it scores best on their ``training_prompts``, also returned, or the answer of ``constant``."""
     if name == CONSTANT:
-        return constant(model, prompts_of(training())), None
+        return constant(model, training_prompts(model, training(), task, seed)), None
     method = method_named(model, name, data)
     if not isinstance(method, Answering):
         return method, None
@@ -586,5 +588,6 @@ def chosen_method(
     if choices.adapted and not model.takes_texts:
         learnt = training()
         own = method_named(model, name, learnt)  # which takes other supports from there
-        decoding = calibrate(own, prompts_of(learnt), choices) if isinstance(own, Answering) else decoding
+        if isinstance(own, Answering):
+            decoding = calibrate(own, training_prompts(model, learnt, task, seed), choices)
     return method.decoded(decoding), decoding

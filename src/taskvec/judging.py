@@ -158,8 +158,7 @@ class _Judge:
         references = {} if model.takes_texts else {"copy_input": evaluation.copy_input(model)}
         if model.has_tokenizer:
             references["reconstruction"] = evaluation.reconstruction(model)
-        count = min(evaluation.TRAINING, pairs_of(self.learnt))
-        outputs = plan_prompts(self.learnt, task, count, model.image_size, self.settings.seed)
+        outputs = evaluation.training_prompts(model, self.learnt, task, self.settings.seed)
         references[evaluation.CONSTANT] = evaluation.constant(model, outputs)
         ways += [evaluation.Way.of(method, name) for name, method in {**draws, **references}.items()]
         evaluated = evaluation.evaluate_each(model, ways, prompts)
